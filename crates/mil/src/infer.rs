@@ -1,0 +1,203 @@
+//! Output types of ops: one function a rule, named in the op table.
+//!
+//! A rule sees the types of the arguments and the values of the constant ones, and answers with the output
+//! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
+//! carried through with the types they declare.
+
+mod matrix;
+mod shape;
+
+use std::collections::BTreeMap;
+
+use crate::dtype::DataType;
+use crate::types::{TensorType, Type};
+use crate::value::Value;
+
+pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
+pub(crate) use shape::{
+    concat, expand_dims, gather, reduce, reshape, slice_by_index, slice_update, split, squeeze, tile,
+    transpose,
+};
+
+/// The arguments of one op, as type inference sees them.
+#[derive(Debug, Default)]
+pub struct Call<'a> {
+    /// Arguments by parameter name; a list parameter has any number.
+    pub arguments: BTreeMap<&'a str, Vec<KnownArgument<'a>>>,
+}
+
+/// An argument: its type, and its value where that is known before the program runs.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownArgument<'a> {
+    /// The type.
+    pub ty: &'a Type,
+    /// The value, for constants.
+    pub value: Option<&'a Value>,
+}
+
+pub(crate) type Inferred = Result<Vec<Type>, String>;
+
+impl<'a> Call<'a> {
+    fn argument(&self, name: &str) -> Option<KnownArgument<'a>> {
+        self.arguments.get(name).and_then(|a| a.first()).copied()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.argument(name).is_some()
+    }
+
+    fn tensor(&self, name: &str) -> Result<&'a TensorType, String> {
+        let argument = self.argument(name).ok_or_else(|| format!("parameter `{name}` is missing"))?;
+        argument.ty.as_tensor().ok_or_else(|| format!("`{name}` has type {}, expected a tensor", argument.ty))
+    }
+
+    fn shape(&self, name: &str) -> Result<Vec<u64>, String> {
+        self.tensor(name)?
+            .fixed_shape()
+            .ok_or_else(|| format!("`{name}` has a flexible shape, expected a fixed one"))
+    }
+
+    fn value(&self, name: &str) -> Option<&'a Value> {
+        self.argument(name).and_then(|a| a.value)
+    }
+
+    fn i32s(&self, name: &str) -> Result<Vec<i32>, String> {
+        let value = self.value(name).ok_or_else(|| format!("`{name}` is not a constant"))?;
+        value.as_i32s().ok_or_else(|| format!("`{name}` has type {}, expected immediate int32", value.ty))
+    }
+
+    fn i32_or(&self, name: &str, default: i32) -> Result<i32, String> {
+        if !self.has(name) {
+            return Ok(default);
+        }
+        match self.i32s(name)?.as_slice() {
+            [v] => Ok(*v),
+            other => Err(format!("`{name}` has {} elements, expected one", other.len())),
+        }
+    }
+
+    fn bool_or(&self, name: &str, default: bool) -> Result<bool, String> {
+        if !self.has(name) {
+            return Ok(default);
+        }
+        let value = self.value(name).and_then(Value::as_bool);
+        value.ok_or_else(|| format!("`{name}` is not a constant bool"))
+    }
+
+    /// A mask of `rank` bools; all false when the parameter is left out.
+    fn mask(&self, name: &str, rank: usize) -> Result<Vec<bool>, String> {
+        if !self.has(name) {
+            return Ok(vec![false; rank]);
+        }
+        let mask = self.value(name).and_then(Value::as_bools);
+        let mask = mask.ok_or_else(|| format!("`{name}` is not a constant bool tensor"))?;
+        expect_len(name, mask.len(), rank)?;
+        Ok(mask)
+    }
+}
+
+fn expect_len(name: &str, found: usize, expected: usize) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("`{name}` has {found} elements, expected {expected}, one for each dimension of `x`"))
+}
+
+/// The index of dimension `axis` (negative counts from the end) among `rank` dimensions.
+fn normalize_axis(axis: i32, rank: usize) -> Result<usize, String> {
+    let wrapped = if axis < 0 { i64::from(axis) + rank as i64 } else { i64::from(axis) };
+    usize::try_from(wrapped)
+        .ok()
+        .filter(|a| *a < rank)
+        .ok_or_else(|| format!("axis {axis} is out of range for rank {rank}"))
+}
+
+fn one(dtype: DataType, shape: &[u64]) -> Inferred {
+    Ok(vec![Type::tensor(dtype, shape)])
+}
+
+/// The shape that `a` and `b` broadcast to, numpy's way.
+fn broadcast(a: &[u64], b: &[u64]) -> Result<Vec<u64>, String> {
+    let rank = a.len().max(b.len());
+    let at = |s: &[u64], i: usize| if i + s.len() < rank { 1 } else { s[i + s.len() - rank] };
+    let dim = |i| match (at(a, i), at(b, i)) {
+        (x, y) if x == y => Ok(x),
+        (1, y) => Ok(y),
+        (x, 1) => Ok(x),
+        _ => Err(format!("shapes {a:?} and {b:?} do not broadcast")),
+    };
+    (0..rank).map(dim).collect()
+}
+
+fn same_dtype(call: &Call<'_>, a: &str, b: &str) -> Result<DataType, String> {
+    let (x, y) = (call.tensor(a)?.dtype, call.tensor(b)?.dtype);
+    if x != y {
+        return Err(format!("`{a}` has type {x} and `{b}` has type {y}, expected equal types"));
+    }
+    Ok(x)
+}
+
+/// `const`: its type is that of `val`, which the validator compares; nothing to infer from arguments.
+pub(crate) fn constant(_: &Call<'_>) -> Inferred {
+    Err("a constant has no inferred type".to_owned())
+}
+
+/// The type of `x`.
+pub(crate) fn same_as_x(call: &Call<'_>) -> Inferred {
+    Ok(vec![Type::Tensor(call.tensor("x")?.clone())])
+}
+
+/// Arithmetic on two tensors that broadcast.
+pub(crate) fn elementwise(call: &Call<'_>) -> Inferred {
+    let dtype = same_dtype(call, "x", "y")?;
+    one(dtype, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
+}
+
+/// A comparison of two tensors that broadcast.
+pub(crate) fn comparison(call: &Call<'_>) -> Inferred {
+    same_dtype(call, "x", "y")?;
+    one(DataType::Bool, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
+}
+
+/// `a` where `cond`, else `b`.
+pub(crate) fn select(call: &Call<'_>) -> Inferred {
+    if call.tensor("cond")?.dtype != DataType::Bool {
+        return Err(format!("`cond` has type {}, expected bool", call.tensor("cond")?.dtype));
+    }
+    let dtype = same_dtype(call, "a", "b")?;
+    let values = broadcast(&call.shape("a")?, &call.shape("b")?)?;
+    one(dtype, &broadcast(&call.shape("cond")?, &values)?)
+}
+
+/// `x` converted to the type that `dtype` names.
+pub(crate) fn cast(call: &Call<'_>) -> Inferred {
+    let name = call.value("dtype").and_then(Value::as_str).ok_or("`dtype` is not a constant string")?;
+    let dtype =
+        DataType::from_name(name).ok_or_else(|| format!("`dtype` is \"{name}\", which is no type"))?;
+    Ok(vec![Type::Tensor(TensorType { dtype, shape: call.tensor("x")?.shape.clone() })])
+}
+
+fn state<'a>(call: &Call<'a>) -> Result<&'a TensorType, String> {
+    match call.argument("input").map(|a| a.ty) {
+        Some(Type::State(t)) => Ok(t),
+        Some(other) => Err(format!("`input` has type {other}, expected a state")),
+        None => Err("parameter `input` is missing".to_owned()),
+    }
+}
+
+/// The tensor in a state.
+pub(crate) fn read_state(call: &Call<'_>) -> Inferred {
+    Ok(vec![Type::Tensor(state(call)?.clone())])
+}
+
+/// Nothing; `data` must have the state's type.
+pub(crate) fn write_state(call: &Call<'_>) -> Inferred {
+    let (state, data) = (state(call)?, call.tensor("data")?);
+    if state != data {
+        return Err(format!("`data` has type {data}, expected {state} as the state"));
+    }
+    Ok(Vec::new())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Type inference of ops that rearrange, select or reduce.
+
+use super::{Call, Inferred, expect_len, normalize_axis, one};
+use crate::dtype::DataType;
+use crate::types::Type;
+
+/// `values` joined along `axis`.
+pub(crate) fn concat(call: &Call<'_>) -> Inferred {
+    if call.bool_or("interleave", false)? {
+        return Err("`interleave` is true, expected false".to_owned());
+    }
+    let values = call.arguments.get("values").map_or(&[][..], Vec::as_slice);
+    let first = values.first().and_then(|v| v.ty.as_tensor()).ok_or("`values` has no tensors")?;
+    let mut shape = first.fixed_shape().ok_or("`values` has a flexible shape")?;
+    let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len())?;
+    for (i, value) in values.iter().enumerate().skip(1) {
+        let ty = value.ty.as_tensor().filter(|t| t.dtype == first.dtype);
+        let next = ty.and_then(|t| t.fixed_shape()).filter(|s| s.len() == shape.len());
+        let next =
+            next.ok_or_else(|| format!("`values[{i}]` has type {}, the first has {first}", value.ty))?;
+        if (0..shape.len()).any(|d| d != axis && shape[d] != next[d]) {
+            return Err(format!(
+                "`values[{i}]` has type {}, the first has {first}; only axis {axis} may differ",
+                value.ty
+            ));
+        }
+        shape[axis] = shape[axis].checked_add(next[axis]).ok_or("the joined axis overflows")?;
+    }
+    one(first.dtype, &shape)
+}
+
+/// Extents of 1 inserted at `axes` of the result.
+pub(crate) fn expand_dims(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let mut shape = call.shape("x")?;
+    let axes = call.i32s("axes")?;
+    let rank = shape.len() + axes.len();
+    let mut at = axes.iter().map(|a| normalize_axis(*a, rank)).collect::<Result<Vec<_>, _>>()?;
+    at.sort_unstable();
+    if at.windows(2).any(|w| w[0] == w[1]) {
+        return Err(format!("`axes` {axes:?} names an axis twice"));
+    }
+    for axis in at {
+        shape.insert(axis, 1);
+    }
+    one(x.dtype, &shape)
+}
+
+/// Extents of 1 removed at `axes`, or all of them.
+pub(crate) fn squeeze(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let drop = if call.has("axes") {
+        call.i32s("axes")?.iter().map(|a| normalize_axis(*a, shape.len())).collect::<Result<Vec<_>, _>>()?
+    } else {
+        (0..shape.len()).filter(|i| shape[*i] == 1).collect()
+    };
+    if let Some(bad) = drop.iter().find(|a| shape[**a] != 1) {
+        return Err(format!("axis {bad} of {x} cannot be squeezed, its extent is not 1"));
+    }
+    let kept: Vec<u64> = (0..shape.len()).filter(|i| !drop.contains(i)).map(|i| shape[i]).collect();
+    one(x.dtype, &kept)
+}
+
+/// `x` with the axes in the order `perm`.
+pub(crate) fn transpose(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let perm = call.i32s("perm")?;
+    expect_len("perm", perm.len(), shape.len())?;
+    let axes = perm.iter().map(|p| normalize_axis(*p, shape.len())).collect::<Result<Vec<_>, _>>()?;
+    if (0..shape.len()).any(|i| !axes.contains(&i)) {
+        return Err(format!("`perm` {perm:?} is not a permutation"));
+    }
+    let permuted: Vec<u64> = axes.iter().map(|a| shape[*a]).collect();
+    one(x.dtype, &permuted)
+}
+
+/// `x` repeated `reps` times along each axis.
+pub(crate) fn tile(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let reps = call.i32s("reps")?;
+    expect_len("reps", reps.len(), shape.len())?;
+    let repeat =
+        |(d, r): (&u64, &i32)| u64::try_from(*r).ok().filter(|r| *r > 0).and_then(|r| d.checked_mul(r));
+    let tiled: Option<Vec<u64>> = shape.iter().zip(&reps).map(repeat).collect();
+    one(x.dtype, &tiled.ok_or_else(|| format!("`reps` {reps:?} must be positive"))?)
+}
+
+/// `x` as `shape`, where 0 keeps an extent and one -1 takes what remains.
+pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let old = call.shape("x")?;
+    let wanted = call.i32s("shape")?;
+    let total = x.element_count().ok_or("`x` has too many elements")?;
+    let bad = || format!("`shape` {wanted:?} does not hold the {total} elements of {x}");
+    let mut shape = Vec::with_capacity(wanted.len());
+    for (i, &d) in wanted.iter().enumerate() {
+        shape.push(match d {
+            -1 => 1,
+            0 => *old.get(i).ok_or_else(bad)?,
+            d => u64::try_from(d).map_err(|_| bad())?,
+        });
+    }
+    let known = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d)).ok_or_else(bad)?;
+    let mut free = wanted.iter().enumerate().filter(|(_, d)| **d == -1).map(|(i, _)| i);
+    match (free.next(), free.next()) {
+        (None, _) if known == total => {}
+        (Some(i), None) if known > 0 && total % known == 0 => shape[i] = total / known,
+        _ => return Err(bad()),
+    }
+    one(x.dtype, &shape)
+}
+
+/// Rows of `x` along `axis`, picked by `indices`.
+pub(crate) fn gather(call: &Call<'_>) -> Inferred {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    if !indices.dtype.is_integer() {
+        return Err(format!("`indices` has type {}, expected integers", indices.dtype));
+    }
+    if call.i32_or("batch_dims", 0)? != 0 {
+        return Err("`batch_dims` is not 0".to_owned());
+    }
+    let (shape, picked) = (call.shape("x")?, call.shape("indices")?);
+    let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len())?;
+    one(x.dtype, &[&shape[..axis], &picked, &shape[axis + 1..]].concat())
+}
+
+/// `x` reduced over `axes`, or over all of them.
+pub(crate) fn reduce(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let keep = call.bool_or("keep_dims", false)?;
+    let axes = if call.has("axes") {
+        call.i32s("axes")?.iter().map(|a| normalize_axis(*a, shape.len())).collect::<Result<Vec<_>, _>>()?
+    } else {
+        (0..shape.len()).collect()
+    };
+    let dim = |i: usize| match axes.contains(&i) {
+        true => keep.then_some(1),
+        false => Some(shape[i]),
+    };
+    let reduced: Vec<u64> = (0..shape.len()).filter_map(dim).collect();
+    one(x.dtype, &reduced)
+}
+
+/// `x` cut into pieces along `axis`.
+pub(crate) fn split(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len())?;
+    let sizes = split_sizes(call, shape[axis])?;
+    let piece = |size: &u64| {
+        let mut part = shape.clone();
+        part[axis] = *size;
+        Type::tensor(x.dtype, &part)
+    };
+    Ok(sizes.iter().map(piece).collect())
+}
+
+fn split_sizes(call: &Call<'_>, extent: u64) -> Result<Vec<u64>, String> {
+    if !call.has("split_sizes") {
+        let count = u64::try_from(call.i32_or("num_splits", 0)?).unwrap_or(0);
+        if count == 0 || extent % count != 0 || count > extent {
+            return Err(format!("`num_splits` is {count}, which does not divide the extent {extent}"));
+        }
+        return Ok((0..count).map(|_| extent / count).collect());
+    }
+    let sizes = call.i32s("split_sizes")?;
+    let sizes: Vec<u64> = sizes.iter().map(|s| u64::try_from(*s).unwrap_or(0)).collect();
+    let sum = sizes.iter().try_fold(0u64, |n, s| n.checked_add(*s));
+    if sizes.contains(&0) || sum != Some(extent) {
+        return Err(format!("`split_sizes` {sizes:?} do not add up to the extent {extent}"));
+    }
+    Ok(sizes)
+}
+
+/// The extents that a slice selects, or `None` for the axes that run-time bounds leave open.
+fn sliced(call: &Call<'_>, shape: &[u64]) -> Result<Vec<Option<u64>>, String> {
+    let rank = shape.len();
+    let bounds = |name: &str| -> Result<Option<Vec<i32>>, String> {
+        let t = call.tensor(name)?;
+        if t.dtype != DataType::Int32 || t.fixed_shape() != Some(vec![rank as u64]) {
+            return Err(format!("`{name}` has type {t}, expected tensor<int32, [{rank}]>"));
+        }
+        Ok(call.value(name).and_then(|v| v.as_i32s()))
+    };
+    let (begin, end) = (bounds("begin")?, bounds("end")?);
+    let strides = if call.has("stride") { call.i32s("stride")? } else { vec![1; rank] };
+    expect_len("stride", strides.len(), rank)?;
+    let (begin_mask, end_mask) = (call.mask("begin_mask", rank)?, call.mask("end_mask", rank)?);
+    let axis = |i: usize| -> Result<Option<u64>, String> {
+        let extent = i64::try_from(shape[i]).map_err(|_| "the extent is too large")?;
+        let from = if begin_mask[i] { Some(0) } else { begin.as_ref().map(|b| i64::from(b[i])) };
+        let to = if end_mask[i] { Some(extent) } else { end.as_ref().map(|e| i64::from(e[i])) };
+        let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
+        let wrap = |v: i64| if v < 0 { v + extent } else { v };
+        let (from, to) = (wrap(from), wrap(to));
+        if strides[i] <= 0 || from < 0 || to > extent || from >= to {
+            return Err(format!(
+                "axis {i}: slice {from}..{to} by {} of extent {extent} is not valid",
+                strides[i]
+            ));
+        }
+        Ok(Some(((to - from) as u64).div_ceil(u64::from(strides[i].unsigned_abs()))))
+    };
+    (0..rank).map(axis).collect()
+}
+
+/// A box cut out of `x`; its bounds must be constant.
+pub(crate) fn slice_by_index(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let squeeze = call.mask("squeeze_mask", shape.len())?;
+    let dims: Option<Vec<u64>> = sliced(call, &shape)?.into_iter().collect();
+    let dims = dims.ok_or("the bounds are computed at run time, so the shape is not known")?;
+    let kept: Vec<u64> = (0..dims.len()).filter(|i| !squeeze[*i]).map(|i| dims[i]).collect();
+    one(x.dtype, &kept)
+}
+
+/// `x` with a box of it replaced by `update`; the box may be placed at run time.
+pub(crate) fn slice_update(call: &Call<'_>) -> Inferred {
+    let (x, update) = (call.tensor("x")?, call.tensor("update")?);
+    let (shape, new) = (call.shape("x")?, call.shape("update")?);
+    if x.dtype != update.dtype {
+        return Err(format!("`update` has type {}, expected {} as `x`", update.dtype, x.dtype));
+    }
+    let squeeze = call.mask("squeeze_mask", shape.len())?;
+    let dims = sliced(call, &shape)?;
+    let kept: Vec<Option<u64>> = (0..dims.len()).filter(|i| !squeeze[*i]).map(|i| dims[i]).collect();
+    let fits = kept.len() == new.len() && kept.iter().zip(&new).all(|(d, n)| d.is_none_or(|d| d == *n));
+    if !fits {
+        return Err(format!("`update` has shape {new:?}, which does not fit the slice of {x}"));
+    }
+    Ok(vec![Type::Tensor(x.clone())])
+}

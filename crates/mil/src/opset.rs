@@ -1,0 +1,227 @@
+//! The op table: every op that anelith builds, checks and runs, one row each.
+//!
+//! A row states the op's MIL name, the releases that defined it anew, its parameters, and the function that
+//! infers its output types. The builder, the validator and the executor read this table. An op outside it
+//! is carried through readers and writers as it stands (`OpKind::Foreign`), with its declared types.
+
+use crate::infer::{self, Call};
+use crate::program::Opset;
+use crate::types::Type;
+
+/// Which operation an op is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum OpKind {
+    /// A row of the table.
+    Known(Opcode),
+    /// An op that the table lacks, by its MIL name.
+    Foreign(String),
+}
+
+/// What a parameter takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ParamKind {
+    /// A tensor, computed or constant.
+    Tensor,
+    /// A tensor known before the program runs.
+    Const,
+    /// A list of tensors.
+    Tensors,
+    /// A state.
+    State,
+}
+
+/// A parameter of an op.
+#[derive(Clone, Copy, Debug)]
+pub struct Param {
+    /// MIL's name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: ParamKind,
+    /// Whether it may be left out.
+    pub optional: bool,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct OpInfo {
+    /// MIL's name.
+    pub name: &'static str,
+    /// The iOS releases that defined the op anew, oldest first; 15 is the first opset there is.
+    pub releases: &'static [u8],
+    /// Its parameters.
+    pub params: &'static [Param],
+    /// The output types for a call, or what is wrong with it.
+    pub infer: fn(&Call<'_>) -> Result<Vec<Type>, String>,
+}
+
+macro_rules! kind {
+    (tensor) => {
+        ParamKind::Tensor
+    };
+    (constant) => {
+        ParamKind::Const
+    };
+    (tensors) => {
+        ParamKind::Tensors
+    };
+    (state) => {
+        ParamKind::State
+    };
+}
+
+macro_rules! optional {
+    () => {
+        false
+    };
+    (optional) => {
+        true
+    };
+}
+
+macro_rules! ops {
+    ($($opcode:ident = $name:literal [$($release:literal)*]
+        { $($param:ident : $kind:ident $($opt:ident)?),* } => $infer:path;)*) => {
+        /// An op of the table.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[allow(missing_docs, reason = "each variant is the MIL op of the same name")]
+        pub enum Opcode { $($opcode),* }
+
+        impl Opcode {
+            /// Every op of the table.
+            pub const ALL: &[Opcode] = &[$(Opcode::$opcode),*];
+
+            /// The op's row.
+            pub fn info(self) -> &'static OpInfo {
+                match self { $(Opcode::$opcode => {
+                    static INFO: OpInfo = OpInfo {
+                        name: $name,
+                        releases: &[$($release),*],
+                        params: &[$(Param {
+                            name: stringify!($param),
+                            kind: kind!($kind),
+                            optional: optional!($($opt)?),
+                        }),*],
+                        infer: $infer,
+                    };
+                    &INFO
+                })* }
+            }
+        }
+    };
+}
+
+ops! {
+    Add = "add" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    Cast = "cast" [15 17] { x: tensor, dtype: constant } => infer::cast;
+    Concat = "concat" [15 17] { values: tensors, axis: constant, interleave: constant optional } => infer::concat;
+    Const = "const" [15] {} => infer::constant;
+    ConstexprLutToDense = "constexpr_lut_to_dense" [16 18]
+        { indices: constant, lut: constant, vector_axis: constant optional } => infer::lut_to_dense;
+    Conv = "conv" [15 17] { x: tensor, weight: tensor, bias: constant optional, strides: constant optional,
+        pad_type: constant optional, pad: constant optional, dilations: constant optional,
+        groups: constant optional } => infer::conv;
+    Exp = "exp" [15 16] { x: tensor } => infer::same_as_x;
+    ExpandDims = "expand_dims" [15 17] { x: tensor, axes: constant } => infer::expand_dims;
+    Gather = "gather" [15 16 17] { x: tensor, indices: tensor, axis: constant optional,
+        batch_dims: constant optional, validate_indices: constant optional } => infer::gather;
+    GreaterEqual = "greater_equal" [15 17] { x: tensor, y: tensor } => infer::comparison;
+    Identity = "identity" [15] { x: tensor } => infer::same_as_x;
+    LayerNorm = "layer_norm" [15 17] { x: tensor, axes: constant optional, gamma: constant optional,
+        beta: constant optional, epsilon: constant optional } => infer::same_as_x;
+    Linear = "linear" [15 17] { x: tensor, weight: constant, bias: constant optional } => infer::linear;
+    Matmul = "matmul" [15 17] { x: tensor, y: tensor, transpose_x: constant optional,
+        transpose_y: constant optional } => infer::matmul;
+    Mul = "mul" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    ReadState = "read_state" [18] { input: state } => infer::read_state;
+    RealDiv = "real_div" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    ReduceMax = "reduce_max" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
+        => infer::reduce;
+    ReduceMean = "reduce_mean" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
+        => infer::reduce;
+    ReduceSum = "reduce_sum" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
+        => infer::reduce;
+    Reshape = "reshape" [15 17] { x: tensor, shape: constant } => infer::reshape;
+    Rsqrt = "rsqrt" [15 17] { x: tensor, epsilon: constant optional } => infer::same_as_x;
+    Select = "select" [15] { cond: tensor, a: tensor, b: tensor } => infer::select;
+    Silu = "silu" [15 16] { x: tensor } => infer::same_as_x;
+    SliceByIndex = "slice_by_index" [15 17] { x: tensor, begin: tensor, end: tensor, stride: constant optional,
+        begin_mask: constant optional, end_mask: constant optional, squeeze_mask: constant optional }
+        => infer::slice_by_index;
+    SliceUpdate = "slice_update" [18] { x: tensor, update: tensor, begin: tensor, end: tensor,
+        stride: constant optional, begin_mask: constant optional, end_mask: constant optional,
+        squeeze_mask: constant optional } => infer::slice_update;
+    Softmax = "softmax" [15 16] { x: tensor, axis: constant optional } => infer::same_as_x;
+    Split = "split" [15] { x: tensor, axis: constant, num_splits: constant optional,
+        split_sizes: constant optional } => infer::split;
+    Squeeze = "squeeze" [15 17] { x: tensor, axes: constant optional } => infer::squeeze;
+    Sub = "sub" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    Tile = "tile" [15] { x: tensor, reps: constant } => infer::tile;
+    Transpose = "transpose" [15 17] { x: tensor, perm: constant } => infer::transpose;
+    WriteState = "write_state" [18] { input: state, data: tensor } => infer::write_state;
+}
+
+impl Opcode {
+    /// The op called `name`, if the table has it.
+    pub fn from_name(name: &str) -> Option<Opcode> {
+        Self::ALL.iter().copied().find(|o| o.info().name == name)
+    }
+}
+
+impl OpKind {
+    /// The op called `name`, from the table where it has it.
+    pub fn from_name(name: &str) -> OpKind {
+        Opcode::from_name(name).map_or_else(|| OpKind::Foreign(name.to_owned()), OpKind::Known)
+    }
+
+    /// MIL's name of the op.
+    pub fn name(&self) -> &str {
+        match self {
+            OpKind::Known(opcode) => opcode.info().name,
+            OpKind::Foreign(name) => name,
+        }
+    }
+
+    /// Whether this op is the given row of the table.
+    pub fn is(&self, opcode: Opcode) -> bool {
+        *self == OpKind::Known(opcode)
+    }
+
+    /// Whether the op only states or decompresses a constant, and so runs before the program does.
+    pub fn is_constant(&self) -> bool {
+        self.is(Opcode::Const) || self.name().starts_with("constexpr_")
+    }
+
+    /// The release whose definition of the op a function of `opset` uses; `None` for foreign ops.
+    pub fn release(&self, opset: Opset) -> Option<u8> {
+        let OpKind::Known(opcode) = self else { return None };
+        opcode.info().releases.iter().copied().filter(|r| *r <= opset.release()).max()
+    }
+}
+
+impl OpInfo {
+    /// The parameter called `name`.
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params.iter().find(|p| p.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_their_row() {
+        for &opcode in Opcode::ALL {
+            assert_eq!(OpKind::from_name(opcode.info().name), OpKind::Known(opcode));
+        }
+        assert_eq!(OpKind::from_name("lstm"), OpKind::Foreign("lstm".into()));
+    }
+
+    #[test]
+    fn the_release_in_force_is_the_newest_one_of_the_opset() {
+        let lut = OpKind::Known(Opcode::ConstexprLutToDense);
+        assert_eq!(lut.release(Opset::Ios17), Some(16));
+        assert_eq!(lut.release(Opset::Ios18), Some(18));
+        assert_eq!(OpKind::Known(Opcode::ReadState).release(Opset::Ios17), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! The IR: `Program`, `Function`, `Op`, `Var`. Plain data with public fields.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::opset::OpKind;
+use crate::types::Type;
+use crate::value::Value;
+
+/// An ML program: functions that share weight files but nothing else.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Program {
+    /// Functions, sorted by name.
+    pub functions: Vec<Function>,
+    /// What made the program: free key-value pairs.
+    pub build_info: BTreeMap<String, String>,
+}
+
+/// The version of the op definitions that a function is written against.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(missing_docs, reason = "each variant is the operating system release that introduced it")]
+pub enum Opset {
+    Ios15,
+    Ios16,
+    Ios17,
+    Ios18,
+}
+
+/// A function: typed inputs, a straight line of ops, and the variables it returns.
+///
+/// The format allows nested blocks (control flow) and several specializations of the body; no supported
+/// model uses them and the readers refuse them, so the one block is the function itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Function {
+    /// Name, unique in the program.
+    pub name: String,
+    /// The op definitions in force.
+    pub opset: Opset,
+    /// Inputs in declaration order, states included.
+    pub inputs: Vec<VarId>,
+    /// Attributes of the function itself (only `FlexibleShapeInformation` is known, and only in text).
+    pub attributes: BTreeMap<String, Value>,
+    /// Ops in execution order.
+    pub ops: Vec<Op>,
+    /// Variables returned, in declaration order.
+    pub outputs: Vec<VarId>,
+    /// All variables; a `VarId` is an index into this table.
+    pub vars: Vec<Var>,
+}
+
+/// A handle to a variable of one function.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VarId(pub u32);
+
+/// A variable: assigned once, by a function input or an op.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Var {
+    /// Name, unique in the function.
+    pub name: String,
+    /// Type.
+    pub ty: Type,
+}
+
+/// One operation.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Op {
+    /// Which operation.
+    pub kind: OpKind,
+    /// Arguments by parameter name.
+    pub inputs: BTreeMap<String, Argument>,
+    /// Attributes: `name` always, `val` for `const`, and the parameters of `constexpr_*` before iOS 18.
+    pub attributes: BTreeMap<String, Value>,
+    /// Variables assigned; empty for `write_state`.
+    pub outputs: Vec<VarId>,
+}
+
+/// What is bound to a parameter.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Argument {
+    /// One operand.
+    One(Operand),
+    /// A list of operands, e.g. `values` of `concat`.
+    Many(Vec<Operand>),
+}
+
+/// A variable or an inline literal.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Operand {
+    /// A variable assigned earlier.
+    Var(VarId),
+    /// A literal.
+    Value(Value),
+}
+
+impl Opset {
+    /// All opsets, oldest first.
+    pub const ALL: [Opset; 4] = [Opset::Ios15, Opset::Ios16, Opset::Ios17, Opset::Ios18];
+
+    /// The name in protobuf: `CoreML5` to `CoreML8`.
+    pub fn proto_name(self) -> &'static str {
+        match self {
+            Opset::Ios15 => "CoreML5",
+            Opset::Ios16 => "CoreML6",
+            Opset::Ios17 => "CoreML7",
+            Opset::Ios18 => "CoreML8",
+        }
+    }
+
+    /// The name in text: `ios15` to `ios18`.
+    pub fn text_name(self) -> &'static str {
+        match self {
+            Opset::Ios15 => "ios15",
+            Opset::Ios16 => "ios16",
+            Opset::Ios17 => "ios17",
+            Opset::Ios18 => "ios18",
+        }
+    }
+
+    /// The iOS release: 15 to 18.
+    pub fn release(self) -> u8 {
+        match self {
+            Opset::Ios15 => 15,
+            Opset::Ios16 => 16,
+            Opset::Ios17 => 17,
+            Opset::Ios18 => 18,
+        }
+    }
+}
+
+impl Program {
+    /// The function called `name`.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|f| f.name == name)
+    }
+}
+
+impl Function {
+    /// An empty function.
+    pub fn new(name: impl Into<String>, opset: Opset) -> Function {
+        Function {
+            name: name.into(),
+            opset,
+            inputs: Vec::new(),
+            attributes: BTreeMap::new(),
+            ops: Vec::new(),
+            outputs: Vec::new(),
+            vars: Vec::new(),
+        }
+    }
+
+    /// Adds a variable to the table; it is up to the caller to make an input or an op assign it.
+    pub fn add_var(&mut self, name: impl Into<String>, ty: Type) -> VarId {
+        let id = VarId(u32::try_from(self.vars.len()).expect("fewer than 2^32 variables"));
+        self.vars.push(Var { name: name.into(), ty });
+        id
+    }
+
+    /// The variable behind a handle.
+    ///
+    /// # Panics
+    /// When the handle is not of this function; `validate` proves that none is.
+    pub fn var(&self, id: VarId) -> &Var {
+        &self.vars[id.0 as usize]
+    }
+}
+
+impl Op {
+    /// The `name` attribute; empty when there is none.
+    pub fn name(&self) -> &str {
+        self.attributes.get("name").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// All operands, by parameter name and then in list order.
+    pub fn operands(&self) -> impl Iterator<Item = (&str, &Operand)> {
+        self.inputs.iter().flat_map(|(name, a)| a.operands().iter().map(move |o| (name.as_str(), o)))
+    }
+
+    /// The variables that the op reads.
+    pub fn reads(&self) -> impl Iterator<Item = VarId> {
+        self.operands().filter_map(|(_, o)| match o {
+            Operand::Var(v) => Some(*v),
+            Operand::Value(_) => None,
+        })
+    }
+}
+
+impl Argument {
+    /// The operands, one or many.
+    pub fn operands(&self) -> &[Operand] {
+        match self {
+            Argument::One(o) => std::slice::from_ref(o),
+            Argument::Many(os) => os,
+        }
+    }
+}
+
+impl From<VarId> for Argument {
+    fn from(v: VarId) -> Argument {
+        Argument::One(Operand::Var(v))
+    }
+}
+
+impl From<Value> for Argument {
+    fn from(v: Value) -> Argument {
+        Argument::One(Operand::Value(v))
+    }
+}
+
+impl fmt::Display for Opset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text_name())
+    }
+}
