@@ -33,9 +33,9 @@ pub enum Error {
         /// What exactly, and what would be supported.
         problem: String,
     },
-    /// A program breaks the rules of MIL.
-    #[error("{0}")]
-    Invalid(#[from] Invalid),
+    /// A program breaks the rules of MIL; the first broken rule of each function.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Invalid>),
 }
 
 /// A broken rule, and where.
@@ -48,6 +48,22 @@ pub struct Invalid {
     pub at: String,
     /// What was expected and what was found.
     pub problem: String,
+}
+
+fn lines(broken: &[Invalid]) -> String {
+    broken.iter().map(Invalid::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl From<Invalid> for Error {
+    fn from(broken: Invalid) -> Error {
+        Error::Invalid(vec![broken])
+    }
+}
+
+impl From<Vec<Invalid>> for Error {
+    fn from(broken: Vec<Invalid>) -> Error {
+        Error::Invalid(broken)
+    }
 }
 
 /// The result type of this crate.

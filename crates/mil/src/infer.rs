@@ -31,8 +31,10 @@ pub struct Call<'a> {
 pub struct KnownArgument<'a> {
     /// The type.
     pub ty: &'a Type,
-    /// The value, for constants.
+    /// The value, for literals and `const` ops.
     pub value: Option<&'a Value>,
+    /// Whether it is known before the program runs; true as well for what `constexpr_*` ops decompress.
+    pub constant: bool,
 }
 
 pub(crate) type Inferred = Result<Vec<Type>, String>;

@@ -1,6 +1,7 @@
 //! What an ML program is: in memory, as text, as protobuf, as `.mlpackage`, as `.mlmodelc`.
 
 pub mod blob;
+mod builder;
 pub mod compiled;
 mod dtype;
 mod error;
@@ -16,11 +17,12 @@ mod types;
 mod validate;
 mod value;
 
+pub use builder::FunctionBuilder;
 pub use dtype::DataType;
 pub use error::{Error, Invalid, Result};
 pub use model::{Description, Feature, Flexibility, Interface, Metadata, Model};
 pub use opset::{OpInfo, OpKind, Opcode, Param, ParamKind};
 pub use program::{Argument, Function, Op, Operand, Opset, Program, Var, VarId};
 pub use types::{Dim, TensorType, Type};
-pub use validate::{FunctionInfo, ProgramInfo, validate};
+pub use validate::{FunctionInfo, ProgramInfo, is_identifier, validate};
 pub use value::{BlobRef, Data, Value};

@@ -107,7 +107,7 @@ pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     let mut free = wanted.iter().enumerate().filter(|(_, d)| **d == -1).map(|(i, _)| i);
     match (free.next(), free.next()) {
         (None, _) if known == total => {}
-        (Some(i), None) if known > 0 && total % known == 0 => shape[i] = total / known,
+        (Some(i), None) if known > 0 && total.is_multiple_of(known) => shape[i] = total / known,
         _ => return Err(bad()),
     }
     one(x.dtype, &shape)
@@ -162,7 +162,7 @@ pub(crate) fn split(call: &Call<'_>) -> Inferred {
 fn split_sizes(call: &Call<'_>, extent: u64) -> Result<Vec<u64>, String> {
     if !call.has("split_sizes") {
         let count = u64::try_from(call.i32_or("num_splits", 0)?).unwrap_or(0);
-        if count == 0 || extent % count != 0 || count > extent {
+        if count == 0 || !extent.is_multiple_of(count) || count > extent {
             return Err(format!("`num_splits` is {count}, which does not divide the extent {extent}"));
         }
         return Ok((0..count).map(|_| extent / count).collect());

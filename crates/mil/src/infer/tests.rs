@@ -8,7 +8,11 @@ fn check(rule: fn(&Call<'_>) -> Inferred, cases: Vec<Case<'_>>) {
     for (what, args, expected) in cases {
         let mut call = Call::default();
         for (name, ty, value) in &args {
-            call.arguments.entry(name).or_default().push(KnownArgument { ty, value: value.as_ref() });
+            call.arguments.entry(name).or_default().push(KnownArgument {
+                ty,
+                value: value.as_ref(),
+                constant: value.is_some(),
+            });
         }
         match (rule(&call), expected) {
             (Ok(types), Ok(text)) => assert_eq!(types[0].to_string(), text, "{what}"),
@@ -22,13 +26,8 @@ fn fp16(shape: &[u64]) -> Type {
     Type::tensor(DataType::Fp16, shape)
 }
 
-fn constant(value: Value) -> (Type, Option<Value>) {
-    (value.ty.clone(), Some(value))
-}
-
-fn arg<'a>(name: &'a str, value: Value) -> (&'a str, Type, Option<Value>) {
-    let (ty, value) = constant(value);
-    (name, ty, value)
+fn arg(name: &str, value: Value) -> (&str, Type, Option<Value>) {
+    (name, value.ty.clone(), Some(value))
 }
 
 #[test]

@@ -1,0 +1,177 @@
+//! Builds a function op by op; the type of each result is inferred, and checked, on the spot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Invalid;
+use crate::infer::{Call, KnownArgument};
+use crate::opset::{OpKind, Opcode};
+use crate::program::{Argument, Function, Op, Operand, Opset, VarId};
+use crate::types::{TensorType, Type};
+use crate::value::Value;
+
+/// A function under construction.
+///
+/// Literal arguments of plain ops become `const` ops of their own, named `{op}_{parameter}_0`, as coremltools
+/// writes them; those of `constexpr_*` ops stay inline, as coremltools writes those.
+#[derive(Debug)]
+pub struct FunctionBuilder {
+    function: Function,
+    names: BTreeSet<String>,
+    definitions: Vec<Option<usize>>,
+}
+
+impl FunctionBuilder {
+    /// A function without inputs or ops.
+    pub fn new(name: &str, opset: Opset) -> FunctionBuilder {
+        let function = Function::new(name, opset);
+        FunctionBuilder { function, names: BTreeSet::new(), definitions: Vec::new() }
+    }
+
+    /// Declares a tensor input.
+    pub fn input(&mut self, name: &str, ty: TensorType) -> VarId {
+        self.declare(name, Type::Tensor(ty))
+    }
+
+    /// Declares a state.
+    pub fn state(&mut self, name: &str, ty: TensorType) -> VarId {
+        self.declare(name, Type::State(ty))
+    }
+
+    fn declare(&mut self, name: &str, ty: Type) -> VarId {
+        let id = self.add_var(name.to_owned(), ty, None);
+        self.function.inputs.push(id);
+        id
+    }
+
+    fn add_var(&mut self, wanted: String, ty: Type, op: Option<usize>) -> VarId {
+        let name = self.unique(wanted);
+        self.definitions.push(op);
+        self.function.add_var(name, ty)
+    }
+
+    /// `wanted`, or `wanted_1`, `wanted_2`, ... when it is taken.
+    fn unique(&mut self, wanted: String) -> String {
+        let mut name = wanted.clone();
+        let mut n = 0;
+        while !self.names.insert(name.clone()) {
+            n += 1;
+            name = format!("{wanted}_{n}");
+        }
+        name
+    }
+
+    /// The type of a tensor or state variable.
+    pub fn tensor_type(&self, var: VarId) -> &TensorType {
+        match &self.function.var(var).ty {
+            Type::Tensor(t) | Type::State(t) => t,
+            other => unreachable!("variables are tensors or states, not {other}"),
+        }
+    }
+
+    /// The extents of a tensor or state variable.
+    pub fn shape(&self, var: VarId) -> Vec<u64> {
+        self.tensor_type(var).fixed_shape().expect("the builder only makes fixed shapes")
+    }
+
+    /// Appends a `const` op.
+    pub fn constant(&mut self, name: &str, value: Value) -> VarId {
+        let id = self.add_var(name.to_owned(), value.ty.clone(), Some(self.function.ops.len()));
+        let name = self.function.var(id).name.clone();
+        let attributes = [("name".to_owned(), Value::string(name)), ("val".to_owned(), value)].into();
+        let kind = OpKind::Known(Opcode::Const);
+        self.function.ops.push(Op { kind, inputs: BTreeMap::new(), attributes, outputs: vec![id] });
+        id
+    }
+
+    /// Appends an op of one result.
+    ///
+    /// # Errors
+    /// What is wrong with the arguments, by the op's inference rule.
+    pub fn call(&mut self, opcode: Opcode, name: &str, args: &[(&str, Argument)]) -> Result<VarId, Invalid> {
+        let outputs = self.call_many(opcode, name, args)?;
+        match outputs[..] {
+            [id] => Ok(id),
+            _ => Err(self.invalid(opcode, name, format!("has {} results, expected one", outputs.len()))),
+        }
+    }
+
+    /// Appends an op of any number of results, `write_state` included.
+    ///
+    /// # Errors
+    /// As for `call`.
+    pub fn call_many(
+        &mut self,
+        opcode: Opcode,
+        name: &str,
+        args: &[(&str, Argument)],
+    ) -> Result<Vec<VarId>, Invalid> {
+        let kind = OpKind::Known(opcode);
+        let inline = kind.is_constant();
+        let place = |(param, arg): &(&str, Argument)| {
+            let arg = if inline { arg.clone() } else { self.without_literals(name, param, arg) };
+            ((*param).to_owned(), arg)
+        };
+        let inputs: BTreeMap<String, Argument> = args.iter().map(place).collect();
+        let types = self.infer(opcode, &inputs).map_err(|problem| self.invalid(opcode, name, problem))?;
+        let index = self.function.ops.len();
+        let single = types.len() == 1;
+        let output = |(i, ty)| {
+            let var = if single { name.to_owned() } else { format!("{name}_{i}") };
+            self.add_var(var, ty, Some(index))
+        };
+        let outputs: Vec<VarId> = types.into_iter().enumerate().map(output).collect();
+        let shown = match outputs[..] {
+            [id] => self.function.var(id).name.clone(),
+            _ => self.unique(format!("{name}_op")),
+        };
+        let attributes = [("name".to_owned(), Value::string(shown))].into();
+        self.function.ops.push(Op { kind, inputs, attributes, outputs: outputs.clone() });
+        Ok(outputs)
+    }
+
+    /// The argument with each literal moved into a `const` op.
+    fn without_literals(&mut self, op: &str, param: &str, argument: &Argument) -> Argument {
+        let mut place = |i: usize, operand: &Operand| match operand {
+            Operand::Var(v) => Operand::Var(*v),
+            Operand::Value(v) => Operand::Var(self.constant(&format!("{op}_{param}_{i}"), v.clone())),
+        };
+        match argument {
+            Argument::One(o) => Argument::One(place(0, o)),
+            Argument::Many(os) => Argument::Many(os.iter().enumerate().map(|(i, o)| place(i, o)).collect()),
+        }
+    }
+
+    fn infer(&self, opcode: Opcode, inputs: &BTreeMap<String, Argument>) -> Result<Vec<Type>, String> {
+        let mut call = Call::default();
+        for (name, argument) in inputs {
+            let known = argument.operands().iter().map(|o| self.known_argument(o)).collect();
+            call.arguments.insert(name, known);
+        }
+        (opcode.info().infer)(&call)
+    }
+
+    fn known_argument<'a>(&'a self, operand: &'a Operand) -> KnownArgument<'a> {
+        let id = match operand {
+            Operand::Value(v) => return KnownArgument { ty: &v.ty, value: Some(v), constant: true },
+            Operand::Var(id) => *id,
+        };
+        let op = self.definitions[id.0 as usize].map(|i| &self.function.ops[i]);
+        let is_const = op.is_some_and(|op| op.kind.is(Opcode::Const));
+        KnownArgument {
+            ty: &self.function.var(id).ty,
+            value: op.filter(|_| is_const).and_then(|op| op.attributes.get("val")),
+            constant: op.is_some_and(|op| op.kind.is_constant()),
+        }
+    }
+
+    fn invalid(&self, opcode: Opcode, name: &str, problem: String) -> Invalid {
+        let at = format!("op `{name}` ({})", opcode.info().name);
+        Invalid { function: self.function.name.clone(), at, problem }
+    }
+
+    /// The finished function, which returns `outputs` under these variables' names.
+    pub fn finish(mut self, outputs: Vec<VarId>) -> Function {
+        self.function.outputs = outputs;
+        self.function
+    }
+}
