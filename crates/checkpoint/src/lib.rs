@@ -1,1 +1,77 @@
-//! placeholder
+//! What a Hugging Face model directory is: `config.json`, the tensors of its safetensors files, its tokenizer files.
+//!
+//! This crate knows nothing of Core ML. It reads and checks; it decides nothing about conversion.
+//! The modules come in the order `error`, `config`, `tensors`, `files`, and each uses only earlier ones.
+//!
+//! Nothing here trusts its input: sizes are checked before anything is allocated, offsets against the length of the
+//! file, and every refusal is an [`Error`] that says what, where, expected, found, and what to do. Tensor data is read
+//! by position and in pieces, so memory stays bounded whatever the size of the model.
+
+mod config;
+mod error;
+mod files;
+mod tensors;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use config::{Architecture, Config, Rope, RopeScaling, Yarn};
+pub use error::{Error, ErrorKind, Result};
+pub use files::{TokenizerFile, license, tokenizer_files};
+pub use tensors::{Dtype, TensorRef, Tensors};
+
+/// A model directory that has been opened: its config is read, the headers of its weights are checked, no weight is read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The directory, as it was given.
+    pub dir: PathBuf,
+    /// Its `config.json`.
+    pub config: Config,
+    /// Its weights.
+    pub tensors: Tensors,
+    name: String,
+}
+
+impl Checkpoint {
+    /// Opens the model directory `dir`.
+    ///
+    /// Errors are `Missing` when the directory, its config.json or its weights are absent, and otherwise those of
+    /// [`Config::read`] and [`Tensors::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let name = check_directory(dir)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            config: Config::read(dir)?,
+            tensors: Tensors::open(dir)?,
+            name,
+        })
+    }
+
+    /// The directory's own name, with links and `..` resolved: `Qwen3-0.6B`.
+    pub fn model_name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Checks that `dir` is a directory, and gives its own name.
+fn check_directory(dir: &Path) -> Result<String> {
+    let metadata = fs::metadata(dir).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::missing(format!("Model directory does not exist: {}", dir.display()))
+                .at(dir.display())
+                .with_mend("check the path given to --model")
+        }
+        _ => Error::io("open", dir, &e),
+    })?;
+    if !metadata.is_dir() {
+        let what = format!("Model path is not a directory: {}", dir.display());
+        return Err(Error::malformed(what)
+            .at(dir.display())
+            .with_expected("a directory with config.json, weights and tokenizer")
+            .with_found("a file"));
+    }
+    let canonical = dir.canonicalize().map_err(|e| Error::io("open", dir, &e))?;
+    let name = canonical.file_name().unwrap_or(canonical.as_os_str());
+    Ok(name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,419 @@
+//! `config.json`: what a model is, with every field that changes its result, and nothing guessed.
+
+mod architecture;
+mod families;
+mod fields;
+mod rope;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use families::Defaults;
+use fields::Fields;
+
+pub use architecture::Architecture;
+pub use rope::{Rope, RopeScaling, Yarn};
+
+/// A config.json beyond this size is not one; real ones have a few kilobytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// What a model is: its `config.json`, with the class defaults of transformers 4.52.4 for absent keys.
+///
+/// Sizes are checked: nothing is 0, `num_attention_heads` is a multiple of `num_key_value_heads`, `head_dim` is even,
+/// and no product of two sizes overflows 64 bits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The family.
+    pub architecture: Architecture,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of decoder layers.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads.
+    pub num_key_value_heads: usize,
+    /// Width of one head; the heads together need not be as wide as `hidden_size`.
+    pub head_dim: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// The length in tokens that the model states; [`Config::max_positions`] is the one to check a context against.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in every norm.
+    pub rms_norm_eps: f64,
+    /// Rotary position embeddings.
+    pub rope: Rope,
+    /// Whether the LM head is the embedding.
+    pub tie_word_embeddings: bool,
+    /// `attention_bias` as the class reads it: always false for Qwen 2, which ignores the field. See [`Config::qkv_bias`].
+    pub attention_bias: bool,
+    /// Whether gate, up and down projections have biases; always false for the Qwen families, which ignore the field.
+    pub mlp_bias: bool,
+    /// The attention window in tokens, only where `use_sliding_window` is true (Qwen families).
+    /// Within a context not larger than it, the model computes as if there were none.
+    pub sliding_window: Option<usize>,
+    /// The token that starts a text.
+    pub bos_token_id: Option<u32>,
+    /// The tokens that end a text; none, one or several.
+    pub eos_token_ids: Vec<u32>,
+    /// One line for every field that transformers ignores for this family.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads `config.json` in `dir`.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("config.json");
+        let metadata = fs::metadata(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => no_config(&path),
+            _ => Error::io("read", &path, &e),
+        })?;
+        if metadata.len() > MAX_CONFIG_BYTES {
+            return Err(Error::malformed("config.json is too large to be one")
+                .at(path.display())
+                .with_expected(format!("at most {MAX_CONFIG_BYTES} bytes"))
+                .with_found(format!("{} bytes", metadata.len())));
+        }
+        let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let offset = e.utf8_error().valid_up_to();
+            Error::malformed("config.json is not UTF-8 text")
+                .at(format!("{}, byte {offset}", path.display()))
+        })?;
+        Self::parse(&text, &path)
+    }
+
+    /// Reads the text of a `config.json`; `path` is only for messages.
+    pub fn parse(json_text: &str, path: &Path) -> Result<Self> {
+        let document: Value = serde_json::from_str(json_text).map_err(|e| {
+            Error::malformed(format!("config.json is not valid JSON: {e}")).at(format!(
+                "{}:{}:{}",
+                path.display(),
+                e.line(),
+                e.column()
+            ))
+        })?;
+        let Value::Object(object) = document else {
+            return Err(Error::malformed("config.json is not a JSON object")
+                .at(path.display())
+                .with_expected("an object: { \"model_type\": ... }")
+                .with_found(fields::abbreviate(&document.to_string())));
+        };
+        from_object(&object, path)
+    }
+
+    /// The longest context in tokens that the model is made for: `max_position_embeddings`, or the original length
+    /// times the factor where the rope type extends it.
+    pub fn max_positions(&self) -> usize {
+        self.rope.max_positions(self.max_position_embeddings)
+    }
+
+    /// Whether q, k and v projections have biases: in Qwen 2 always, elsewhere as `attention_bias` says.
+    pub fn qkv_bias(&self) -> bool {
+        self.architecture == Architecture::Qwen2 || self.attention_bias
+    }
+
+    /// Whether the o projection has a bias: in Qwen 2 never, elsewhere as `attention_bias` says.
+    pub fn o_bias(&self) -> bool {
+        self.attention_bias
+    }
+}
+
+fn no_config(path: &Path) -> Error {
+    Error::missing("no config.json in the model directory")
+        .at(path.display())
+        .with_expected("a model directory in Hugging Face format")
+        .with_mend("point --model at the directory that holds config.json")
+}
+
+fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
+    let fields = Fields::new(object, "", path);
+    let mut warnings = Vec::new();
+    let architecture = architecture(&fields, &mut warnings)?;
+    refuse_fields(&fields)?;
+    let defaults = Defaults::of(architecture);
+    let heads = heads(&fields, architecture)?;
+    let lengths = 1..=i32::MAX as usize;
+    let max_position_embeddings = fields.integer_or(
+        "max_position_embeddings",
+        lengths,
+        defaults.max_position_embeddings,
+    )?;
+    let rope = rope::parse::parse(&fields, max_position_embeddings, &mut warnings)?;
+    warn_ignored(&fields, architecture, &mut warnings);
+    let flag = |key, families: &[Architecture]| match families.contains(&architecture) {
+        true => Ok(fields.optional_boolean(key)?.unwrap_or(false)),
+        false => Ok(false),
+    };
+    Ok(Config {
+        architecture,
+        hidden_size: fields.integer_or("hidden_size", WIDTHS, defaults.hidden_size)?,
+        intermediate_size: fields.integer_or(
+            "intermediate_size",
+            WIDTHS,
+            defaults.intermediate_size,
+        )?,
+        num_hidden_layers: fields.integer_or(
+            "num_hidden_layers",
+            1..=10_000,
+            defaults.num_hidden_layers,
+        )?,
+        num_attention_heads: heads.attention,
+        num_key_value_heads: heads.key_value,
+        head_dim: heads.dim,
+        vocab_size: fields.integer_or("vocab_size", WIDTHS, defaults.vocab_size)?,
+        max_position_embeddings,
+        rms_norm_eps: fields.positive_or("rms_norm_eps", families::RMS_NORM_EPS)?,
+        rope,
+        tie_word_embeddings: flag("tie_word_embeddings", &Architecture::ALL)?,
+        attention_bias: flag(
+            "attention_bias",
+            &[Architecture::Llama, Architecture::Qwen3],
+        )?,
+        mlp_bias: flag("mlp_bias", &[Architecture::Llama])?,
+        sliding_window: sliding_window(&fields, architecture)?,
+        bos_token_id: bos_token_id(&fields, &defaults)?,
+        eos_token_ids: eos_token_ids(&fields, &defaults)?,
+        warnings,
+    })
+}
+
+/// Widths and row counts: far beyond any model, and far below what could overflow in a product of two.
+const WIDTHS: RangeInclusive<usize> = 1..=1 << 24;
+
+struct Heads {
+    attention: usize,
+    key_value: usize,
+    dim: usize,
+}
+
+fn heads(fields: &Fields<'_>, architecture: Architecture) -> Result<Heads> {
+    let defaults = Defaults::of(architecture);
+    let counts = 1..=1 << 16;
+    let attention = fields.integer_or(
+        "num_attention_heads",
+        counts.clone(),
+        defaults.num_attention_heads,
+    )?;
+    let key = "num_key_value_heads";
+    let class_default = match fields.object().contains_key(key) {
+        true => None,
+        false => defaults.num_key_value_heads,
+    };
+    let key_value = fields
+        .optional_integer(key, counts)?
+        .or(class_default)
+        .unwrap_or(attention);
+    if attention % key_value != 0 {
+        let expected = format!("a divisor of `num_attention_heads` ({attention})");
+        return Err(fields.wrong(key, &expected, &Value::from(key_value)));
+    }
+    // Only LLaMA's class takes null for "derive it"; the Qwen classes fail on it.
+    if architecture != Architecture::Llama
+        && let Some(null @ Value::Null) = fields.object().get("head_dim")
+    {
+        return Err(fields.wrong("head_dim", "an even number, or no such key", null));
+    }
+    let dim = head_dim(fields, &defaults, attention)?;
+    Ok(Heads {
+        attention,
+        key_value,
+        dim,
+    })
+}
+
+fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Result<usize> {
+    let hidden = fields.integer_or("hidden_size", WIDTHS, defaults.hidden_size)?;
+    let given = fields.optional_integer("head_dim", 1..=1 << 16)?;
+    let dim = given.or(defaults.head_dim).unwrap_or(hidden / attention);
+    if dim == 0 || dim % 2 != 0 {
+        let expected = match given {
+            Some(_) => "an even number".to_owned(),
+            None => {
+                format!("an even number (hidden_size {hidden} / num_attention_heads {attention})")
+            }
+        };
+        return Err(fields.wrong("head_dim", &expected, &Value::from(dim)));
+    }
+    Ok(dim)
+}
+
+/// The family, from `model_type`, else from the first of `architectures`.
+fn architecture(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Architecture> {
+    let class = first_class(fields)?;
+    let found = match (fields.optional_string("model_type")?, class) {
+        (Some(name), _) => name.parse().map_err(|_| unknown(fields, name))?,
+        (None, Some(class)) => {
+            Architecture::from_class_name(class).ok_or_else(|| unknown(fields, class))?
+        }
+        (None, None) => return Err(unnamed(fields)),
+    };
+    if let Some(class) = class
+        && class != found.class_name()
+    {
+        warnings.push(format!(
+            "config.json: `architectures` names `{class}`; converted as `{}`",
+            found.class_name()
+        ));
+    }
+    Ok(found)
+}
+
+fn first_class<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>> {
+    let key = "architectures";
+    match fields.get(key) {
+        None => Ok(None),
+        Some(Value::Array(list)) => match list.first() {
+            None => Ok(None),
+            Some(Value::String(class)) => Ok(Some(class)),
+            Some(other) => Err(fields.wrong(key, "a list of class names", other)),
+        },
+        Some(other) => Err(fields.wrong(key, "a list of class names", other)),
+    }
+}
+
+fn unknown(fields: &Fields<'_>, name: &str) -> Error {
+    let supported = architecture::supported();
+    let name = fields::abbreviate(name);
+    let what = format!("Unknown architecture `{name}` in config.json; supported: {supported}");
+    let error = Error::unsupported(what)
+        .at(fields.path().display())
+        .with_expected(format!("one of {supported}"))
+        .with_found(format!("`{name}`"));
+    match wrapper(fields) {
+        Some(key) => error.with_mend(format!(
+            "`{key}` marks a multimodal wrapper, which anelith does not convert; use a text-only checkpoint"
+        )),
+        None => error.with_mend("use a checkpoint of a supported family"),
+    }
+}
+
+fn unnamed(fields: &Fields<'_>) -> Error {
+    Error::malformed(
+        "config.json names no architecture: it has neither `model_type` nor `architectures`",
+    )
+    .at(fields.path().display())
+    .with_expected(format!(
+        "`model_type`: one of {}",
+        architecture::supported()
+    ))
+}
+
+fn wrapper<'a>(fields: &Fields<'_>) -> Option<&'a str> {
+    families::WRAPPERS
+        .iter()
+        .copied()
+        .find(|key| fields.get(key).is_some())
+}
+
+/// Refuses what would change the numbers and is not implemented.
+fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
+    if let Some(key) = wrapper(fields) {
+        let what =
+            format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
+        return Err(Error::unsupported(what)
+            .at(fields.path().display())
+            .with_mend("use a text-only checkpoint"));
+    }
+    refuse_quantized(fields)?;
+    if let Some(act) = fields.object().get("hidden_act")
+        && act.as_str() != Some("silu")
+    {
+        return Err(unsupported_value(fields, "hidden_act", "\"silu\"", act));
+    }
+    for (key, harmless) in families::REFUSED {
+        if let Some(value) = fields.get(key)
+            && !harmless.contains(&value.to_string().as_str())
+        {
+            return Err(unsupported_value(
+                fields,
+                key,
+                &harmless.join(" or "),
+                value,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Value) -> Error {
+    let found = fields::abbreviate(&value.to_string());
+    Error::unsupported(format!(
+        "config.json: `{key}` {found} is not supported, only {expected}"
+    ))
+    .at(fields.path().display())
+    .with_expected(expected)
+    .with_found(found)
+}
+
+fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
+    let keys = ["quantization_config", "compression_config", "quantization"];
+    let Some((key, value)) = keys.iter().find_map(|k| Some((*k, fields.get(k)?))) else {
+        return Ok(());
+    };
+    let method = value.get("quant_method").and_then(Value::as_str);
+    let method = fields::abbreviate(method.unwrap_or("unknown method"));
+    let what = format!("the weights are already quantized (`{method}`, `{key}` in config.json)");
+    Err(Error::unsupported(what)
+        .at(fields.path().display())
+        .with_expected("weights in float32, float16 or bfloat16")
+        .with_found(format!("`{method}`"))
+        .with_mend("use the original, unquantized checkpoint of this model"))
+}
+
+fn warn_ignored(fields: &Fields<'_>, architecture: Architecture, warnings: &mut Vec<String>) {
+    for (key, value) in fields.object() {
+        if !value.is_null() && !families::knows(architecture, key) {
+            let class = architecture.class_name();
+            warnings.push(format!(
+                "config.json: `{key}` is ignored; {class} does not read it"
+            ));
+        }
+    }
+}
+
+fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>> {
+    let used = architecture != Architecture::Llama
+        && fields.optional_boolean("use_sliding_window")? == Some(true);
+    if !used {
+        return Ok(None);
+    }
+    let key = "sliding_window";
+    if fields.object().contains_key(key) {
+        return fields.optional_integer(key, 1..=i32::MAX as usize);
+    }
+    Ok(Some(families::SLIDING_WINDOW))
+}
+
+const TOKEN_IDS: RangeInclusive<usize> = 0..=u32::MAX as usize;
+
+fn bos_token_id(fields: &Fields<'_>, defaults: &Defaults) -> Result<Option<u32>> {
+    let key = "bos_token_id";
+    if !fields.object().contains_key(key) {
+        return Ok(defaults.bos_token_id);
+    }
+    let id = fields.optional_integer(key, TOKEN_IDS)?;
+    Ok(id.and_then(|id| u32::try_from(id).ok()))
+}
+
+fn eos_token_ids(fields: &Fields<'_>, defaults: &Defaults) -> Result<Vec<u32>> {
+    let key = "eos_token_id";
+    let token = |value: &Value| {
+        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| fields.wrong(key, "a token id, or a list of them", value))
+    };
+    match fields.object().get(key) {
+        None => Ok(defaults.eos_token_id.into_iter().collect()),
+        Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids.iter().map(token).collect(),
+        Some(value) => Ok(vec![token(value)?]),
+    }
+}

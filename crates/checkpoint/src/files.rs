@@ -1,0 +1,166 @@
+//! The files of a model directory that are neither config nor weights: tokenizer, templates, and what the README declares.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// The names that a converted model takes over, the required ones first.
+const NAMES: [(&str, bool); 9] = [
+    ("tokenizer.json", true),
+    ("tokenizer_config.json", true),
+    ("config.json", true),
+    ("tokenizer.model", false),
+    ("vocab.json", false),
+    ("merges.txt", false),
+    ("special_tokens_map.json", false),
+    ("generation_config.json", false),
+    ("chat_template.jinja", false),
+];
+
+/// How much of a README is looked at for its front matter.
+const FRONT_MATTER_BYTES: u64 = 1 << 20;
+
+/// A file that goes with a model so that its tokenizer can be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizerFile {
+    /// The file name: `tokenizer.json`.
+    pub name: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// The tokenizer files that `dir` has, always in the same order.
+///
+/// `tokenizer.json`, `tokenizer_config.json` and `config.json` are required: a missing one is a `Missing` error that
+/// names it. So is a link that leads nowhere, whatever its name.
+pub fn tokenizer_files(dir: &Path) -> Result<Vec<TokenizerFile>> {
+    let mut files = Vec::new();
+    for (name, required) in NAMES {
+        let path = dir.join(name);
+        if is_file(&path)? {
+            files.push(TokenizerFile { name, path });
+        } else if required {
+            return Err(missing(name, &path));
+        }
+    }
+    Ok(files)
+}
+
+fn missing(name: &str, path: &Path) -> Error {
+    Error::missing(format!("no {name} in the model directory"))
+        .at(path.display())
+        .with_expected(format!("the file {name}"))
+        .with_mend("download the tokenizer files of the model into its directory")
+}
+
+fn is_file(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => Err(Error::missing(
+            format!("`{}` is a link to a missing file", path.display()),
+        )
+        .at(path.display())
+        .with_mend("download the file again, or remove the link")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}
+
+/// The `license` that the front matter of the model's README.md declares, if there is a README and it declares one.
+pub fn license(dir: &Path) -> Result<Option<String>> {
+    let path = dir.join("README.md");
+    if !is_file(&path)? {
+        return Ok(None);
+    }
+    let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
+    let mut bytes = Vec::new();
+    file.take(FRONT_MATTER_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", &path, &e))?;
+    Ok(license_line(&String::from_utf8_lossy(&bytes)))
+}
+
+/// The value of the `license:` line of the block between the two first `---` lines; a top-level scalar or nothing.
+fn license_line(readme: &str) -> Option<String> {
+    let mut lines = readme
+        .trim_start_matches('\u{feff}')
+        .lines()
+        .map(str::trim_end);
+    if lines.next() != Some("---") {
+        return None;
+    }
+    let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "---").collect();
+    let value = block
+        .iter()
+        .find_map(|line| line.strip_prefix("license:"))?;
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    let value = value.trim_matches(['"', '\'']).trim();
+    let plain = !value.is_empty() && !value.starts_with(['[', '{', '|', '>', '&', '*', '#']);
+    plain.then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn license_comes_from_the_first_front_matter_block_only() {
+        let cases = [
+            ("---\nlicense: apache-2.0\n---\n", Some("apache-2.0")),
+            ("\u{feff}---\r\nlicense: \"mit\"\r\n---\r\n", Some("mit")),
+            (
+                "---\nlicense: other # see below\nlicense_name: x\n---",
+                Some("other"),
+            ),
+            ("---\nlicense_name: llama3\n---\nlicense: mit\n", None),
+            ("---\ntags: [a]\nlicense:\n- mit\n---\n", None),
+            ("---\ncard:\n  license: mit\n---\n", None),
+            ("# Model\n---\nlicense: mit\n---\n", None),
+            ("", None),
+        ];
+        for (readme, expected) in cases {
+            assert_eq!(license_line(readme).as_deref(), expected, "{readme:?}");
+        }
+    }
+
+    #[test]
+    fn files_are_listed_in_a_fixed_order_and_a_missing_required_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["merges.txt", "config.json", "tokenizer.json", "README.md"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let error = tokenizer_files(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Missing);
+        assert_eq!(
+            error.to_string(),
+            "no tokenizer_config.json in the model directory"
+        );
+        fs::write(dir.path().join("tokenizer_config.json"), "x").unwrap();
+        let files = tokenizer_files(dir.path()).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.name).collect();
+        assert_eq!(
+            names,
+            [
+                "tokenizer.json",
+                "tokenizer_config.json",
+                "config.json",
+                "merges.txt"
+            ]
+        );
+        assert_eq!(license(dir.path()).unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_dangling_link_is_not_taken_for_an_absent_file() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        std::os::unix::fs::symlink("../blobs/gone", dir.path().join("vocab.json")).unwrap();
+        let error = tokenizer_files(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("vocab.json"), "{error}");
+    }
+}

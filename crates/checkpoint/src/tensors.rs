@@ -1,0 +1,203 @@
+//! The weights of a model directory: found, checked against their files, and read by position.
+
+mod index;
+mod source;
+mod tensor_ref;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::tensor::TensorInfo;
+
+use crate::error::{Error, Result};
+use index::{Index, Layout};
+use source::Source;
+pub use tensor_ref::{Dtype, TensorRef};
+
+/// Every tensor of a checkpoint by name, over one file or many. No data is held in memory.
+#[derive(Debug)]
+pub struct Tensors {
+    entries: BTreeMap<String, Entry>,
+    /// The index, or the only file.
+    listing: PathBuf,
+    /// The index, where there is one, and the weight files.
+    files: Vec<PathBuf>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    info: TensorInfo,
+    source: Arc<Source>,
+}
+
+impl Tensors {
+    /// Opens the weights in `dir`: `model.safetensors`, else the shards that `model.safetensors.index.json` names, else
+    /// the only `.safetensors` file there is. Reads and checks every header against the length of its file.
+    ///
+    /// Errors name the file: `Missing` without weights, or when the index names an absent shard or tensor; `Malformed`
+    /// for a file that is truncated or contradicts itself.
+    pub fn open(dir: &Path) -> Result<Self> {
+        match Layout::find(dir)? {
+            Layout::Single(path) => Self::open_single(path),
+            Layout::Sharded(index) => Self::open_shards(dir, index),
+        }
+    }
+
+    fn open_single(path: PathBuf) -> Result<Self> {
+        let (source, tensors) = Source::open(&path)?;
+        let source = Arc::new(source);
+        let entry = |info| Entry {
+            info,
+            source: Arc::clone(&source),
+        };
+        Ok(Self {
+            entries: tensors.into_iter().map(|(n, i)| (n, entry(i))).collect(),
+            listing: path.clone(),
+            files: vec![path],
+            warnings: Vec::new(),
+        })
+    }
+
+    fn open_shards(dir: &Path, index: Index) -> Result<Self> {
+        let mut entries = BTreeMap::new();
+        let mut warnings = Vec::new();
+        let mut files = vec![index.path.clone()];
+        for shard in index.shards() {
+            let path = dir.join(shard);
+            let (source, tensors) = open_shard(&path, shard, &index)?;
+            let source = Arc::new(source);
+            for (name, info) in tensors {
+                match index.weight_map.get(&name) {
+                    Some(home) if home == shard => {
+                        let source = Arc::clone(&source);
+                        entries.insert(name, Entry { info, source });
+                    }
+                    Some(_) => {}
+                    None => warnings.push(format!(
+                        "`{shard}`: tensor `{name}` is ignored; the index does not list it"
+                    )),
+                }
+            }
+            files.push(path);
+        }
+        for (name, shard) in &index.weight_map {
+            if !entries.contains_key(name) {
+                return Err(not_in_shard(dir, &index, name, shard));
+            }
+        }
+        Ok(Self {
+            entries,
+            listing: index.path,
+            files,
+            warnings,
+        })
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Whether there is a tensor of that name, of whatever shape and type.
+    pub fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// The files that hold the weights, and the index where there is one; sorted, the index first.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// One line for every tensor that a shard holds and the index does not list.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The tensor `name`, which must have exactly the given shape and be f32, f16 or bf16.
+    ///
+    /// Errors name the tensor: `Missing`, `Malformed` (shape) or `Unsupported` (element type).
+    pub fn get(&self, name: &str, shape: &[usize]) -> Result<TensorRef> {
+        let entry = self.entries.get(name).ok_or_else(|| self.missing(name))?;
+        let dtype =
+            Dtype::from_safetensors(entry.info.dtype).ok_or_else(|| wrong_dtype(name, entry))?;
+        if entry.info.shape != shape {
+            return Err(wrong_shape(name, entry, shape));
+        }
+        Ok(TensorRef {
+            name: name.into(),
+            dtype,
+            shape: shape.into(),
+            source: Arc::clone(&entry.source),
+            offset: entry.info.data_offsets.0 as u64,
+            elements: (entry.info.data_offsets.1 - entry.info.data_offsets.0) / dtype.size(),
+        })
+    }
+
+    /// The shape of the tensor `name`, if there is one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries
+            .get(name)
+            .map(|entry| entry.info.shape.as_slice())
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let listing = self.listing.display();
+        Error::missing(format!("tensor `{name}` is missing from `{listing}`"))
+            .at(listing)
+            .with_expected(format!("a tensor `{name}`"))
+            .with_found(format!("{} other tensors", self.entries.len()))
+            .with_mend("download the checkpoint again, or check that config.json belongs to it")
+    }
+}
+
+fn open_shard(
+    path: &Path,
+    shard: &str,
+    index: &Index,
+) -> Result<(Source, BTreeMap<String, TensorInfo>)> {
+    match path.try_exists() {
+        Ok(true) => Source::open(path),
+        Ok(false) => Err(Error::missing(format!(
+            "shard `{shard}` is missing; `{}` names it",
+            index.path.display()
+        ))
+        .at(path.display())
+        .with_mend("download the missing shard")),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}
+
+fn not_in_shard(dir: &Path, index: &Index, name: &str, shard: &str) -> Error {
+    Error::missing(format!(
+        "tensor `{name}` is not in `{shard}`, where `{}` places it",
+        index.path.display()
+    ))
+    .at(dir.join(shard).display())
+    .with_mend("download the index and the shards again; they do not belong together")
+}
+
+fn wrong_shape(name: &str, entry: &Entry, expected: &[usize]) -> Error {
+    let found = &entry.info.shape;
+    Error::malformed(format!(
+        "tensor `{name}` has shape {found:?}, expected {expected:?}"
+    ))
+    .at(entry.source.path().display())
+    .with_expected(format!("{expected:?}"))
+    .with_found(format!("{found:?}"))
+    .with_mend("check that config.json and the weights belong to the same model")
+}
+
+fn wrong_dtype(name: &str, entry: &Entry) -> Error {
+    let dtype = entry.info.dtype;
+    Error::unsupported(format!(
+        "tensor `{name}` has element type {dtype}, expected F32, F16 or BF16"
+    ))
+    .at(entry.source.path().display())
+    .with_expected("F32, F16 or BF16")
+    .with_found(dtype)
+    .with_mend("use an unquantized checkpoint in float32, float16 or bfloat16")
+}

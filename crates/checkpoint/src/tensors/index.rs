@@ -1,0 +1,133 @@
+//! Which files hold the weights of a directory: one file, or shards named by an index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+/// An index lists one line per tensor; real ones stay below a few megabytes.
+const MAX_INDEX_BYTES: u64 = 256 << 20;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// How the weights of a directory are laid out.
+#[derive(Debug)]
+pub(super) enum Layout {
+    /// Everything in one file.
+    Single(PathBuf),
+    /// Shards in the directory of the index.
+    Sharded(Index),
+}
+
+/// A parsed `model.safetensors.index.json`.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) path: PathBuf,
+    /// Tensor name to shard file name (a plain name, without directories).
+    pub(super) weight_map: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Layout {
+    /// Finds the weights in `dir`: `model.safetensors`, else the index, else the only `.safetensors` file there is.
+    pub(super) fn find(dir: &Path) -> Result<Self> {
+        let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+        if exists(&single)? {
+            return Ok(Self::Single(single));
+        }
+        if exists(&index)? {
+            return Ok(Self::Sharded(Index::read(&index)?));
+        }
+        let mut others = safetensors_files(dir)?.into_iter();
+        match (others.next(), others.next()) {
+            (Some(only), None) => Ok(Self::Single(only)),
+            (Some(_), Some(_)) => Err(no_weights(dir)
+                .with_found(format!("{} .safetensors files and no index", others.count() + 2))
+                .with_mend(format!("add {INDEX}, which says where each tensor is"))),
+            (None, _) => Err(no_weights(dir).with_mend(
+                "add the weights; a checkpoint in another format (pytorch_model.bin, GGUF) must be saved as safetensors first",
+            )),
+        }
+    }
+}
+
+impl Index {
+    fn read(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
+        if metadata.len() > MAX_INDEX_BYTES {
+            return Err(malformed(path, "it is too large")
+                .with_expected(format!("at most {MAX_INDEX_BYTES} bytes"))
+                .with_found(format!("{} bytes", metadata.len())));
+        }
+        let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
+        let document: Document = serde_json::from_slice(&bytes).map_err(|e| {
+            malformed(path, &e.to_string()).at(format!(
+                "{}:{}:{}",
+                path.display(),
+                e.line(),
+                e.column()
+            ))
+        })?;
+        for (tensor, shard) in &document.weight_map {
+            check_plain_name(path, tensor, shard)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            weight_map: document.weight_map,
+        })
+    }
+
+    /// The shard file names, sorted, each once.
+    pub(super) fn shards(&self) -> BTreeSet<&str> {
+        self.weight_map.values().map(String::as_str).collect()
+    }
+}
+
+/// Shards lie beside the index: a name that leads elsewhere is refused, so that an index cannot reach other files.
+fn check_plain_name(index: &Path, tensor: &str, shard: &str) -> Result<()> {
+    let mut parts = Path::new(shard).components();
+    let plain = matches!(parts.next(), Some(Component::Normal(name)) if name == shard);
+    if plain && parts.next().is_none() && !shard.contains('\\') {
+        return Ok(());
+    }
+    let why = format!("tensor `{tensor}` is in `{shard}`, which is not a plain file name");
+    Err(malformed(index, &why)
+        .with_expected("the name of a file beside the index")
+        .with_found(format!("`{shard}`")))
+}
+
+fn malformed(path: &Path, why: &str) -> Error {
+    let what = format!("`{}` is not a valid index: {why}", path.display());
+    Error::malformed(what)
+        .at(path.display())
+        .with_mend("download the index again")
+}
+
+fn no_weights(dir: &Path) -> Error {
+    Error::missing("no weights in the model directory")
+        .at(dir.display())
+        .with_expected(format!("{SINGLE}, or {INDEX} with its shards"))
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().map_err(|e| Error::io("read", path, &e))
+}
+
+fn safetensors_files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, &e))? {
+        let path = entry.map_err(|e| Error::io("list", dir, &e))?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            found.insert(path);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,189 @@
+//! One safetensors file: its checked header, and its data read by position.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+
+use crate::error::{Error, Result};
+
+/// Bytes of the length that precedes the header.
+const LENGTH_BYTES: u64 = 8;
+/// The limit that the safetensors format itself sets.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// How a file begins that git left in place of the real one.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
+/// An open safetensors file whose length is what its header says.
+#[derive(Debug)]
+pub(super) struct Source {
+    file: File,
+    path: PathBuf,
+    data_start: u64,
+}
+
+impl Source {
+    /// Opens a file and checks its header; gives the tensors in it, by name.
+    pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, TensorInfo>)> {
+        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let metadata = file.metadata().map_err(|e| Error::io("read", path, &e))?;
+        if !metadata.is_file() {
+            let what = format!("`{}` is not a file", path.display());
+            return Err(Error::malformed(what).at(path.display()));
+        }
+        let mut source = Self {
+            file,
+            path: path.to_owned(),
+            data_start: 0,
+        };
+        let header = source.read_header(metadata.len())?;
+        source.data_start = LENGTH_BYTES + header.len() as u64;
+        let tensors = source.parse_header(&header, metadata.len())?;
+        Ok((source, tensors))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills `buffer` from `offset` bytes into the data section.
+    pub(super) fn read_data(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.read_at(self.data_start + offset, buffer)
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        read_exact_at(&self.file, offset, buffer).map_err(|e| {
+            Error::io("read", &self.path, &e).at(format!(
+                "{}, {} bytes at offset {offset}",
+                self.path.display(),
+                buffer.len()
+            ))
+        })
+    }
+
+    fn read_header(&self, file_bytes: u64) -> Result<Vec<u8>> {
+        self.refuse_pointer(file_bytes)?;
+        if file_bytes < LENGTH_BYTES {
+            return Err(self.truncated(LENGTH_BYTES, file_bytes));
+        }
+        let mut length = [0; LENGTH_BYTES as usize];
+        self.read_at(0, &mut length)?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER_BYTES {
+            return Err(self
+                .malformed("the header length is not credible", 0)
+                .with_expected(format!("at most {MAX_HEADER_BYTES} bytes"))
+                .with_found(format!("{length} bytes")));
+        }
+        if length > file_bytes - LENGTH_BYTES {
+            return Err(self.truncated(LENGTH_BYTES + length, file_bytes));
+        }
+        let mut header = vec![0; length as usize];
+        self.read_at(LENGTH_BYTES, &mut header)?;
+        Ok(header)
+    }
+
+    fn refuse_pointer(&self, file_bytes: u64) -> Result<()> {
+        let mut start = [0; LFS_POINTER.len()];
+        if file_bytes < start.len() as u64 {
+            return Ok(());
+        }
+        self.read_at(0, &mut start)?;
+        if start != LFS_POINTER {
+            return Ok(());
+        }
+        let what = format!(
+            "`{}` is a Git LFS pointer, not the weights",
+            self.path.display()
+        );
+        Err(Error::malformed(what)
+            .at(self.path.display())
+            .with_mend("fetch the real file: git lfs pull"))
+    }
+
+    fn parse_header(&self, header: &[u8], file_bytes: u64) -> Result<BTreeMap<String, TensorInfo>> {
+        let metadata: Metadata = serde_json::from_slice(header).map_err(|e| {
+            self.diagnose(header)
+                .unwrap_or_else(|| self.malformed(&e.to_string(), LENGTH_BYTES))
+        })?;
+        let expected = self.data_start.saturating_add(metadata.data_len() as u64);
+        if file_bytes < expected {
+            return Err(self.truncated(expected, file_bytes));
+        }
+        if file_bytes > expected {
+            return Err(self
+                .malformed("data after the last tensor", expected)
+                .with_expected(format!("{expected} bytes"))
+                .with_found(format!("{file_bytes} bytes")));
+        }
+        let tensors = metadata.tensors().into_iter();
+        Ok(tensors.map(|(name, info)| (name, info.clone())).collect())
+    }
+
+    /// Names the tensor whose size contradicts its offsets, where that is what is wrong with a header.
+    fn diagnose(&self, header: &[u8]) -> Option<Error> {
+        let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
+        entries.into_iter().find_map(|(name, entry)| {
+            let info: TensorInfo = serde_json::from_value(entry).ok()?;
+            let (start, end) = info.data_offsets;
+            let elements = info
+                .shape
+                .iter()
+                .try_fold(1_usize, |product, n| product.checked_mul(*n));
+            let bytes = elements.and_then(|n| Some(n.checked_mul(info.dtype.bitsize())? / 8));
+            let found = end.checked_sub(start);
+            (bytes.is_none() || found != bytes).then(|| {
+                let needed =
+                    bytes.map_or("more than memory can address".to_owned(), |b| b.to_string());
+                let what = format!("tensor `{name}` does not fit its data offsets");
+                self.malformed(&what, LENGTH_BYTES)
+                    .with_expected(format!("{needed} bytes ({} {:?})", info.dtype, info.shape))
+                    .with_found(format!("data_offsets [{start}, {end}]"))
+            })
+        })
+    }
+
+    fn truncated(&self, expected: u64, found: u64) -> Error {
+        Error::malformed(format!(
+            "`{}` is truncated: expected {expected} bytes, found {found}",
+            self.path.display()
+        ))
+        .at(self.path.display())
+        .with_expected(format!("{expected} bytes"))
+        .with_found(format!("{found} bytes"))
+        .with_mend("download the file again")
+    }
+
+    fn malformed(&self, why: &str, offset: u64) -> Error {
+        let what = format!(
+            "`{}` is not a valid safetensors file: {why}",
+            self.path.display()
+        );
+        Error::malformed(what)
+            .at(format!("{}, byte {offset}", self.path.display()))
+            .with_mend("download the file again")
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => {
+                offset += n as u64;
+                buffer = &mut buffer[n..];
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
