@@ -80,7 +80,7 @@ pub fn unpack(bytes: &[u8], bits: u32, count: u64) -> Option<Vec<u8>> {
 #[must_use]
 pub fn unpack_int4(bytes: &[u8], count: u64) -> Option<Vec<i8>> {
     let values = unpack(bytes, 4, count)?;
-    Some(values.into_iter().map(|v| (v << 4) as i8 >> 4).collect())
+    Some(values.into_iter().map(|v| ((v << 4) as i8) >> 4).collect())
 }
 
 /// Packs eight values into the low `8 * BITS` bits.
@@ -95,7 +95,7 @@ fn join<const BITS: usize>(eight: &[u8; 8]) -> u64 {
 #[inline(always)]
 fn split<const BITS: usize>(word: u64) -> [u8; 8] {
     let mask = (1u64 << BITS) - 1;
-    std::array::from_fn(|i| (word >> (i * BITS) & mask) as u8)
+    std::array::from_fn(|i| ((word >> (i * BITS)) & mask) as u8)
 }
 
 fn append<const BITS: usize>(packed: &mut Vec<u8>, values: &[u8]) {
@@ -168,14 +168,14 @@ mod tests {
         for bits in WIDTHS {
             for count in 0..70u64 {
                 let values: Vec<u8> = (0..count)
-                    .map(|i| (i * 2_654_435_761 >> 7) as u8 & (0xffu16 >> (8 - bits)) as u8)
+                    .map(|i| ((i * 2_654_435_761) >> 7) as u8 & (0xffu16 >> (8 - bits)) as u8)
                     .collect();
                 let packed = pack(&values, bits);
                 for bit in 0..packed.len() * 8 {
                     let (element, at) = (bit / bits as usize, bit % bits as usize);
-                    let expected = values.get(element).map_or(0, |v| v >> at & 1);
+                    let expected = values.get(element).map_or(0, |v| (v >> at) & 1);
                     assert_eq!(
-                        packed[bit / 8] >> (bit % 8) & 1,
+                        (packed[bit / 8] >> (bit % 8)) & 1,
                         expected,
                         "{bits}, {count}"
                     );
