@@ -1,17 +1,24 @@
 //! The optimal partition of sorted weighted values into runs.
 //!
-//! `least[q][i]`, the least cost of the first `i` values in `q` runs, is the
-//! minimum over `j` of `least[q - 1][j] + cost(j, i)`. The cost of a run, its
-//! squared error about its mean, is Monge: the best `j` grows with `i` and
-//! with `q`. So the rows are filled in halving steps, each search bounded by
-//! the answers of its neighbours and of the row before: O(k n log n), less
-//! where runs are short.
+//! The cost of a run, its squared error about its mean, is Monge. So the best
+//! start of the last run grows with its end, and what one more run gains falls
+//! with the number of runs. The second makes `levy` work, which is fast and
+//! nearly always finds the partition; the first makes `table` fast enough for
+//! the rest.
+
+mod levy;
+mod table;
 
 use super::fixed;
+use levy::Levy;
+use table::Table;
 
 /// How much worse than the optimum, relatively, rounding in the costs may make
 /// a partition. Beyond it the exact costs are used.
 const TOLERANCE: f64 = 1e-8;
+
+/// Numbers of runs below this are found faster by the table.
+const FEW_RUNS: usize = 10;
 
 /// Scratch memory for [`Partitioner::partition`].
 #[derive(Debug, Default)]
@@ -20,7 +27,7 @@ pub(super) struct Partitioner {
     moments: Vec<Moments>,
     centre: i64,
     rounded: Rounded,
-    table: Table,
+    search: Search,
 }
 
 /// Count, sum and sum of squares of weights, taken about a centre.
@@ -41,20 +48,21 @@ impl Partitioner {
     pub(super) fn partition(&mut self, values: &[i64], counts: &[u64], runs: usize) -> Vec<usize> {
         self.sum_up(values, counts);
         self.rounded.read(&self.moments);
-        let least = self.table.fill(&self.rounded, values.len(), runs);
         let spread = self.moments.last().map_or(0, |m| m.squares) as f64;
+        let search = &mut self.search;
+        let (ends, least) = search.solve(&self.rounded, spread, runs);
         // Differences of sums are off by at most about the last bit of the
         // whole: nothing for usual weights, everything where an outlier hides
         // the spread of the rest.
-        if spread * f64::EPSILON * runs as f64 > least * TOLERANCE {
-            let exact = Exact {
-                values,
-                centre: self.centre,
-                moments: &self.moments,
-            };
-            self.table.fill(&exact, values.len(), runs);
+        if spread * f64::EPSILON * runs as f64 <= least * TOLERANCE {
+            return ends;
         }
-        self.table.ends(values.len(), runs)
+        let exact = Exact {
+            values,
+            centre: self.centre,
+            moments: &self.moments,
+        };
+        search.solve(&exact, spread, runs).0
     }
 
     /// Sums about the mean, where the squares are smallest and so lose least
@@ -75,8 +83,37 @@ impl Partitioner {
     }
 }
 
+/// Both ways to the least cost.
+#[derive(Debug, Default)]
+struct Search {
+    levy: Levy,
+    table: Table,
+}
+
+impl Search {
+    /// The ends of `runs` runs of least cost, and that cost.
+    ///
+    /// `spread` is the cost of all values in one run.
+    fn solve(&mut self, costs: &impl Costs, spread: f64, runs: usize) -> (Vec<usize>, f64) {
+        let quick = match runs {
+            ..FEW_RUNS => None,
+            _ => self.levy.search(costs, spread, runs),
+        };
+        let ends = quick.unwrap_or_else(|| self.table.fill(costs, runs));
+        let starts = std::iter::once(&0).chain(&ends);
+        let least = starts
+            .zip(&ends)
+            .map(|(&start, &end)| costs.cost(start, end));
+        let least = least.sum();
+        (ends, least)
+    }
+}
+
 /// The cost of a run of values.
 trait Costs {
+    /// Number of values.
+    fn count(&self) -> usize;
+
     /// Squared error of the values `start..end` about their mean.
     fn cost(&self, start: usize, end: usize) -> f64;
 }
@@ -97,6 +134,10 @@ impl Rounded {
 }
 
 impl Costs for Rounded {
+    fn count(&self) -> usize {
+        self.sums.len() - 1
+    }
+
     #[inline(always)]
     fn cost(&self, start: usize, end: usize) -> f64 {
         let ([c0, s0, q0], [c1, s1, q1]) = (self.sums[start], self.sums[end]);
@@ -114,6 +155,10 @@ struct Exact<'a> {
 }
 
 impl Costs for Exact<'_> {
+    fn count(&self) -> usize {
+        self.values.len()
+    }
+
     fn cost(&self, start: usize, end: usize) -> f64 {
         let (from, to) = (&self.moments[start], &self.moments[end]);
         let first = i128::from(self.values[start] - self.centre);
@@ -122,106 +167,4 @@ impl Costs for Exact<'_> {
         let sum = (sum - first * count) as f64;
         (about_first as f64 - sum * sum / count as f64).max(0.0)
     }
-}
-
-/// The dynamic programme's two live rows and every split it chose.
-#[derive(Debug, Default)]
-struct Table {
-    previous: Vec<f64>,
-    current: Vec<f64>,
-    /// Row `q - 2`, column `i`: where the last of `q` runs that end at `i`
-    /// starts. 16 bits suffice: there are fewer fp16 values.
-    splits: Vec<u16>,
-    columns: usize,
-}
-
-/// One row to be filled: `runs` runs, ending at `first..=last`.
-struct Row {
-    runs: usize,
-    first: usize,
-    last: usize,
-}
-
-impl Table {
-    /// Fills the table for `count` values in `runs` runs and returns the least
-    /// cost. Splits that no solution can use are left out.
-    fn fill(&mut self, costs: &impl Costs, count: usize, runs: usize) -> f64 {
-        self.columns = count + 1;
-        self.splits.clear();
-        self.splits.resize((runs - 1) * self.columns, 0);
-        self.previous.clear();
-        self.previous.resize(self.columns, f64::INFINITY);
-        self.current.clone_from(&self.previous);
-        for end in 1..=count {
-            self.previous[end] = costs.cost(0, end);
-        }
-        for q in 2..=runs {
-            // Each later run needs a value of its own.
-            let last = count - (runs - q);
-            let first = if q == runs { last } else { q };
-            self.fill_row(
-                costs,
-                Row {
-                    runs: q,
-                    first,
-                    last,
-                },
-            );
-            std::mem::swap(&mut self.previous, &mut self.current);
-        }
-        self.previous[count]
-    }
-
-    /// Fills one row coarse to fine: each column lies between two filled ones.
-    fn fill_row(&mut self, costs: &impl Costs, row: Row) {
-        let (before, rest) = self.splits.split_at_mut((row.runs - 2) * self.columns);
-        let above = before.rchunks(self.columns).next();
-        let splits = &mut rest[..self.columns];
-        let length = row.last - row.first + 1;
-        let mut step = length.next_power_of_two();
-        while step > 0 {
-            // Odd multiples of the step, counting the row's columns from 1.
-            for place in (step..=length).step_by(2 * step) {
-                let end = row.first + place - 1;
-                let left = (place > step).then(|| splits[end - step]);
-                let right = (place + step <= length).then(|| splits[end + step]);
-                let low = left.max(above.map(|above| above[end]));
-                let low = low.map_or(0, usize::from).max(row.runs - 1);
-                let high = right.map_or(end - 1, usize::from);
-                let (start, cost) =
-                    best(costs, &self.previous, low..=high.clamp(low, end - 1), end);
-                splits[end] = start as u16;
-                self.current[end] = cost;
-            }
-            step /= 2;
-        }
-    }
-
-    /// The ends of the runs of the least cost for `count` values.
-    fn ends(&self, count: usize, runs: usize) -> Vec<usize> {
-        let mut ends = vec![count; runs];
-        for q in (2..=runs).rev() {
-            let split = self.splits[(q - 2) * self.columns + ends[q - 1]];
-            ends[q - 2] = usize::from(split);
-        }
-        ends
-    }
-}
-
-/// The first start of least total cost for a last run that ends at `end`.
-#[inline(always)]
-fn best(
-    costs: &impl Costs,
-    previous: &[f64],
-    starts: std::ops::RangeInclusive<usize>,
-    end: usize,
-) -> (usize, f64) {
-    let mut found = (*starts.start(), f64::INFINITY);
-    for start in starts {
-        let cost = previous[start] + costs.cost(start, end);
-        if cost < found.1 {
-            found = (start, cost);
-        }
-    }
-    found
 }
