@@ -1,0 +1,259 @@
+//! The clustering against a plain dynamic programme and its own contract.
+
+use super::*;
+
+/// A small generator of repeatable test weights.
+struct Source(u64);
+
+impl Source {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % bound
+    }
+
+    /// Uniform in -1 to 1.
+    fn unit(&mut self) -> f64 {
+        self.below(1 << 30) as f64 / f64::from(1 << 29) - 1.0
+    }
+
+    /// Close to a normal deviate.
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.unit()).sum::<f64>() / 2.0
+    }
+
+    fn weight(&mut self, kind: usize) -> f16 {
+        let normal = self.normal();
+        match kind {
+            0 => f16::from_f64(normal * 0.02),
+            1 => f16::from_f64((normal * 3.0).round() / 4.0),
+            2 => f16::from_f64(normal.powi(9).clamp(-65504.0, 65504.0)),
+            3 => f16::from_bits(self.below(40) as u16 | (self.below(2) << 15) as u16),
+            4 => [f16::MAX, f16::MIN, f16::from_f64(normal * 1e-4)][self.below(3) as usize],
+            5 => f16::from_f64(1000.0 + normal),
+            6 => f16::from_f64(self.below(64) as f64),
+            _ => {
+                let bits = (self.below(1 << 16)) as u16;
+                let value = f16::from_bits(bits);
+                if value.is_finite() {
+                    value
+                } else {
+                    f16::NEG_ZERO
+                }
+            }
+        }
+    }
+}
+
+const KINDS: usize = 8;
+
+/// Sorted distinct values in units with their counts, the obvious way.
+fn distinct(weights: &[f16]) -> (Vec<i64>, Vec<u64>) {
+    let mut counted = std::collections::BTreeMap::new();
+    for &weight in weights {
+        *counted.entry(fixed::from_f16(weight)).or_insert(0) += 1;
+    }
+    counted.into_iter().unzip()
+}
+
+/// Squared error of a run about its mean, from exact sums of differences.
+fn run_cost(values: &[i64], counts: &[u64]) -> f64 {
+    let weighted = || values.iter().zip(counts);
+    let total: i128 = counts.iter().map(|&c| i128::from(c)).sum();
+    let sum: i128 = weighted()
+        .map(|(&v, &c)| i128::from(v) * i128::from(c))
+        .sum();
+    let about = sum / total;
+    let square = |(&v, &c): (&i64, &u64)| (i128::from(v) - about).pow(2) * i128::from(c);
+    let rest = (sum - about * total) as f64;
+    weighted().map(square).sum::<i128>() as f64 - rest * rest / total as f64
+}
+
+/// The least cost in at most `runs` runs, by trying every split of every row.
+fn least_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
+    let n = values.len();
+    let cost = |from: usize, to: usize| run_cost(&values[from..to], &counts[from..to]);
+    let costs: Vec<Vec<f64>> = (0..n)
+        .map(|from| (from + 1..=n).map(|to| cost(from, to)).collect())
+        .collect();
+    let mut least = vec![f64::INFINITY; n + 1];
+    least[0] = 0.0;
+    let mut answer = f64::INFINITY;
+    for _ in 0..runs {
+        let mut next = vec![f64::INFINITY; n + 1];
+        for to in 1..=n {
+            let totals = (0..to).map(|from| least[from] + costs[from][to - from - 1]);
+            next[to] = totals.fold(f64::INFINITY, f64::min);
+        }
+        least = next;
+        answer = answer.min(least[n]);
+    }
+    answer
+}
+
+/// Cost in units of the partition that the production code finds.
+fn found_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
+    let ends = Partitioner::default().partition(values, counts, runs);
+    assert_eq!((ends.len(), ends.last()), (runs, Some(&values.len())));
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    starts
+        .zip(&ends)
+        .map(|(start, &end)| run_cost(&values[start..end], &counts[start..end]))
+        .sum()
+}
+
+#[test]
+fn partitions_as_well_as_the_plain_programme() {
+    let mut source = Source(1);
+    for case in 0..2400 {
+        let (kind, size) = (case % KINDS, 3 + source.below(90) as usize);
+        let weights: Vec<f16> = (0..size).map(|_| source.weight(kind)).collect();
+        let (values, counts) = distinct(&weights);
+        for runs in [2, 3, 4, 8, 16, 64] {
+            if runs < values.len() {
+                let least = least_cost(&values, &counts, runs);
+                let found = found_cost(&values, &counts, runs);
+                let excess = found - least;
+                assert!(excess <= least * 1e-9, "{kind} {runs}: {found} {least}");
+            }
+        }
+    }
+}
+
+/// Counts a whole tensor can reach, where sums leave 53 bits.
+#[test]
+fn partitions_large_counts() {
+    let mut source = Source(2);
+    for case in 0..200 {
+        let weights: Vec<f16> = (0..60).map(|_| source.weight(case % KINDS)).collect();
+        let (values, mut counts) = distinct(&weights);
+        for count in &mut counts {
+            let bound = 1 << source.below(30);
+            *count = 1 + source.below(bound);
+        }
+        for runs in [2, 4, 16] {
+            if runs < values.len() {
+                let least = least_cost(&values, &counts, runs);
+                let found = found_cost(&values, &counts, runs);
+                assert!(
+                    found - least <= least * 1e-9,
+                    "{case} {runs}: {found} {least}"
+                );
+            }
+        }
+    }
+}
+
+/// Everything [`Clustering`] promises about one group.
+fn check(weights: &[f16], bits: u32, found: &Clustering) {
+    let slots = 1usize << bits;
+    assert_eq!(
+        (found.table.len(), found.indices.len()),
+        (slots, weights.len())
+    );
+    let used = found
+        .indices
+        .iter()
+        .max()
+        .map_or(0, |&i| usize::from(i) + 1);
+    let table: Vec<f64> = found.table.iter().map(|e| e.to_f64()).collect();
+    assert!(table[..used].is_sorted_by(|a, b| a < b), "{table:?}");
+    assert!(found.table[used..].iter().all(|e| e.to_bits() == 0));
+    let mut error = 0.0;
+    for (weight, &index) in weights.iter().zip(&found.indices) {
+        let distance = |entry: &f64| (entry - weight.to_f64()).abs();
+        let own = distance(&table[usize::from(index)]);
+        let nearest = table[..used].iter().position(|e| distance(e) <= own);
+        assert_eq!(nearest, Some(usize::from(index)), "{weight} in {table:?}");
+        error += own * own;
+    }
+    let stated = found.noise.squared_error();
+    assert!((stated - error).abs() <= 1e-9 * error, "{stated} {error}");
+    assert_eq!(found.noise.count(), weights.len() as u64);
+}
+
+#[test]
+fn tables_and_indices_keep_their_promises() {
+    let mut source = Source(3);
+    for bits in [1, 2, 3, 4, 6, 8] {
+        let mut reused = KMeans::new(bits);
+        for case in 0..160 {
+            let size = source.below(600) as usize;
+            let weights: Vec<f16> = (0..size).map(|_| source.weight(case % KINDS)).collect();
+            let found = reused.cluster(&weights).expect("finite weights");
+            check(&weights, bits, &found);
+            let (values, counts) = distinct(&weights);
+            let fresh = KMeans::new(bits).cluster(&weights);
+            assert_eq!(fresh.as_ref(), Ok(&found), "scratch memory leaks");
+            let least = match values.len() > 1 << bits {
+                true => found_cost(&values, &counts, 1 << bits) * fixed::UNIT * fixed::UNIT,
+                false => 0.0,
+            };
+            let error = found.noise.squared_error();
+            // Rounding moves a mean by at most half a step.
+            let step = |&i: &u8| found.table[usize::from(i)].to_f64() / 2048.0;
+            let moved = |i| (step(i).abs() + fixed::UNIT).powi(2);
+            let rounding: f64 = found.indices.iter().map(moved).sum();
+            assert!(error <= least + rounding, "{bits} {case}: {error} {least}");
+            assert!(least > 0.0 || error == 0.0, "few values are kept exactly");
+        }
+    }
+}
+
+#[test]
+fn few_values_are_the_table() {
+    let weights = [3.0, -0.0, 1.5, 0.0, 3.0].map(f16::from_f32);
+    let found = KMeans::new(2).cluster(&weights).expect("finite weights");
+    assert_eq!(found.table, [0.0, 1.5, 3.0, 0.0].map(f16::from_f32));
+    assert!(found.table.iter().all(|entry| entry.to_bits() < 0x8000));
+    assert_eq!(found.indices, [2, 0, 1, 0, 2]);
+    assert_eq!(found.noise.squared_error(), 0.0);
+}
+
+/// In units of 2^-24 the runs are 1 1 2 2 and 3 3 4 4 4 5. The first mean, 1.5,
+/// rounds to 2; then 3 is as far from 2 as from 4.
+#[test]
+fn ties_go_to_the_even_mean_and_the_lower_entry() {
+    let weights = [1, 1, 2, 2, 3, 3, 4, 4, 4, 5].map(f16::from_bits);
+    let found = KMeans::new(1).cluster(&weights).expect("finite weights");
+    assert_eq!(found.table, [f16::from_bits(2), f16::from_bits(4)]);
+    assert_eq!(found.indices, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
+    check(&weights, 1, &found);
+}
+
+#[test]
+fn groups_are_appended() {
+    let groups = [[1.0, 2.0, 5.0], [7.0, 7.0, -7.0]].map(|g| g.map(f16::from_f32));
+    let (mut table, mut indices) = (Vec::new(), Vec::new());
+    let mut kmeans = KMeans::new(2);
+    for group in &groups {
+        kmeans
+            .cluster_into(group, &mut table, &mut indices)
+            .expect("finite weights");
+    }
+    let expected = [1.0, 2.0, 5.0, 0.0, -7.0, 7.0, 0.0, 0.0].map(f16::from_f32);
+    assert_eq!(
+        (table.as_slice(), indices.as_slice()),
+        (&expected[..], &[0, 1, 2, 1, 1, 0][..])
+    );
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused() {
+    let mut kmeans = KMeans::new(4);
+    for value in [f16::INFINITY, f16::NEG_INFINITY, f16::NAN, -f16::NAN] {
+        let (mut table, mut indices) = (Vec::new(), Vec::new());
+        let weights = [f16::ONE, f16::MAX, value, value];
+        let refused = kmeans.cluster_into(&weights, &mut table, &mut indices);
+        let refused = refused.expect_err("not finite");
+        assert_eq!(
+            (refused.position, refused.value.to_bits()),
+            (2, value.to_bits())
+        );
+        assert!(table.is_empty() && indices.is_empty());
+        let after = kmeans.cluster(&[f16::ONE]).expect("finite weights");
+        assert_eq!((after.table[0], after.table[1]), (f16::ONE, f16::ZERO));
+    }
+}
