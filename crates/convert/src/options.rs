@@ -1,0 +1,213 @@
+//! What to convert, to where, and how: the options of `convert` and `part`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anelith_checkpoint::{Architecture, Checkpoint};
+
+use crate::error::{Error, Report, Result};
+
+/// Output channels that share a lookup table when `--lut` names no group.
+pub const DEFAULT_GROUP: u32 = 8;
+
+/// Everything that the result depends on besides the checkpoint.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The model directory.
+    pub model: PathBuf,
+    /// Where the outputs go.
+    pub output: PathBuf,
+    /// Tokens that the KV cache holds.
+    pub context: u64,
+    /// Tokens of one prefill call.
+    pub batch: u64,
+    /// Palettization of the decoder layers, and of all else that has no setting of its own.
+    pub lut: Lut,
+    /// Prefix of file names; by architecture when not given.
+    pub prefix: Option<String>,
+}
+
+/// How weights are stored: as fp16, or as indices into lookup tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lut {
+    /// fp16.
+    None,
+    /// Indices of `bits` bits.
+    Bits {
+        /// 1, 2, 3, 4, 6 or 8.
+        bits: u32,
+        /// Which weights share a table; `None` where the option names no group.
+        group: Option<Group>,
+    },
+}
+
+/// Which weights of a tensor share a lookup table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// This many output channels.
+    Channels(u32),
+    /// All of them.
+    Tensor,
+}
+
+impl Lut {
+    /// The bits, or `None` for fp16.
+    pub fn bits(self) -> Option<u32> {
+        match self {
+            Lut::None => None,
+            Lut::Bits { bits, .. } => Some(bits),
+        }
+    }
+}
+
+const GRAMMAR: &str = "BITS, BITS,GROUP or none; BITS is 1, 2, 3, 4, 6 or 8; GROUP is a number of output channels, \
+                       or 0, t or tensor for one table per tensor";
+
+impl FromStr for Lut {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Lut, String> {
+        if matches!(text, "none" | "no" | "false") {
+            return Ok(Lut::None);
+        }
+        let wrong = |problem: &str| format!("{problem}; expected {GRAMMAR}");
+        let (bits, group) = match text.split_once(',') {
+            Some((bits, group)) => (bits, Some(group)),
+            None => (text, None),
+        };
+        let bits = bits.parse().ok().filter(|b| [1, 2, 3, 4, 6, 8].contains(b));
+        let bits = bits.ok_or_else(|| wrong("not a valid number of bits"))?;
+        let group = match group {
+            None => None,
+            Some("0" | "t" | "tensor") => Some(Group::Tensor),
+            Some(n) => Some(Group::Channels(n.parse().map_err(|_| wrong("not a valid group"))?)),
+        };
+        Ok(Lut::Bits { bits, group })
+    }
+}
+
+/// How many vocabulary splits the LM head of a family has.
+pub fn head_splits(architecture: Architecture) -> u64 {
+    match architecture {
+        Architecture::Llama => 8,
+        Architecture::Qwen2 | Architecture::Qwen3 => 16,
+    }
+}
+
+/// The prefix of file names that a family has when none is given.
+pub fn default_prefix(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Llama => "llama",
+        Architecture::Qwen2 => "qwen25",
+        Architecture::Qwen3 => "qwen",
+    }
+}
+
+impl Options {
+    /// The prefix of file names.
+    pub fn prefix(&self, architecture: Architecture) -> &str {
+        self.prefix.as_deref().unwrap_or(default_prefix(architecture))
+    }
+
+    /// Rows of the KV cache: at least 256, which the Neural Engine asks for.
+    pub fn state_rows(&self) -> u64 {
+        self.context.max(256)
+    }
+
+    /// Checks the options that need no model.
+    ///
+    /// # Errors
+    /// `Usage` for a prefix that is no file name, a context of 0, or a batch that is 0 or beyond the context.
+    pub fn check(&self) -> Result<()> {
+        if let Some(prefix) = &self.prefix {
+            check_prefix(prefix)?;
+        }
+        let range = |name: &str, value: u64, limit: String| {
+            let report = Report::new(format!("{name} is out of range")).at(format!("--{name}"));
+            Err(Error::Usage(report.expected(limit).found(value)))
+        };
+        if self.context == 0 {
+            return range("context", 0, "at least 1".into());
+        }
+        if self.batch == 0 || self.batch > self.context {
+            return range("batch", self.batch, format!("1 to {}, the context", self.context));
+        }
+        Ok(())
+    }
+
+    /// Checks the context against what the checkpoint is made for.
+    ///
+    /// # Errors
+    /// `Usage` for a context beyond the model's positions or beyond its attention window.
+    pub fn check_context(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let config = &checkpoint.config;
+        let limit = config.max_positions() as u64;
+        if self.context > limit {
+            let report = Report::new("the context is longer than the model's positions").at("--context");
+            return Err(Error::Usage(report.expected(format!("at most {limit}")).found(self.context)));
+        }
+        match config.sliding_window {
+            Some(window) if self.context > window as u64 => {
+                let what = "the context is longer than the model's sliding attention window";
+                let report = Report::new(what).at("--context").expected(format!("at most {window}"));
+                Err(Error::Usage(report.found(self.context)))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks that a prefix can start a file name, an unquoted YAML value and a word in a shell script.
+///
+/// # Errors
+/// `Usage` when it cannot.
+pub fn check_prefix(prefix: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let starts = prefix.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts && prefix.len() <= 100 && prefix.chars().all(plain) {
+        return Ok(());
+    }
+    let report = Report::new("the prefix is no plain file name").at("--prefix");
+    let expected = "letters, digits, `_`, `-` and `.`, beginning with a letter or digit, at most 100";
+    Err(Error::Usage(report.expected(expected).found(format!("`{prefix}`"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lut_grammar() {
+        let bits = |bits, group| Ok(Lut::Bits { bits, group });
+        for (text, expected) in [
+            ("none", Ok(Lut::None)),
+            ("no", Ok(Lut::None)),
+            ("false", Ok(Lut::None)),
+            ("4", bits(4, None)),
+            ("4,16", bits(4, Some(Group::Channels(16)))),
+            ("6,0", bits(6, Some(Group::Tensor))),
+            ("6,tensor", bits(6, Some(Group::Tensor))),
+            ("8,t", bits(8, Some(Group::Tensor))),
+            ("5", Err("not a valid number of bits")),
+            ("0", Err("not a valid number of bits")),
+            ("", Err("not a valid number of bits")),
+            ("4,", Err("not a valid group")),
+            ("4,-1", Err("not a valid group")),
+            ("4,8,8", Err("not a valid group")),
+        ] {
+            match (text.parse::<Lut>(), expected) {
+                (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
+                (Err(got), Err(want)) => assert!(got.starts_with(want) && got.contains(GRAMMAR), "{text}: {got}"),
+                (got, want) => panic!("{text}: {got:?}, expected {want:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_cannot_leave_the_directory() {
+        for bad in ["", "../x", "a/b", ".hidden", "a b", "a:b", "ä"] {
+            assert!(check_prefix(bad).is_err(), "{bad}");
+        }
+        assert!(check_prefix("qwen2.5-x_1").is_ok());
+    }
+}

@@ -1,0 +1,284 @@
+//! The weights of a model as they will lie in `weight.bin`: planned first, streamed later.
+//!
+//! The graph of the inference function asks for every weight by its checkpoint name; each request takes the
+//! next place in the file. Sizes alone decide the offsets, so the plan costs nothing, is the same in every
+//! process, and both functions of the model name the same blobs.
+
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anelith_checkpoint::{TensorRef, Tensors};
+use anelith_mil::blob::BlobLayout;
+use anelith_mil::{BlobRef, DataType, Value};
+use half::f16;
+
+use crate::error::{Error, Report, Result};
+use crate::options::{DEFAULT_GROUP, Group, Lut};
+
+pub use write::{ComponentReport, WeightReport};
+
+/// The weight file that every package has, by the name programs use.
+pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
+
+/// Matrices of at most this many elements stay fp16.
+const SMALLEST_PALETTIZED: u64 = 2048;
+
+/// Values of fewer elements than this stand in the program itself.
+const SMALLEST_BLOB: usize = 10;
+
+/// What a weight belongs to; the report has a row for each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Component {
+    /// Token embeddings.
+    Embeddings,
+    /// Projections of the decoder layers.
+    Layers,
+    /// LM head.
+    LmHead,
+    /// Norms, biases and rotary tables, which are never palettized.
+    Other,
+}
+
+/// A weight as a graph refers to it.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// fp16 elements.
+    Dense(Value),
+    /// Indices into lookup tables.
+    Palettized {
+        /// The indices, in the shape of the weight.
+        indices: Value,
+        /// The tables, [groups, 1, ..., entries, 1].
+        lut: Value,
+    },
+}
+
+/// How a palettized matrix is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Palette {
+    bits: u32,
+    /// Rows that share a table.
+    rows: u64,
+    /// Rows that the options ask for; differs where that number does not divide the rows.
+    wanted: u64,
+}
+
+/// Where the elements come from.
+#[derive(Debug)]
+enum Source {
+    /// Consecutive elements of a checkpoint tensor.
+    Tensor { tensor: TensorRef, first: usize },
+    /// Computed by the converter.
+    Computed(Vec<f16>),
+}
+
+/// A weight with its place in the file.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    component: Component,
+    source: Source,
+    rows: u64,
+    columns: u64,
+    palette: Option<Palette>,
+    stored: Stored,
+}
+
+/// The plan of a weight file.
+#[derive(Debug)]
+pub struct Weights<'c> {
+    tensors: &'c Tensors,
+    lut: Lut,
+    entries: Vec<Entry>,
+    index: BTreeMap<String, usize>,
+    claimed: BTreeSet<String>,
+    layout: BlobLayout,
+}
+
+impl<'c> Weights<'c> {
+    /// An empty plan over the tensors of a checkpoint.
+    pub fn new(tensors: &'c Tensors, lut: Lut) -> Weights<'c> {
+        Weights {
+            tensors,
+            lut,
+            entries: Vec::new(),
+            index: BTreeMap::new(),
+            claimed: BTreeSet::new(),
+            layout: BlobLayout::new(),
+        }
+    }
+
+    /// Where every blob lies.
+    pub fn layout(&self) -> &BlobLayout {
+        &self.layout
+    }
+
+    /// The setting that applies to `component`.
+    pub fn lut(&self, component: Component) -> Lut {
+        match component {
+            Component::Other => Lut::None,
+            _ => self.lut,
+        }
+    }
+
+    /// Whether the checkpoint has a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains(name)
+    }
+
+    /// A vector (norm or bias) of the checkpoint: never palettized.
+    ///
+    /// # Errors
+    /// When the tensor is missing, has another shape or holds values beyond fp16.
+    pub fn vector(&mut self, name: &str, len: u64) -> Result<Value> {
+        let tensor = self.claim(name, &[len])?;
+        let entry = NewEntry { name, component: Component::Other, shape: &[len] };
+        match self.dense(entry, Source::Tensor { tensor, first: 0 })? {
+            Stored::Dense(value) => Ok(value),
+            Stored::Palettized { .. } => unreachable!("vectors are not palettized"),
+        }
+    }
+
+    /// A matrix [rows, columns] of the checkpoint under the shape that its op takes, palettized as the options say.
+    ///
+    /// # Errors
+    /// As for `vector`.
+    pub fn matrix(&mut self, name: &str, component: Component, rows: u64, shape: &[u64]) -> Result<Stored> {
+        let columns = shape.iter().product::<u64>() / rows.max(1);
+        let tensor = self.claim(name, &[rows, columns])?;
+        self.rows(NewEntry { name, component, shape }, tensor, 0)
+    }
+
+    /// Rows of a matrix, from `first_row` on, under the name and shape of `entry`.
+    ///
+    /// # Errors
+    /// When the plan overflows.
+    pub(crate) fn rows(&mut self, entry: NewEntry<'_>, tensor: TensorRef, first_row: u64) -> Result<Stored> {
+        if let Some(&i) = self.index.get(entry.name) {
+            return Ok(self.entries[i].stored.clone());
+        }
+        let rows = entry.shape[0];
+        let columns = entry.shape[1..].iter().product::<u64>();
+        let first = usize::try_from(first_row * columns).map_err(|_| too_large(entry.name))?;
+        let source = Source::Tensor { tensor, first };
+        match self.palette(entry.component, rows, columns) {
+            None => self.dense(entry, source),
+            Some(palette) => self.palettized(entry, source, palette),
+        }
+    }
+
+    /// A tensor that the converter computed: never palettized.
+    ///
+    /// # Errors
+    /// When the plan overflows.
+    pub(crate) fn computed(&mut self, name: &str, shape: &[u64], values: Vec<f16>) -> Result<Value> {
+        let entry = NewEntry { name, component: Component::Other, shape };
+        match self.dense(entry, Source::Computed(values))? {
+            Stored::Dense(value) => Ok(value),
+            Stored::Palettized { .. } => unreachable!("computed tensors are not palettized"),
+        }
+    }
+
+    /// The tensor of the checkpoint, marked as used.
+    pub(crate) fn claim(&mut self, name: &str, shape: &[u64]) -> Result<TensorRef> {
+        let wide = |d: &u64| usize::try_from(*d).map_err(|_| too_large(name));
+        let shape = shape.iter().map(wide).collect::<Result<Vec<_>>>()?;
+        let tensor = self.tensors.get(name, &shape)?;
+        self.claimed.insert(name.to_owned());
+        Ok(tensor)
+    }
+
+    /// Names of the checkpoint's tensors that nothing asked for.
+    pub fn unclaimed(&self) -> impl Iterator<Item = &str> {
+        self.tensors.names().filter(|n| !self.claimed.contains(*n))
+    }
+
+    fn palette(&self, component: Component, rows: u64, columns: u64) -> Option<Palette> {
+        let Lut::Bits { bits, group } = self.lut(component) else { return None };
+        if rows * columns <= SMALLEST_PALETTIZED {
+            return None;
+        }
+        let wanted = match group.unwrap_or(Group::Channels(DEFAULT_GROUP)) {
+            Group::Tensor => rows,
+            Group::Channels(n) => u64::from(n),
+        };
+        let fits = (1..=wanted.min(rows)).rev().find(|d| rows.is_multiple_of(*d)).unwrap_or(1);
+        Some(Palette { bits, rows: fits, wanted })
+    }
+
+    fn dense(&mut self, new: NewEntry<'_>, source: Source) -> Result<Stored> {
+        if let Some(&i) = self.index.get(new.name) {
+            return Ok(self.entries[i].stored.clone());
+        }
+        let count = new.shape.iter().product::<u64>();
+        let value = if count < SMALLEST_BLOB as u64 {
+            immediate(&source, new.shape, count)?
+        } else {
+            Value::blob(DataType::Fp16, new.shape, self.place(DataType::Fp16, count)?)
+        };
+        Ok(self.record(new, source, None, Stored::Dense(value)))
+    }
+
+    fn palettized(&mut self, new: NewEntry<'_>, source: Source, palette: Palette) -> Result<Stored> {
+        let (rows, rank) = (new.shape[0], new.shape.len());
+        let dtype = DataType::unsigned(palette.bits).expect("the grammar allows only widths that MIL has");
+        let indices = self.place(dtype, new.shape.iter().product())?;
+        let entries = 1u64 << palette.bits;
+        let groups = rows / palette.rows;
+        let mut lut_shape = vec![1; rank + 2];
+        (lut_shape[0], lut_shape[rank]) = (groups, entries);
+        // A small table is a blob as well, where coremltools would write it into the program: step 2 then
+        // needs no values, only the plan, and the readers take both forms.
+        let lut = self.place(DataType::Fp16, groups * entries)?;
+        let stored = Stored::Palettized {
+            indices: Value::blob(dtype, new.shape, indices),
+            lut: Value::blob(DataType::Fp16, &lut_shape, lut),
+        };
+        Ok(self.record(new, source, Some(palette), stored))
+    }
+
+    fn place(&mut self, dtype: DataType, count: u64) -> Result<BlobRef> {
+        Ok(BlobRef { file: WEIGHT_FILE.to_owned(), offset: self.layout.push(dtype, count)? })
+    }
+
+    fn record(&mut self, new: NewEntry<'_>, source: Source, palette: Option<Palette>, stored: Stored) -> Stored {
+        self.index.insert(new.name.to_owned(), self.entries.len());
+        self.entries.push(Entry {
+            name: new.name.to_owned(),
+            component: new.component,
+            source,
+            rows: new.shape[0],
+            columns: new.shape[1..].iter().product(),
+            palette,
+            stored: stored.clone(),
+        });
+        stored
+    }
+}
+
+/// A weight that is about to be planned.
+#[derive(Clone, Copy)]
+pub(crate) struct NewEntry<'a> {
+    /// Unique name; that of the checkpoint tensor where it is stored whole.
+    pub(crate) name: &'a str,
+    pub(crate) component: Component,
+    /// The shape that the op takes; the first extent counts the output channels.
+    pub(crate) shape: &'a [u64],
+}
+
+/// The values of a tensor that is too small for a blob.
+fn immediate(source: &Source, shape: &[u64], count: u64) -> Result<Value> {
+    let mut values = Vec::new();
+    match source {
+        Source::Tensor { tensor, first } => tensor.read_f16(*first..*first + count as usize, &mut values)?,
+        Source::Computed(computed) => values.clone_from(computed),
+    }
+    let mut value = Value::fp16s(&values);
+    value.ty = anelith_mil::Type::tensor(DataType::Fp16, shape);
+    Ok(value)
+}
+
+fn too_large(name: &str) -> Error {
+    Error::Input(Report::new(format!("tensor `{name}` is too large for this machine")))
+}
