@@ -1,8 +1,10 @@
 //! `config.json`: what a model is, with every field that changes its result, and nothing guessed.
 
 mod architecture;
+mod detect;
 mod families;
 mod fields;
+mod refuse;
 mod rope;
 #[cfg(test)]
 mod tests;
@@ -137,8 +139,8 @@ fn no_config(path: &Path) -> Error {
 fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
     let fields = Fields::new(object, "", path);
     let mut warnings = Vec::new();
-    let architecture = architecture(&fields, &mut warnings)?;
-    refuse_fields(&fields)?;
+    let architecture = detect::architecture(&fields, &mut warnings)?;
+    refuse::refuse_fields(&fields)?;
     let defaults = Defaults::of(architecture);
     let heads = heads(&fields, architecture)?;
     let lengths = 1..=i32::MAX as usize;
@@ -148,7 +150,7 @@ fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
         defaults.max_position_embeddings,
     )?;
     let rope = rope::parse::parse(&fields, max_position_embeddings, &mut warnings)?;
-    warn_ignored(&fields, architecture, &mut warnings);
+    refuse::warn_ignored(&fields, architecture, &mut warnings);
     let flag = |key, families: &[Architecture]| match families.contains(&architecture) {
         true => Ok(fields.optional_boolean(key)?.unwrap_or(false)),
         false => Ok(false),
@@ -244,140 +246,6 @@ fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Resul
         return Err(fields.wrong("head_dim", &expected, &Value::from(dim)));
     }
     Ok(dim)
-}
-
-/// The family, from `model_type`, else from the first of `architectures`.
-fn architecture(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Architecture> {
-    let class = first_class(fields)?;
-    let found = match (fields.optional_string("model_type")?, class) {
-        (Some(name), _) => name.parse().map_err(|_| unknown(fields, name))?,
-        (None, Some(class)) => {
-            Architecture::from_class_name(class).ok_or_else(|| unknown(fields, class))?
-        }
-        (None, None) => return Err(unnamed(fields)),
-    };
-    if let Some(class) = class
-        && class != found.class_name()
-    {
-        warnings.push(format!(
-            "config.json: `architectures` names `{class}`; converted as `{}`",
-            found.class_name()
-        ));
-    }
-    Ok(found)
-}
-
-fn first_class<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>> {
-    let key = "architectures";
-    match fields.get(key) {
-        None => Ok(None),
-        Some(Value::Array(list)) => match list.first() {
-            None => Ok(None),
-            Some(Value::String(class)) => Ok(Some(class)),
-            Some(other) => Err(fields.wrong(key, "a list of class names", other)),
-        },
-        Some(other) => Err(fields.wrong(key, "a list of class names", other)),
-    }
-}
-
-fn unknown(fields: &Fields<'_>, name: &str) -> Error {
-    let supported = architecture::supported();
-    let name = fields::abbreviate(name);
-    let what = format!("Unknown architecture `{name}` in config.json; supported: {supported}");
-    let error = Error::unsupported(what)
-        .at(fields.path().display())
-        .with_expected(format!("one of {supported}"))
-        .with_found(format!("`{name}`"));
-    match wrapper(fields) {
-        Some(key) => error.with_mend(format!(
-            "`{key}` marks a multimodal wrapper, which anelith does not convert; use a text-only checkpoint"
-        )),
-        None => error.with_mend("use a checkpoint of a supported family"),
-    }
-}
-
-fn unnamed(fields: &Fields<'_>) -> Error {
-    Error::malformed(
-        "config.json names no architecture: it has neither `model_type` nor `architectures`",
-    )
-    .at(fields.path().display())
-    .with_expected(format!(
-        "`model_type`: one of {}",
-        architecture::supported()
-    ))
-}
-
-fn wrapper<'a>(fields: &Fields<'_>) -> Option<&'a str> {
-    families::WRAPPERS
-        .iter()
-        .copied()
-        .find(|key| fields.get(key).is_some())
-}
-
-/// Refuses what would change the numbers and is not implemented.
-fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
-    if let Some(key) = wrapper(fields) {
-        let what =
-            format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
-        return Err(Error::unsupported(what)
-            .at(fields.path().display())
-            .with_mend("use a text-only checkpoint"));
-    }
-    refuse_quantized(fields)?;
-    if let Some(act) = fields.object().get("hidden_act")
-        && act.as_str() != Some("silu")
-    {
-        return Err(unsupported_value(fields, "hidden_act", "\"silu\"", act));
-    }
-    for (key, harmless) in families::REFUSED {
-        if let Some(value) = fields.get(key)
-            && !harmless.contains(&value.to_string().as_str())
-        {
-            return Err(unsupported_value(
-                fields,
-                key,
-                &harmless.join(" or "),
-                value,
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Value) -> Error {
-    let found = fields::abbreviate(&value.to_string());
-    Error::unsupported(format!(
-        "config.json: `{key}` {found} is not supported, only {expected}"
-    ))
-    .at(fields.path().display())
-    .with_expected(expected)
-    .with_found(found)
-}
-
-fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
-    let keys = ["quantization_config", "compression_config", "quantization"];
-    let Some((key, value)) = keys.iter().find_map(|k| Some((*k, fields.get(k)?))) else {
-        return Ok(());
-    };
-    let method = value.get("quant_method").and_then(Value::as_str);
-    let method = fields::abbreviate(method.unwrap_or("unknown method"));
-    let what = format!("the weights are already quantized (`{method}`, `{key}` in config.json)");
-    Err(Error::unsupported(what)
-        .at(fields.path().display())
-        .with_expected("weights in float32, float16 or bfloat16")
-        .with_found(format!("`{method}`"))
-        .with_mend("use the original, unquantized checkpoint of this model"))
-}
-
-fn warn_ignored(fields: &Fields<'_>, architecture: Architecture, warnings: &mut Vec<String>) {
-    for (key, value) in fields.object() {
-        if !value.is_null() && !families::knows(architecture, key) {
-            let class = architecture.class_name();
-            warnings.push(format!(
-                "config.json: `{key}` is ignored; {class} does not read it"
-            ));
-        }
-    }
 }
 
 fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>> {

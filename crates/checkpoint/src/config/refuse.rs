@@ -1,0 +1,80 @@
+//! Fields that would change the numbers and are not implemented are refused; those the class ignores are warned of.
+
+use serde_json::Value;
+
+use super::architecture::Architecture;
+use super::detect::wrapper;
+use super::families;
+use super::fields::{Fields, abbreviate};
+use crate::error::{Error, Result};
+
+/// Refuses what would change the numbers and is not implemented.
+pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
+    if let Some(key) = wrapper(fields) {
+        let what =
+            format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
+        return Err(Error::unsupported(what)
+            .at(fields.path().display())
+            .with_mend("use a text-only checkpoint"));
+    }
+    refuse_quantized(fields)?;
+    if let Some(act) = fields.object().get("hidden_act")
+        && act.as_str() != Some("silu")
+    {
+        return Err(unsupported_value(fields, "hidden_act", "\"silu\"", act));
+    }
+    for (key, harmless) in families::REFUSED {
+        if let Some(value) = fields.get(key)
+            && !harmless.contains(&value.to_string().as_str())
+        {
+            return Err(unsupported_value(
+                fields,
+                key,
+                &harmless.join(" or "),
+                value,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Value) -> Error {
+    let found = abbreviate(&value.to_string());
+    Error::unsupported(format!(
+        "config.json: `{key}` {found} is not supported, only {expected}"
+    ))
+    .at(fields.path().display())
+    .with_expected(expected)
+    .with_found(found)
+}
+
+fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
+    let keys = ["quantization_config", "compression_config", "quantization"];
+    let Some((key, value)) = keys.iter().find_map(|k| Some((*k, fields.get(k)?))) else {
+        return Ok(());
+    };
+    let method = value.get("quant_method").and_then(Value::as_str);
+    let method = abbreviate(method.unwrap_or("unknown method"));
+    let what = format!("the weights are already quantized (`{method}`, `{key}` in config.json)");
+    Err(Error::unsupported(what)
+        .at(fields.path().display())
+        .with_expected("weights in float32, float16 or bfloat16")
+        .with_found(format!("`{method}`"))
+        .with_mend("use the original, unquantized checkpoint of this model"))
+}
+
+/// Adds one line for every field that the class of `architecture` does not read.
+pub(super) fn warn_ignored(
+    fields: &Fields<'_>,
+    architecture: Architecture,
+    warnings: &mut Vec<String>,
+) {
+    for (key, value) in fields.object() {
+        if !value.is_null() && !families::knows(architecture, key) {
+            let class = architecture.class_name();
+            warnings.push(format!(
+                "config.json: `{key}` is ignored; {class} does not read it"
+            ));
+        }
+    }
+}
