@@ -1,4 +1,4 @@
-//! The search for the levy per run at which the best partition has just the
+//! The search for the levy per run (a Lagrange multiplier) at which the best partition has just the
 //! wanted number of runs.
 //!
 //! With a levy on every run and their number left free, the best partition is
