@@ -168,3 +168,47 @@ impl Costs for Exact<'_> {
         (about_first as f64 - sum * sum / count as f64).max(0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two ways that share nothing but the costs, at the sizes of real groups.
+    #[test]
+    fn levy_and_table_agree() {
+        let bell = |i: i64| (40_000.0 / (1.0 + (i as f64 / 300.0).powi(2))) as u64;
+        let values: Vec<i64> = (-900..900).map(|i| i * 4099 + i * i % 101).collect();
+        let counts: Vec<u64> = (-900..900)
+            .map(|i| 1 + bell(i) + i.unsigned_abs() % 7)
+            .collect();
+        let mut partitioner = Partitioner::default();
+        partitioner.sum_up(&values, &counts);
+        partitioner.rounded.read(&partitioner.moments);
+        let spread = partitioner.rounded.cost(0, values.len());
+        let Search { levy, table } = &mut partitioner.search;
+        for runs in [2, 3, 7, 16, 64, 256] {
+            let costs = &partitioner.rounded;
+            let quick = levy.search(costs, spread, runs);
+            assert_eq!(quick, Some(table.fill(costs, runs)), "{runs} runs");
+        }
+    }
+
+    /// Equal steps with equal counts: the gains of many numbers of runs are
+    /// equal, so no levy singles one out and the table must answer.
+    #[test]
+    fn numbers_that_no_levy_gives_are_found() {
+        let values: Vec<i64> = (0..120).collect();
+        let counts = vec![1; 120];
+        for runs in [16, 50, 90, 119] {
+            let ends = Partitioner::default().partition(&values, &counts, runs);
+            let starts = std::iter::once(&0).chain(&ends);
+            let lengths: Vec<usize> = starts.zip(&ends).map(|(s, e)| e - s).collect();
+            let even = |&length: &usize| length.abs_diff(120 / runs) <= 1;
+            assert!(lengths.iter().all(even), "{runs}: {lengths:?}");
+            assert!(
+                lengths.iter().all(|&l| l >= 120 / runs),
+                "{runs}: {lengths:?}"
+            );
+        }
+    }
+}

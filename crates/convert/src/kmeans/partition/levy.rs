@@ -1,5 +1,5 @@
-//! The search for the levy per run at which the best partition has just the
-//! wanted number of runs.
+//! The search for the levy per run (a Lagrange multiplier) at which the best
+//! partition has just the wanted number of runs.
 //!
 //! With a levy on every run and their number left free, the best partition is
 //! found in one pass. Its number of runs falls as the levy grows, and when it

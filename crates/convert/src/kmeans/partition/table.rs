@@ -40,25 +40,25 @@ impl Table {
         for end in 1..=count {
             self.previous[end] = costs.cost(0, end);
         }
-        for q in 2..=runs {
+        for runs_so_far in 2..=runs {
             // Each later run needs a value of its own.
-            let last = count - (runs - q);
-            let first = if q == runs { last } else { q };
-            self.fill_row(
-                costs,
-                Row {
-                    runs: q,
-                    first,
-                    last,
-                },
-            );
+            let last = count - (runs - runs_so_far);
+            let mut row = Row {
+                runs: runs_so_far,
+                first: runs_so_far,
+                last,
+            };
+            if runs_so_far == runs {
+                row.first = last;
+            }
+            self.fill_row(costs, &row);
             std::mem::swap(&mut self.previous, &mut self.current);
         }
         self.ends(count, runs)
     }
 
     /// Fills one row coarse to fine: each column lies between two filled ones.
-    fn fill_row(&mut self, costs: &impl Costs, row: Row) {
+    fn fill_row(&mut self, costs: &impl Costs, row: &Row) {
         let (before, rest) = self.splits.split_at_mut((row.runs - 2) * self.columns);
         let above = before.rchunks(self.columns).next();
         let splits = &mut rest[..self.columns];
