@@ -2,9 +2,11 @@
 import argparse
 import importlib
 import importlib.util
+import logging
 import os
 import shutil
 import sys
+import warnings
 
 from .harness import CHECKS, run_all
 from .workspace import ANELITH, OUT, REPORT, SHARED
@@ -46,6 +48,9 @@ def main(arguments: list[str], usage: str) -> int:
     options = parser.parse_args(arguments)
     if missing_modules():
         return refuse(missing_modules())
+    # coremltools warns about what it cannot do off a Mac, which nothing here asks of it.
+    logging.disable(logging.CRITICAL)
+    warnings.filterwarnings("ignore")
     for subject in SUBJECTS:
         importlib.import_module(f"checks.{subject}")
     names = selected(options.names)

@@ -4,9 +4,7 @@ Their weights are random, so step 6 has nothing to ask them; steps 1 to 5 run,
 each alone."""
 import contextlib
 import io
-import logging
 import shutil
-import warnings
 from pathlib import Path
 
 from .demo import generated
@@ -96,8 +94,6 @@ def multifunction(model: str) -> dict:
 
 def combine_with_coremltools(infer: Path, prefill: Path, target: Path) -> None:
     """coremltools.utils.save_multifunction, without its progress bars."""
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.CRITICAL)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         import coremltools
 
