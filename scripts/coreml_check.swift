@@ -4,6 +4,7 @@
 //   coreml_check feeds   BUNDLE VOCABULARY FEEDS.json     writes calls to make
 //   coreml_check run     BUNDLE UNITS FEEDS.json OUT.json makes them with Core ML
 //   coreml_check compare OURS.json COREML.json            exit 1 if they differ
+//   coreml_check json    ONE.json OTHER.json              exit 1 if they differ
 //
 // FEEDS.json and OUT.json are what `anelith run` reads and writes.
 
@@ -168,7 +169,13 @@ func compare(ours: [Answer], theirs: [Answer]) throws -> Bool {
     return same == divergences.count && mean <= highestMeanDivergence
 }
 
-func main() throws -> Int32 {
+/// Whether two JSON files hold the same values, whatever the order of their keys.
+func sameJson(_ one: String, _ other: String) throws -> Bool {
+    let values = try [one, other].map { try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: $0))) as? NSObject }
+    return values[0] == values[1]
+}
+
+func perform() throws -> Int32 {
     let arguments = Array(CommandLine.arguments.dropFirst())
     let units: [String: MLComputeUnits] = ["all": .all, "ane": .cpuAndNeuralEngine, "gpu": .cpuAndGPU, "cpu": .cpuOnly]
     switch (arguments.first, arguments.count) {
@@ -180,15 +187,17 @@ func main() throws -> Int32 {
         try write(run(bundle: arguments[1], units: chosen, calls: read(arguments[3], as: [Call].self)), to: arguments[4])
     case ("compare", 3):
         return try compare(ours: read(arguments[1], as: [Answer].self), theirs: read(arguments[2], as: [Answer].self)) ? 0 : 1
+    case ("json", 3):
+        return try sameJson(arguments[1], arguments[2]) ? 0 : 1
     default:
-        FileHandle.standardError.write(Data("usage: coreml_check feeds|run|compare ...\n".utf8))
+        FileHandle.standardError.write(Data("usage: coreml_check feeds|run|compare|json ...\n".utf8))
         return 2
     }
     return 0
 }
 
 do {
-    exit(try main())
+    exit(try perform())
 } catch {
     FileHandle.standardError.write(Data("error: \(error)\n".utf8))
     exit(1)

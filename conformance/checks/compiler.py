@@ -93,7 +93,7 @@ def blank_weights(spec, path: Path) -> None:
         for offset, (code, size) in sorted(records.items()):
             file.seek(offset)
             file.write(struct.pack("<IIQQQ", 0xDEADBEEF, code, size, offset + 64, 0).ljust(64, b"\0"))
-            file.truncate(-(-(offset + 64 + size) // 64) * 64)
+            file.truncate(offset + 64 + size)
 
 
 def blob_values(block):
