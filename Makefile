@@ -1,0 +1,32 @@
+# Run `make` for the list of targets.
+
+SHARED ?= ../shared
+VENV := target/oracle-venv
+PYTHON := $(VENV)/bin/python
+
+.PHONY: help check test bless conformance
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+check: ## format, lints, tests, documentation: what every commit passes
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+test: ## the tests alone
+	cargo test --workspace
+
+bless: ## rewrite the golden files from what the code does now; review the diff
+	BLESS=1 cargo test --workspace
+
+conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
+	cargo build --release
+	SHARED=$(SHARED) $(PYTHON) conformance/run
+
+# What the oracles need, in an environment of their own.
+$(VENV)/ready:
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3'
+	touch $@

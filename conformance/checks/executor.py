@@ -1,0 +1,113 @@
+"""Our runtime on packages that others wrote, against milref, in f32."""
+import json
+from pathlib import Path
+
+import numpy
+
+from .harness import check, require
+from .oracles import machine
+from .workspace import UPSTREAM, VECTORS, anelith, fresh
+
+TOLERANCE = 3e-3
+UPSTREAM_FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")
+SCHEMES = ("fp16", "lut4_g8", "lut6_g16", "lut3_tensor")
+SINGLE_TOKENS = 3
+
+
+def calls(functions: dict, vocabulary: int, blocked: float) -> list[tuple[str, dict]]:
+    """What a consumer would send: one full batch to each function that takes
+    more than one token, then single tokens; one mask value for what is blocked."""
+    width = {name: dict(function["inputs"])["input_ids"][2][-1] for name, function in functions.items()}
+    batches = [name for name in functions if width[name] > 1]
+    singles = [name for name in functions if width[name] == 1]
+    sequence, position = [], 0
+    random = numpy.random.default_rng(1)
+    for name in batches + singles * SINGLE_TOKENS:
+        columns = dict(functions[name]["inputs"])["causal_mask"][2][-1]
+        tokens = random.integers(3, vocabulary, width[name])
+        sequence.append((name, feeds(tokens, position, columns, blocked)))
+        position += width[name]
+    return sequence
+
+
+def feeds(tokens: numpy.ndarray, position: int, columns: int, blocked: float) -> dict:
+    """The four inputs for these tokens at this position."""
+    count = len(tokens)
+    mask = numpy.full((1, 1, count, columns), blocked, numpy.float32)
+    for row in range(count):
+        mask[0, 0, row, : position + row + 1] = 0
+    return {
+        "input_ids": tokens[None].astype(numpy.int32),
+        "position_ids": numpy.arange(position, position + count, dtype=numpy.int32),
+        "causal_mask": mask,
+        "current_pos": numpy.array([position], numpy.int32),
+    }
+
+
+def as_json(name: str, value: numpy.ndarray) -> dict:
+    """One input as `anelith run` reads it; JSON has no infinity."""
+    dtype = "int32" if value.dtype == numpy.int32 else "fp16"
+    data = [item if numpy.isfinite(item) else "-inf" for item in value.reshape(-1).tolist()]
+    return {"dtype": dtype, "shape": list(value.shape), "data": data}
+
+
+def run_ours(package: Path, sequence: list, label: str) -> list[dict]:
+    """The outputs of every call, through `anelith run`."""
+    place = fresh(label)
+    calls_file, answer_file = place / "feeds.json", place / "outputs.json"
+    rendered = [{"function": name, "inputs": {key: as_json(key, value) for key, value in inputs.items()}} for name, inputs in sequence]
+    calls_file.write_text(json.dumps(rendered))
+    anelith("run", package, "--feeds", calls_file, "--json-output", answer_file, "--f32")
+    answers = json.loads(answer_file.read_text())
+    return [{name: numpy.array(output["data"], numpy.float64).reshape(output["shape"]) for name, output in one["outputs"].items()} for one in answers]
+
+
+def run_reference(package: Path, sequence: list) -> list[dict]:
+    """The outputs of every call, through milref."""
+    runner, states, answers = machine(package), {}, []
+    for name, inputs in sequence:
+        outputs, states = runner.run(name, inputs, states)
+        answers.append(outputs)
+    return answers
+
+
+def furthest(package: Path, label: str, vocabulary: int, blocked: float) -> float:
+    """The largest difference over all outputs of all calls."""
+    sequence = calls(machine(package).p["functions"], vocabulary, blocked)
+    ours, reference = run_ours(package, sequence, label), run_reference(package, sequence)
+    require(len(ours) == len(reference), f"{len(ours)} answers to {len(reference)} calls")
+    worst = 0.0
+    for index, (got, want) in enumerate(zip(ours, reference)):
+        require(set(got) == set(want), f"call {index}: outputs {sorted(got)}, expected {sorted(want)}")
+        for name in want:
+            require(got[name].shape == want[name].shape, f"{name}: shape {got[name].shape}, expected {want[name].shape}")
+            require(bool(numpy.isfinite(got[name]).all()), f"call {index}: {name} is not finite")
+            worst = max(worst, float(numpy.abs(got[name] - want[name]).max()))
+    return worst
+
+
+def agrees(packages: list[Path], label: str, vocabulary: int, blocked: float) -> dict:
+    """All these packages, each within the tolerance."""
+    require(bool(packages), "there are no such packages")
+    worst = 0.0
+    for package in packages:
+        difference = furthest(package, f"{label}-{package.stem}", vocabulary, blocked)
+        require(difference <= TOLERANCE, f"{package.name}: an output differs by {difference:.3g}, allowed {TOLERANCE:g}")
+        worst = max(worst, difference)
+    return {"packages": len(packages), "max_difference": worst}
+
+
+def upstream(folder: str) -> dict:
+    """The infer, prefill and combined packages of one folder."""
+    return agrees(sorted((UPSTREAM / folder).glob("*.mlpackage")), f"run-{folder}", 512, float("-inf"))
+
+
+def tiny_llama(scheme: str) -> dict:
+    """A decoder that coremltools wrote from PyTorch, in one compression scheme."""
+    return agrees(sorted((VECTORS / "ct_tiny_llama" / scheme).glob("*.mlpackage")), f"run-{scheme}", 96, -1e4)
+
+
+for _folder in UPSTREAM_FOLDERS:
+    check(f"run/upstream/{_folder}", _folder)(upstream)
+for _scheme in SCHEMES:
+    check(f"run/ct_tiny_llama/{_scheme}", _scheme)(tiny_llama)
