@@ -8,7 +8,7 @@ use anelith_checkpoint::{Architecture, Config};
 use anelith_mil::{Function, Opcode, VarId};
 
 use crate::error::Result;
-use crate::graph::{Graph, LastPosition, Rotation, Scope, Sizes};
+use crate::graph::{Graph, Rotation, Scope, Sizes};
 use crate::head::HeadSplit;
 use crate::weights::Weights;
 
@@ -54,7 +54,7 @@ pub(crate) fn infer<'c>(
 pub(crate) fn prefill<'c>(config: &'c Config, sizes: Sizes, weights: &mut Weights<'c>) -> Result<Function> {
     let mut g = Graph::new(config, sizes, weights)?;
     let x = decoder(&mut g, g.inputs.position_ids)?;
-    let x = g.last_position(x, LastPosition)?;
+    let x = g.last_position(x)?;
     let hidden = g.rms_norm_as("output_hidden_states", x, &Scope::new("model.norm"))?;
     Ok(g.finish(vec![hidden]))
 }

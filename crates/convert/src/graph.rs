@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::weights::{Stored, Weights};
 
 pub(crate) use attention::Rotation;
-pub(crate) use layers::LastPosition;
 
 /// The sizes that tell one function of a model from another.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +81,8 @@ pub(crate) struct Graph<'w, 'c> {
     weights: &'w mut Weights<'c>,
     /// The cache as the last read gave it.
     cache: VarId,
+    /// The position after the last token, once something needed it.
+    end_pos: Option<VarId>,
 }
 
 /// The name of the state in every function; tools look for it.
@@ -104,7 +105,7 @@ impl<'w, 'c> Graph<'w, 'c> {
             state: builder.state(STATE_NAME, cache),
         };
         let cache = builder.call(Opcode::ReadState, "read_state_0", &[("input", inputs.state.into())])?;
-        Ok(Graph { config, sizes, inputs, builder, weights, cache })
+        Ok(Graph { config, sizes, inputs, builder, weights, cache, end_pos: None })
     }
 
     /// The finished function, which returns `outputs`.

@@ -57,8 +57,19 @@ impl Graph<'_, '_> {
         (table(f64::cos), table(f64::sin))
     }
 
+    /// Queries, keys and values of `h` [1, hidden, 1, tokens], each [1, heads, tokens, head_dim].
+    pub(crate) fn qkv(&mut self, h: VarId, scope: &Scope, bias: bool) -> Result<[VarId; 3]> {
+        let (heads, kv_heads) = (self.config.num_attention_heads, self.config.num_key_value_heads);
+        let mut project = |name: &str, heads: usize| {
+            let scope = scope.at(name);
+            let x = self.linear(h, &scope, heads * self.config.head_dim, bias)?;
+            self.heads(x, &scope, heads)
+        };
+        Ok([project("q_proj", heads)?, project("k_proj", kv_heads)?, project("v_proj", kv_heads)?])
+    }
+
     /// The channels of `x` [1, heads * head_dim, 1, tokens] as heads [1, heads, tokens, head_dim].
-    pub(crate) fn heads(&mut self, x: VarId, scope: &Scope, heads: usize) -> Result<VarId> {
+    fn heads(&mut self, x: VarId, scope: &Scope, heads: usize) -> Result<VarId> {
         let (heads, dim, tokens) = (heads as u64, self.config.head_dim as u64, self.sizes.tokens);
         if tokens == 1 {
             return self.reshape(&scope.op("heads"), x, &[1, heads, 1, dim]);
@@ -80,7 +91,7 @@ impl Graph<'_, '_> {
     }
 
     /// Stores keys and values of this call in the cache and attends over all of it: [1, tokens, heads * head_dim].
-    pub(crate) fn attend(&mut self, layer: usize, q: VarId, k: VarId, v: VarId, scope: &Scope) -> Result<VarId> {
+    pub(crate) fn attend(&mut self, layer: usize, [q, k, v]: [VarId; 3], scope: &Scope) -> Result<VarId> {
         let (key_row, value_row) = (layer as u64, (layer + self.config.num_hidden_layers) as u64);
         self.write_cache(key_row, k, &scope.at("key_cache"))?;
         self.write_cache(value_row, v, &scope.at("value_cache"))?;

@@ -11,10 +11,6 @@ use crate::weights::{Component, NewEntry, Stored};
 /// Token ids up to this one fit the 16-bit index that gathers take where they can.
 const LARGEST_INT16: u64 = i16::MAX as u64;
 
-/// Which position a function returns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LastPosition;
-
 impl Graph<'_, '_> {
     /// Rows of the embedding [1, tokens, hidden] for the input ids.
     pub(crate) fn embed_tokens(&mut self, scope: &Scope) -> Result<VarId> {
@@ -35,6 +31,11 @@ impl Graph<'_, '_> {
     /// The mean of [x, -x] is zero, so the layer norm of both together divides x by its root mean square; that
     /// is the one norm that the Neural Engine computes in sufficient precision.
     pub(crate) fn rms_norm(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
+        self.rms_norm_as(&scope.op("scaled"), x, scope)
+    }
+
+    /// `rms_norm` with a result of the given name.
+    pub(crate) fn rms_norm_as(&mut self, name: &str, x: VarId, scope: &Scope) -> Result<VarId> {
         let width = *self.shape(x).last().expect("activations have axes");
         let minus_one = Value::fp16(f16::NEG_ONE);
         let negated = self.binary(Opcode::Mul, &scope.op("negated"), x, minus_one)?;
@@ -49,20 +50,26 @@ impl Graph<'_, '_> {
         let normed = self.call(Opcode::LayerNorm, &scope.op("layer_norm"), &args)?;
         let last = self.shape(x).len() - 1;
         let normed = self.slice(&scope.op("normed"), normed, last, 0..width)?;
-        let name = scope.tensor("weight");
-        let weight = self.weights.vector(&name, width)?;
-        let weight = self.weight(&name, Stored::Dense(weight))?;
-        self.binary(Opcode::Mul, &scope.op("scaled"), normed, weight)
+        let tensor = scope.tensor("weight");
+        let weight = self.weights.vector(&tensor, width)?;
+        let weight = self.weight(&tensor, Stored::Dense(weight))?;
+        self.binary(Opcode::Mul, name, normed, weight)
+    }
+
+    /// The norm of `x` [1, tokens, hidden] as [1, hidden, 1, tokens], ready for projections.
+    pub(crate) fn norm_channels(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
+        let h = self.rms_norm(x, scope)?;
+        self.channels_first(h, scope)
     }
 
     /// [1, tokens, channels] as [1, channels, 1, tokens], the layout of convolutions.
-    pub(crate) fn channels_first(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
+    fn channels_first(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
         let x = self.transpose(&scope.op("transposed"), x, &[0, 2, 1])?;
         self.expand_dims(&scope.op("channels_first"), x, 2)
     }
 
     /// [1, channels, 1, tokens] as [1, tokens, channels].
-    pub(crate) fn channels_last(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
+    fn channels_last(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
         let x = self.squeeze(&scope.op("squeezed"), x, 2)?;
         self.transpose(&scope.op("channels_last"), x, &[0, 2, 1])
     }
@@ -78,6 +85,14 @@ impl Graph<'_, '_> {
             false => None,
         };
         self.conv(&scope.op("conv"), x, weight, bias)
+    }
+
+    /// `x` plus the projection of `y` [1, tokens, in] back to the residual stream.
+    pub(crate) fn add_projection(&mut self, x: VarId, y: VarId, scope: &Scope, bias: bool) -> Result<VarId> {
+        let y = self.channels_first(y, scope)?;
+        let y = self.linear(y, scope, self.config.hidden_size, bias)?;
+        let y = self.channels_last(y, scope)?;
+        self.binary(Opcode::Add, &scope.op("residual"), x, y)
     }
 
     fn bias(&mut self, scope: &Scope, out: u64) -> Result<VarId> {
@@ -100,20 +115,21 @@ impl Graph<'_, '_> {
         self.call(Opcode::Conv, name, &args)
     }
 
-    /// down(silu(gate(x)) * up(x)) of `x` [1, hidden, 1, tokens], as [1, tokens, hidden].
-    pub(crate) fn swiglu(&mut self, x: VarId, scope: &Scope) -> Result<VarId> {
+    /// `x` plus down(silu(gate(h)) * up(h)), where `h` is [1, hidden, 1, tokens].
+    pub(crate) fn add_swiglu(&mut self, x: VarId, h: VarId, scope: &Scope) -> Result<VarId> {
         let config = self.config;
-        let gate = self.linear(x, &scope.at("gate_proj"), config.intermediate_size, config.mlp_bias)?;
-        let up = self.linear(x, &scope.at("up_proj"), config.intermediate_size, config.mlp_bias)?;
+        let gate = self.linear(h, &scope.at("gate_proj"), config.intermediate_size, config.mlp_bias)?;
+        let up = self.linear(h, &scope.at("up_proj"), config.intermediate_size, config.mlp_bias)?;
         let gate = self.unary(Opcode::Silu, &scope.op("silu"), gate)?;
         let gated = self.binary(Opcode::Mul, &scope.op("gated"), gate, up)?;
         let down = scope.at("down_proj");
         let y = self.linear(gated, &down, config.hidden_size, config.mlp_bias)?;
-        self.channels_last(y, &down)
+        let y = self.channels_last(y, &down)?;
+        self.binary(Opcode::Add, &scope.op("residual"), x, y)
     }
 
     /// The last position of `x` [1, tokens, hidden].
-    pub(crate) fn last_position(&mut self, x: VarId, _: LastPosition) -> Result<VarId> {
+    pub(crate) fn last_position(&mut self, x: VarId) -> Result<VarId> {
         let tokens = self.sizes.tokens;
         self.slice("last_position", x, 1, tokens - 1..tokens)
     }

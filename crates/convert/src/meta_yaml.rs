@@ -1,0 +1,117 @@
+//! `meta.yaml`, by which chat programs recognise a model.
+//!
+//! Shell scripts read the file line by line, so it is written from a template: two-space indents, one
+//! `key: value` a line, integers bare.
+
+use std::fmt::Write;
+
+use anelith_checkpoint::Config;
+use serde_json::{Map, Value};
+
+use crate::head::HeadSplit;
+use crate::options::{Group, Lut, Options};
+
+/// What `meta.yaml` states besides the options.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The model's name: its directory's own.
+    pub model_name: &'a str,
+    /// The licence that the model's README states.
+    pub license: Option<&'a str>,
+    /// config.json.
+    pub config: &'a Config,
+    /// The splits of the LM head.
+    pub head: &'a [HeadSplit],
+    /// generation_config.json, where the model has one.
+    pub generation: Option<&'a Map<String, Value>>,
+    /// The file name of the compiled model.
+    pub compiled: &'a str,
+}
+
+/// The version of the file's form, as the consumers know it.
+const FORM_VERSION: &str = "0.3.0";
+
+/// The text of `meta.yaml`.
+pub fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
+    let (context, batch, name) = (options.context, options.batch, facts.model_name);
+    let architecture = facts.config.architecture;
+    let license = plain(facts.license.unwrap_or("unknown"));
+    let bits = options.lut.bits().map_or("none".to_owned(), |b| b.to_string());
+    let prefix = options.prefix(architecture);
+    let sizes: Vec<String> = facts.head.iter().map(|s| s.rows.to_string()).collect();
+    let mut yaml = format!(
+        "model_info:
+  name: {title}
+  version: {FORM_VERSION}
+  description: |
+    Monolithic model running {line} on Apple Neural Engine
+    Context length: {context}
+    Batch size: {batch}
+    Type: Monolithic (single file with embed+FFN+lm_head)
+  license: {license}
+  author: anelith
+  framework: Core ML
+  language: Rust
+  architecture: {architecture}
+  model_type: monolithic
+  parameters:
+    \"model_type\": monolithic
+    context_length: {context}
+    batch_size: {batch}
+    lut_ffn: {bits}
+    lut_bits: {bits}
+",
+        title = plain(&format!("anemll-{name}-ctx{context}-monolithic")),
+        line = one_line(name),
+    );
+    let mut line = |key: &str, value: &str| writeln!(yaml, "    {key}: {value}").expect("a string takes all");
+    if let Some(group) = explicit_group(options.lut) {
+        line("lut_per_channel", &group.to_string());
+    }
+    line("model_prefix", prefix);
+    line("monolithic_model", facts.compiled);
+    line("split_lm_head", &facts.head.len().to_string());
+    line("vocab_size", &facts.config.vocab_size.to_string());
+    line("lm_head_chunk_sizes", &format!("[{}]", sizes.join(", ")));
+    line("prefill_dynamic_slice", "true");
+    yaml.push_str("    functions:\n      - infer\n      - prefill\n");
+    yaml.push_str(&recommended_sampling(facts.generation));
+    yaml
+}
+
+/// The group, where the option names one; 0 is one table per tensor.
+fn explicit_group(lut: Lut) -> Option<u32> {
+    match lut {
+        Lut::Bits { group: Some(Group::Channels(n)), .. } => Some(n),
+        Lut::Bits { group: Some(Group::Tensor), .. } => Some(0),
+        _ => None,
+    }
+}
+
+fn recommended_sampling(generation: Option<&Map<String, Value>>) -> String {
+    let mut text = String::new();
+    for key in ["do_sample", "temperature", "top_k", "top_p"] {
+        let value = generation.and_then(|g| g.get(key)).filter(|v| v.is_boolean() || v.is_number());
+        if let Some(value) = value {
+            writeln!(text, "      {key}: {value}").expect("a string takes all");
+        }
+    }
+    if text.is_empty() { text } else { format!("    recommended_sampling:\n{text}") }
+}
+
+/// A YAML scalar: bare where that cannot be misread, else quoted.
+fn plain(text: &str) -> String {
+    let bare = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '(' | ')' | '/');
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let reserved = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
+    if word && text.chars().all(|c| bare(c) || c == ' ') && !reserved.contains(&text.to_lowercase().as_str()) {
+        return text.trim_end().to_owned();
+    }
+    Value::from(text).to_string()
+}
+
+/// A name as part of a line of prose.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+

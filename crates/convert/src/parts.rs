@@ -1,0 +1,147 @@
+//! The models that a conversion writes: inference, prefill, and both in one.
+
+use anelith_checkpoint::{Checkpoint, Config};
+use anelith_mil::{
+    Description, Feature, Function, Interface, Model, Program, Type, VarId,
+};
+
+use crate::arch;
+use crate::error::{Error, Report, Result};
+use crate::graph::Sizes;
+use crate::head::{HeadSplit, split_vocabulary};
+use crate::metadata;
+use crate::options::{Options, head_splits};
+use crate::progress::Progress;
+use crate::weights::{Component, Weights};
+
+/// Specification version of iOS 18 and macOS 15, the first with states and several functions.
+const SPECIFICATION_VERSION: i32 = 9;
+
+/// The functions of a combined model, in the order of the description; the first is the default.
+pub const FUNCTIONS: [&str; 2] = ["infer", "prefill"];
+
+/// A conversion as it is known before anything is written: the programs, and where each weight will lie.
+#[derive(Debug)]
+pub struct Plan<'c> {
+    /// The model of step 1.
+    pub infer: Model,
+    /// The model of step 2.
+    pub prefill: Model,
+    /// The weight file of both.
+    pub weights: Weights<'c>,
+    /// The splits of the LM head.
+    pub head: Vec<HeadSplit>,
+}
+
+impl<'c> Plan<'c> {
+    /// Builds both programs and plans the weights; reads no more than a few small tensors.
+    ///
+    /// # Errors
+    /// When a tensor is missing or misshapen, or when the checkpoint has tensors that the family does not know.
+    pub fn new(checkpoint: &'c Checkpoint, options: &Options, progress: &dyn Progress) -> Result<Plan<'c>> {
+        let config = &checkpoint.config;
+        let mut weights = Weights::new(&checkpoint.tensors, options.lut);
+        let lut = weights.lut(Component::LmHead);
+        let head = split_vocabulary(config.vocab_size as u64, head_splits(config.architecture), lut);
+        let sizes = |tokens| Sizes { tokens, context: options.context, state_rows: options.state_rows() };
+        let infer = arch::infer(config, sizes(1), &mut weights, &head)?;
+        let prefill = arch::prefill(config, sizes(options.batch), &mut weights)?;
+        check_unclaimed(&weights, config, progress)?;
+        Ok(Plan {
+            infer: single(infer, metadata::infer(options, config, &head)),
+            prefill: single(prefill, metadata::prefill(options)),
+            weights,
+            head,
+        })
+    }
+}
+
+/// Refuses tensors that nothing asked for, except those that real checkpoints carry without meaning.
+fn check_unclaimed(weights: &Weights<'_>, config: &Config, progress: &dyn Progress) -> Result<()> {
+    for name in weights.unclaimed() {
+        if name.ends_with(".rotary_emb.inv_freq") {
+            continue;
+        }
+        if name == "lm_head.weight" && config.tie_word_embeddings {
+            progress.warn("lm_head.weight is ignored: config.json ties the LM head to the embedding");
+            continue;
+        }
+        let what = format!("tensor `{name}` is unknown to the family {}", config.architecture);
+        let report = Report::new(what).expected("only the tensors that config.json implies");
+        return Err(Error::Input(report.mend("check that config.json belongs to these weights")));
+    }
+    Ok(())
+}
+
+/// A model of one function, called `main`.
+fn single(function: Function, metadata: anelith_mil::Metadata) -> Model {
+    let interface = interface(&function, "main");
+    Model {
+        specification_version: SPECIFICATION_VERSION,
+        description: Description { functions: vec![interface], default_function: None, metadata },
+        program: Program { functions: vec![function], build_info: Default::default() },
+    }
+}
+
+/// What callers see of a function.
+fn interface(function: &Function, name: &str) -> Interface {
+    let feature = |id: &VarId| -> Feature {
+        let var = function.var(*id);
+        let (Type::Tensor(ty) | Type::State(ty)) = &var.ty else {
+            unreachable!("graphs have tensors and states only");
+        };
+        let shape: Vec<i64> = ty.fixed_shape().unwrap_or_default().iter().map(|d| *d as i64).collect();
+        Feature::new(&var.name, ty.dtype, &shape)
+    };
+    let is_state = |id: &&VarId| matches!(function.var(**id).ty, Type::State(_));
+    Interface {
+        name: name.to_owned(),
+        inputs: function.inputs.iter().filter(|id| !is_state(id)).map(feature).collect(),
+        outputs: function.outputs.iter().map(feature).collect(),
+        states: function.inputs.iter().filter(is_state).map(feature).collect(),
+    }
+}
+
+/// One model of two functions: `infer` and `prefill`, made from two models of one function `main` that use the
+/// same weight file.
+///
+/// # Errors
+/// When a model is not of that form, or when their states differ.
+pub fn combine(infer: &Model, prefill: &Model) -> Result<Model> {
+    let (first, first_face) = main_function(infer, "inference model")?;
+    let (second, second_face) = main_function(prefill, "prefill model")?;
+    if first_face.states != second_face.states {
+        let show = |f: &Interface| {
+            let state = |s: &Feature| format!("{} {}{:?}", s.name, s.dtype, s.shape);
+            f.states.iter().map(state).collect::<Vec<_>>().join(", ")
+        };
+        let report = Report::new("the two models have different states, so no state object fits both");
+        let report = report.expected(format!("{} as in the inference model", show(first_face)));
+        return Err(Error::Input(report.found(format!("{} in the prefill model", show(second_face)))));
+    }
+    let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
+    let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
+    let [name, other] = FUNCTIONS;
+    Ok(Model {
+        specification_version: infer.specification_version.max(prefill.specification_version),
+        description: Description {
+            functions: vec![renamed(first_face, name), renamed(second_face, other)],
+            default_function: Some(name.to_owned()),
+            metadata: metadata::combined(&infer.description.metadata, &prefill.description.metadata),
+        },
+        program: Program {
+            functions: vec![rename(first, name), rename(second, other)],
+            build_info: infer.program.build_info.clone(),
+        },
+    })
+}
+
+fn main_function<'m>(model: &'m Model, what: &str) -> Result<(&'m Function, &'m Interface)> {
+    let found = model.program.function("main").zip(model.description.interface("main"));
+    found.filter(|_| model.program.functions.len() == 1).ok_or_else(|| {
+        let names: Vec<&str> = model.program.functions.iter().map(|f| f.name.as_str()).collect();
+        let report = Report::new(format!("the {what} is not a model of one function"));
+        Error::Input(report.expected("one function `main`").found(names.join(", ")))
+    })
+}
+
