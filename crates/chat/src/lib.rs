@@ -1,1 +1,29 @@
-//! placeholder
+//! From tensors to a conversation: chat template, tokenizer, sampling and generation.
+//!
+//! The crate knows no operation and no kernel. Whatever predicts the next token stands behind
+//! [`LanguageModel`]; the rest turns a conversation into token ids and token ids into text:
+//! [`Session`] renders the turns with the model's [`Template`], encodes them with its
+//! [`Tokenizer`], runs a [`Generator`] over the model and decodes what it yields.
+
+mod conversation;
+mod date;
+mod error;
+#[cfg(test)]
+mod fixtures;
+mod generate;
+mod json;
+mod meta;
+mod model;
+mod sampler;
+mod special;
+mod template;
+mod tokenizer;
+
+pub use conversation::{Answer, Reply, Session, SessionOptions};
+pub use error::{Error, Kind};
+pub use generate::{End, Generator, Limits};
+pub use meta::{Meta, RecommendedSampling};
+pub use model::{LanguageModel, Next};
+pub use sampler::greedy;
+pub use template::{RenderOptions, Role, Template, Turn};
+pub use tokenizer::{DecodeStream, Tokenizer};

@@ -1,0 +1,277 @@
+//! Chat templates: from the turns of a conversation to the text the model was trained on.
+
+use crate::date::strftime;
+use crate::error::{Error, Kind};
+use crate::json::{Object, read_text_optional};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::{Environment, ErrorKind, context};
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+const NAME: &str = "chat_template";
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions that hold for the whole conversation.
+    System,
+    /// The one who asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Turn {
+    /// Who says it.
+    pub role: Role,
+    /// What is said, as plain text.
+    pub content: String,
+}
+
+impl Turn {
+    /// What `role` says.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+        }
+    }
+}
+
+/// What a template is told besides the turns.
+#[derive(Debug, Clone, Copy)]
+pub struct RenderOptions {
+    /// Whether the text ends where the assistant begins to speak.
+    pub add_generation_prompt: bool,
+    /// `enable_thinking`, passed only when set.
+    pub enable_thinking: Option<bool>,
+    /// The time that `strftime_now` writes, in UTC.
+    pub now: SystemTime,
+}
+
+/// A model's chat template, ready to render.
+#[derive(Debug)]
+pub struct Template {
+    origin: PathBuf,
+    environment: Environment<'static>,
+    special: BTreeMap<&'static str, String>,
+}
+
+impl Template {
+    /// Opens the chat template in `dir`: `chat_template.jinja`, else `chat_template` of
+    /// tokenizer_config.json (a template, or a list of named ones with a `default`). `special`
+    /// are the tokenizer's [named tokens](crate::Tokenizer::named_tokens). Returns nothing for a
+    /// model without a template.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the template has a syntax error.
+    pub fn open(
+        dir: &Path,
+        special: &BTreeMap<&'static str, String>,
+    ) -> Result<Option<Self>, Error> {
+        let jinja = dir.join("chat_template.jinja");
+        if let Some(source) = read_text_optional(&jinja)? {
+            return Self::new(jinja, &source, special).map(Some);
+        }
+        let config = Object::read_optional(dir, "tokenizer_config.json")?;
+        let Some(source) = configured(&config)? else {
+            return Ok(None);
+        };
+        Self::new(config.path().to_owned(), source, special).map(Some)
+    }
+
+    fn new(
+        origin: PathBuf,
+        source: &str,
+        special: &BTreeMap<&'static str, String>,
+    ) -> Result<Self, Error> {
+        let environment = environment(prepare(source)).map_err(|e| {
+            refusal(
+                Kind::Malformed,
+                &origin,
+                "the chat template is not valid",
+                e,
+            )
+        })?;
+        Ok(Self {
+            origin,
+            environment,
+            special: special.clone(),
+        })
+    }
+
+    /// The text of `turns`. It holds whatever special tokens the model wants, so it is to be
+    /// encoded without adding more.
+    ///
+    /// # Errors
+    /// When the template refuses the conversation or uses what is not supported.
+    pub fn render(&self, turns: &[Turn], options: RenderOptions) -> Result<String, Error> {
+        let fail = |e| {
+            let what = "the chat template cannot render this conversation";
+            refusal(Kind::Unsupported, &self.origin, what, e)
+        };
+        let now = options.now;
+        let clock = Value::from_function(move |format: &str| {
+            strftime(format, now).map_err(|directive| {
+                let detail = format!("strftime_now does not know `{directive}`");
+                minijinja::Error::new(ErrorKind::InvalidOperation, detail)
+            })
+        });
+        let mut optional: BTreeMap<&str, Value> = self
+            .special
+            .iter()
+            .map(|(&role, token)| (role, Value::from(token.as_str())))
+            .collect();
+        if let Some(thinking) = options.enable_thinking {
+            optional.insert("enable_thinking", Value::from(thinking));
+        }
+        let context = context! {
+            messages => Value::from(Serde(turns)),
+            tools => (),
+            documents => (),
+            add_generation_prompt => options.add_generation_prompt,
+            strftime_now => clock,
+            ..Value::from(optional)
+        };
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| template.render(context))
+            .map_err(fail)
+    }
+}
+
+/// The template in tokenizer_config.json.
+fn configured<'c>(config: &'c Object) -> Result<Option<&'c str>, Error> {
+    const KEY: &str = "chat_template";
+    let Some(value) = config.get(KEY) else {
+        return Ok(None);
+    };
+    if let Some(source) = value.as_str() {
+        return Ok(Some(source));
+    }
+    let named: Option<BTreeMap<&str, &str>> = value.as_array().and_then(|list| {
+        let pair = |entry: &'c serde_json::Value| {
+            Some((
+                entry.get("name")?.as_str()?,
+                entry.get("template")?.as_str()?,
+            ))
+        };
+        list.iter().map(pair).collect()
+    });
+    let expected = "a template, or a list of objects with `name` and `template`";
+    let named = named.ok_or_else(|| config.wrong(KEY, expected, value))?;
+    named.get("default").copied().map(Some).ok_or_else(|| {
+        let names: Vec<_> = named.keys().copied().collect();
+        Error::unsupported(config.path(), "no chat template is named `default`")
+            .expecting("a template named `default`")
+            .finding(names.join(", "))
+            .mending("name one of them `default`")
+    })
+}
+
+/// Jinja as transformers sets it up, with `source` as its one template.
+fn environment(source: String) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = Environment::new();
+    let mut syntax = SyntaxConfig::builder();
+    environment.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_filter("tojson", tojson);
+    environment.add_function("raise_exception", |message: String| {
+        Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment.add_template_owned(NAME, source)?;
+    Ok(environment)
+}
+
+/// Jinja reads every line end as `\n`. The `generation` blocks of transformers only mark what the
+/// assistant said; a `with` block has the same scope and text.
+fn prepare(source: &str) -> String {
+    let source = source.replace("\r\n", "\n").replace('\r', "\n");
+    let mut prepared = String::with_capacity(source.len());
+    let mut rest = source.as_str();
+    while let Some(start) = rest.find("{%") {
+        let Some(length) = rest[start..].find("%}") else {
+            break;
+        };
+        let (before, tag) = (&rest[..start], &rest[start..start + length]);
+        let word = tag.trim_matches(|c: char| "{%-+".contains(c) || c.is_whitespace());
+        prepared.push_str(before);
+        match word {
+            "generation" => prepared.push_str(&tag.replace("generation", "with")),
+            "endgeneration" => prepared.push_str(&tag.replace("endgeneration", "endwith")),
+            _ => prepared.push_str(tag),
+        }
+        rest = &rest[start + length..];
+    }
+    prepared + rest
+}
+
+/// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it, with its `indent`.
+fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, minijinja::Error> {
+    let indent: Option<usize> = arguments.get("indent")?;
+    arguments.assert_all_used()?;
+    let mut out = Vec::new();
+    let written = match indent {
+        Some(width) => {
+            let indent = " ".repeat(width.min(16));
+            let pretty = PrettyFormatter::with_indent(indent.as_bytes());
+            value.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut out, pretty,
+            ))
+        }
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut out, Spaced,
+        )),
+    };
+    let bad = |e: String| minijinja::Error::new(ErrorKind::BadSerialization, e);
+    written.map_err(|e| bad(e.to_string()))?;
+    let text = String::from_utf8(out).map_err(|e| bad(e.to_string()))?;
+    Ok(Value::from_safe_string(text))
+}
+
+/// Python's separators: a space after each comma and colon.
+struct Spaced;
+
+impl Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+fn refusal(kind: Kind, origin: &Path, what: &str, source: minijinja::Error) -> Error {
+    let line = source
+        .line()
+        .map(|line| format!(", line {line} of the template"));
+    let detail = source.detail().map(str::to_owned);
+    Error::new(kind, what)
+        .at(format!("{}{}", origin.display(), line.unwrap_or_default()))
+        .finding(detail.unwrap_or_else(|| source.kind().to_string()))
+        .caused_by(source)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,223 @@
+//! Rendered conversations against what transformers recorded, and the Python in templates.
+
+use super::{RenderOptions, Role, Template, Turn};
+use crate::fixtures::{directory, ids, json, shared};
+use crate::{Error, Kind, Tokenizer};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+const OPTIONS: RenderOptions = RenderOptions {
+    add_generation_prompt: true,
+    enable_thinking: None,
+    now: UNIX_EPOCH,
+};
+
+fn turns(messages: &serde_json::Value) -> Vec<Turn> {
+    let role = |name: &str| match name {
+        "system" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => panic!("role {other}"),
+    };
+    let messages = messages.as_array().unwrap().iter();
+    messages
+        .map(|m| {
+            Turn::new(
+                role(m["role"].as_str().unwrap()),
+                m["content"].as_str().unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// What `source` renders for one question, "hi".
+fn render(source: &str, options: RenderOptions) -> Result<String, Error> {
+    let special = BTreeMap::from([("eos_token", "</s>".to_owned())]);
+    Template::new(PathBuf::from("chat_template.jinja"), source, &special)?
+        .render(&[Turn::new(Role::User, "hi")], options)
+}
+
+#[test]
+fn conversations_have_the_recorded_text_and_ids() {
+    let mut rendered = 0;
+    for name in ["qwen3", "deepseek-r1-distill-llama", "smollm2", "tinyllama"] {
+        let Some(dir) = shared(&format!("data/tokenizers/{name}")) else {
+            return;
+        };
+        let tokenizer = Tokenizer::open(&dir).unwrap();
+        let template = Template::open(&dir, tokenizer.named_tokens()).unwrap();
+        for case in json(&dir.join("golden.json"))["chat"].as_array().unwrap() {
+            let options = RenderOptions {
+                enable_thinking: case["args"]["enable_thinking"].as_bool(),
+                ..OPTIONS
+            };
+            let turns = turns(&case["messages"]);
+            let text = template.as_ref().unwrap().render(&turns, options).unwrap();
+            assert_eq!(text, case["text"].as_str().unwrap(), "{name}");
+            assert_eq!(
+                tokenizer.encode(&text, false).unwrap(),
+                ids(&case["ids"]),
+                "{name}"
+            );
+            rendered += 1;
+        }
+    }
+    assert_eq!(rendered, 16);
+}
+
+#[test]
+fn a_model_without_a_template_has_none() {
+    let Some(dir) = shared("data/tokenizers/smollm2") else {
+        return;
+    };
+    assert!(Template::open(&dir, &BTreeMap::new()).unwrap().is_none());
+}
+
+#[test]
+fn the_demo_model_keeps_its_template_in_a_file_of_its_own() {
+    let Some(dir) = shared("demo-model/demo-qwen3") else {
+        return;
+    };
+    let tokenizer = Tokenizer::open(&dir).unwrap();
+    let template = Template::open(&dir, tokenizer.named_tokens())
+        .unwrap()
+        .unwrap();
+    let turns = [Turn::new(Role::User, "Who are you?")];
+    let text = template.render(&turns, OPTIONS).unwrap();
+    assert_eq!(
+        text,
+        "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+    );
+    let ids = tokenizer.encode(&text, false).unwrap();
+    assert_eq!(
+        ids.iter().filter(|&&id| id == 1).count(),
+        2,
+        "two turns begin: {ids:?}"
+    );
+    assert_eq!(
+        ids.iter().filter(|&&id| id == 2).count(),
+        1,
+        "one turn ends: {ids:?}"
+    );
+}
+
+#[test]
+fn the_jinja_file_wins_and_the_default_of_a_list_is_taken() {
+    let string = r#"{"chat_template": "config"}"#;
+    let list = r#"{"chat_template": [{"name": "tool_use", "template": "tools"},
+                                     {"name": "default", "template": "listed"}]}"#;
+    let cases: [(&[(&str, &str)], Option<&str>); 5] = [
+        (&[("tokenizer_config.json", string)], Some("config")),
+        (&[("tokenizer_config.json", list)], Some("listed")),
+        (
+            &[
+                ("tokenizer_config.json", string),
+                ("chat_template.jinja", "file"),
+            ],
+            Some("file"),
+        ),
+        (
+            &[("tokenizer_config.json", r#"{"chat_template": null}"#)],
+            None,
+        ),
+        (&[], None),
+    ];
+    for (files, expected) in cases {
+        let template = Template::open(directory(files).path(), &BTreeMap::new()).unwrap();
+        let text = template.map(|t| t.render(&[], OPTIONS).unwrap());
+        assert_eq!(text.as_deref(), expected, "{files:?}");
+    }
+}
+
+#[test]
+fn templates_see_what_transformers_gives_them() {
+    let cases = [
+        ("{{ bos_token }}{{ eos_token }}", "</s>"),
+        ("{{ tools is none }} {{ documents is none }}", "True True"),
+        ("{{ enable_thinking is defined }}", "False"),
+        (
+            "{{ messages | tojson }}",
+            r#"[{"role": "user", "content": "hi"}]"#,
+        ),
+        (
+            "{{ {'a': [1, 'é<&>\\'']} | tojson }}",
+            r#"{"a": [1, "é<&>'"]}"#,
+        ),
+        (
+            "{{ {'a': [1], 'b': []} | tojson(indent=2) }}",
+            "{\n  \"a\": [\n    1\n  ],\n  \"b\": []\n}",
+        ),
+        ("{{ strftime_now('%d %b %Y') }}", "01 Jan 1970"),
+        ("{{ '</think>x'.split('</think>')[-1].strip() }}", "x"),
+        (
+            "{% for m in messages[::-1] %}\n  {% if m.role == 'user' %}\n{{ m['content'] }}\n  {% endif %}\n{% endfor %}\n",
+            "hi\n",
+        ),
+        (
+            "{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "1",
+        ),
+        ("a\r\nb\r\n", "a\nb"),
+        ("a {%- generation -%} b {%- endgeneration %} c", "ab c"),
+        ("{{ '{%' }} generation", "{% generation"),
+    ];
+    for (source, text) in cases {
+        assert_eq!(render(source, OPTIONS).unwrap(), text, "{source}");
+    }
+    let options = RenderOptions {
+        add_generation_prompt: false,
+        enable_thinking: Some(false),
+        now: UNIX_EPOCH + Duration::from_secs(1_709_251_199),
+    };
+    let source = "{{ add_generation_prompt }} {{ enable_thinking }} {{ strftime_now('%F') }}";
+    assert_eq!(render(source, options).unwrap(), "False False 2024-02-29");
+}
+
+#[test]
+fn refusals_carry_the_reason_and_the_line() {
+    let cases = [
+        ("{% if %}", Kind::Malformed, "line 1", "unexpected"),
+        (
+            "a\n{{ raise_exception('roles must alternate') }}",
+            Kind::Unsupported,
+            "line 2",
+            "roles must alternate",
+        ),
+        (
+            "{{ strftime_now('%Q') }}",
+            Kind::Unsupported,
+            "line 1",
+            "`%Q`",
+        ),
+        (
+            "{{ messages[7].role }}",
+            Kind::Unsupported,
+            "line 1",
+            "undefined",
+        ),
+        (
+            "{{ 1 | tojson(ensure_ascii=true) }}",
+            Kind::Unsupported,
+            "line 1",
+            "ensure_ascii",
+        ),
+    ];
+    for (source, kind, line, reason) in cases {
+        let error = render(source, OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), kind, "{source}");
+        let (location, found) = (error.location().unwrap(), error.found().unwrap());
+        assert!(
+            location.contains("chat_template.jinja") && location.contains(line),
+            "{location}"
+        );
+        assert!(found.contains(reason), "{source}: {found}");
+    }
+    let nameless = r#"{"chat_template": [{"name": "rag", "template": ""}]}"#;
+    let dir = directory(&[("tokenizer_config.json", nameless)]);
+    let error = Template::open(dir.path(), &BTreeMap::new()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.found()),
+        (Kind::Unsupported, Some("rag"))
+    );
+}
