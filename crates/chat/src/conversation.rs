@@ -59,17 +59,9 @@ impl Session {
     /// As [`Tokenizer::open`] and [`Template::open`].
     pub fn open(dir: &Path, options: SessionOptions) -> Result<Self, Error> {
         let tokenizer = Tokenizer::open(dir)?;
-        let template = if options.no_template {
-            None
-        } else {
-            Template::open(dir, tokenizer.named_tokens())?
-        };
-        Ok(Self {
-            tokenizer,
-            template,
-            options,
-            history: Vec::new(),
-        })
+        let template =
+            if options.no_template { None } else { Template::open(dir, tokenizer.named_tokens())? };
+        Ok(Self { tokenizer, template, options, history: Vec::new() })
     }
 
     /// The tokenizer of the model.
@@ -140,9 +132,7 @@ impl Session {
 
     /// The prompt ids, and how many turns at the start of the history had to go for them.
     fn fit(&self, question: &str, context_length: usize) -> Result<(Vec<u32>, usize), Error> {
-        let room = ANSWER_ROOM
-            .min(self.options.max_tokens.unwrap_or(usize::MAX))
-            .min(context_length / 2);
+        let room = ANSWER_ROOM.min(self.options.max_tokens.unwrap_or(usize::MAX)).min(context_length / 2);
         let mut forgotten = 0;
         loop {
             let ids = self.prompt_ids(&self.history[forgotten..], question)?;
@@ -175,8 +165,7 @@ impl Session {
             now: self.options.now,
         };
         // The template writes the special tokens itself.
-        self.tokenizer
-            .encode(&template.render(&turns, options)?, false)
+        self.tokenizer.encode(&template.render(&turns, options)?, false)
     }
 }
 

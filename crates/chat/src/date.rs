@@ -2,15 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const DAYS: [&str; 7] = [
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-];
+const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -55,14 +47,7 @@ impl Civil {
             day -= month_length(year, month);
             month += 1;
         }
-        Self {
-            year,
-            month,
-            day: day + 1,
-            day_of_year,
-            days,
-            seconds: since.as_secs() % SECONDS_PER_DAY,
-        }
+        Self { year, month, day: day + 1, day_of_year, days, seconds: since.as_secs() % SECONDS_PER_DAY }
     }
 
     fn day_name(&self) -> &'static str {
@@ -131,11 +116,7 @@ pub(crate) fn strftime(format: &str, time: SystemTime) -> Result<String, String>
         let written = directive
             .and_then(|d| civil.directive(d))
             .ok_or_else(|| format!("%{}", directive.map_or(String::new(), String::from)))?;
-        text.push_str(if bare {
-            without_zeros(&written)
-        } else {
-            &written
-        });
+        text.push_str(if bare { without_zeros(&written) } else { &written });
     }
     Ok(text)
 }

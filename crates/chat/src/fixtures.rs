@@ -11,11 +11,7 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(
-        std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(),
-        "`{}` is required",
-        path.display()
-    );
+    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "`{}` is required", path.display());
     println!("skipped: `{}` is absent", path.display());
     None
 }
@@ -42,12 +38,8 @@ pub(crate) fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// A tokenizer.json of whole words: `<s>` 0, `</s>` 1, `<unk>` 2, then `words` from 3 on.
 pub(crate) fn word_tokenizer(words: &[&str]) -> String {
     let specials = ["<s>", "</s>", "<unk>"];
-    let vocab: serde_json::Map<_, _> = specials
-        .iter()
-        .chain(words)
-        .enumerate()
-        .map(|(id, word)| ((*word).to_owned(), id.into()))
-        .collect();
+    let vocab: serde_json::Map<_, _> =
+        specials.iter().chain(words).enumerate().map(|(id, word)| ((*word).to_owned(), id.into())).collect();
     let added: Vec<_> = specials
         .iter()
         .enumerate()

@@ -67,16 +67,7 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         })?;
         check_length(prompt.len(), model.context_length())?;
         check_ids(&prompt, model.vocab_size())?;
-        Ok(Self {
-            model,
-            prompt,
-            stop,
-            limits,
-            last,
-            position: 0,
-            generated: 0,
-            state: State::Fresh,
-        })
+        Ok(Self { model, prompt, stop, limits, last, position: 0, generated: 0, state: State::Fresh })
     }
 
     /// Runs the prompt but for its last token: full batches while they fit, then single tokens.
@@ -109,9 +100,7 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
     /// The prompt tokens that still have to be prefilled, if any.
     fn prefilling(&self) -> Option<&[u32]> {
         let all_but_last = self.prompt.len() - 1;
-        self.prompt
-            .get(self.position..all_but_last)
-            .filter(|rest| !rest.is_empty())
+        self.prompt.get(self.position..all_but_last).filter(|rest| !rest.is_empty())
     }
 
     fn feed(&mut self) -> Result<(), Error> {
@@ -213,10 +202,9 @@ fn choose(next: Next, vocab_size: usize) -> Result<u32, Error> {
             format!("{} logits", logits.len()),
         )),
         Next::Token(token) if (token as usize) < vocab_size => Ok(token),
-        Next::Token(token) => Err(disagrees(
-            "the model chose a token outside the vocabulary",
-            format!("token {token}"),
-        )),
+        Next::Token(token) => {
+            Err(disagrees("the model chose a token outside the vocabulary", format!("token {token}")))
+        }
     }
 }
 
@@ -238,14 +226,13 @@ fn check_ids(prompt: &[u32], vocab_size: usize) -> Result<(), Error> {
     let outside = |&(_, &id): &(usize, &u32)| id as usize >= vocab_size;
     match prompt.iter().enumerate().find(outside) {
         None => Ok(()),
-        Some((position, id)) => Err(Error::new(
-            Kind::Malformed,
-            "the prompt holds a token outside the model's vocabulary",
-        )
-        .at(format!("token {position} of the prompt"))
-        .expecting(format!("ids below {vocab_size}"))
-        .finding(id)
-        .mending("use the tokenizer that belongs to the model")),
+        Some((position, id)) => {
+            Err(Error::new(Kind::Malformed, "the prompt holds a token outside the model's vocabulary")
+                .at(format!("token {position} of the prompt"))
+                .expecting(format!("ids below {vocab_size}"))
+                .finding(id)
+                .mending("use the tokenizer that belongs to the model"))
+        }
     }
 }
 

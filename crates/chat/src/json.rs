@@ -17,10 +17,7 @@ impl Object {
     pub(crate) fn read_optional(dir: &Path, name: &str) -> Result<Self, Error> {
         let path = dir.join(name);
         let Some(text) = read_text_optional(&path)? else {
-            return Ok(Self {
-                path,
-                map: Map::new(),
-            });
+            return Ok(Self { path, map: Map::new() });
         };
         let map = serde_json::from_str(&text).map_err(|e| {
             Error::malformed(&path, format!("`{name}` is not a JSON object"))
@@ -49,17 +46,13 @@ impl Object {
     /// The boolean `key`, when present.
     pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, Error> {
         let wrong = |v| self.wrong(key, "true or false", v);
-        self.get(key)
-            .map(|v| v.as_bool().ok_or_else(|| wrong(v)))
-            .transpose()
+        self.get(key).map(|v| v.as_bool().ok_or_else(|| wrong(v))).transpose()
     }
 
     /// The string `key`, when present.
     pub(crate) fn str(&self, key: &str) -> Result<Option<&str>, Error> {
         let wrong = |v| self.wrong(key, "a string", v);
-        self.get(key)
-            .map(|v| v.as_str().ok_or_else(|| wrong(v)))
-            .transpose()
+        self.get(key).map(|v| v.as_str().ok_or_else(|| wrong(v))).transpose()
     }
 
     /// The error for a value of the wrong type.

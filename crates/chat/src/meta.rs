@@ -85,11 +85,7 @@ impl Meta {
     /// When there is no such file, a required key is missing or a value contradicts another; and
     /// for a model converted in chunks, which is not supported.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let path = if path.is_dir() {
-            path.join("meta.yaml")
-        } else {
-            path.to_owned()
-        };
+        let path = if path.is_dir() { path.join("meta.yaml") } else { path.to_owned() };
         let text = read_text_optional(&path)?.ok_or_else(|| {
             Error::malformed(&path, "there is no `meta.yaml`")
                 .expecting("a `meta.yaml`, or a directory that holds one")
@@ -105,12 +101,8 @@ impl Meta {
     }
 
     fn from_file(path: PathBuf, file: File) -> Result<Self, Error> {
-        let info = file
-            .model_info
-            .ok_or_else(|| missing(&path, "model_info"))?;
-        let parameters = info
-            .parameters
-            .ok_or_else(|| missing(&path, "model_info.parameters"))?;
+        let info = file.model_info.ok_or_else(|| missing(&path, "model_info"))?;
+        let parameters = info.parameters.ok_or_else(|| missing(&path, "model_info.parameters"))?;
         let monolithic_model = match parameters.monolithic_model {
             Some(name) if !name.is_empty() => name,
             _ if parameters.num_chunks.is_some() => return Err(chunked(&path)),
@@ -130,9 +122,7 @@ impl Meta {
             argmax_in_model: parameters.argmax_in_model.unwrap_or(false),
             vocab_size: parameters.vocab_size,
             lm_head_chunk_sizes: parameters.lm_head_chunk_sizes.unwrap_or_default(),
-            functions: parameters
-                .functions
-                .unwrap_or_else(|| vec!["infer".to_owned(), "prefill".to_owned()]),
+            functions: parameters.functions.unwrap_or_else(|| vec!["infer".to_owned(), "prefill".to_owned()]),
             recommended_sampling: parameters.recommended_sampling,
             path,
         };
@@ -161,15 +151,9 @@ impl Meta {
         let sizes = &self.lm_head_chunk_sizes;
         if !sizes.is_empty() && sizes.len() != self.split_lm_head {
             let expected = format!("{} sizes, one per split", self.split_lm_head);
-            return Err(wrong(
-                "lm_head_chunk_sizes",
-                expected,
-                format!("{} sizes", sizes.len()),
-            ));
+            return Err(wrong("lm_head_chunk_sizes", expected, format!("{} sizes", sizes.len())));
         }
-        let sum = sizes
-            .iter()
-            .try_fold(0usize, |sum, &size| sum.checked_add(size));
+        let sum = sizes.iter().try_fold(0usize, |sum, &size| sum.checked_add(size));
         if let Some(vocab) = self.vocab_size
             && !sizes.is_empty()
             && sum != Some(vocab)
@@ -193,15 +177,10 @@ impl Meta {
     /// When none of them is there.
     pub fn model_path(&self) -> Result<PathBuf, Error> {
         let exact = self.dir().join(&self.monolithic_model);
-        let stem = ["mlmodelc", "mlpackage"]
-            .iter()
-            .any(|known| exact.extension().is_some_and(|e| e == *known));
+        let stem =
+            ["mlmodelc", "mlpackage"].iter().any(|known| exact.extension().is_some_and(|e| e == *known));
         let sibling = |extension: &str| {
-            let base = if stem {
-                exact.with_extension("")
-            } else {
-                exact.clone()
-            };
+            let base = if stem { exact.with_extension("") } else { exact.clone() };
             let mut name = base.into_os_string();
             name.push(".");
             name.push(extension);
@@ -211,10 +190,7 @@ impl Meta {
         tried.into_iter().find(|path| path.is_dir()).ok_or_else(|| {
             Error::malformed(&self.path, "the model named in `meta.yaml` is missing")
                 .at(format!("{}, key `monolithic_model`", self.path.display()))
-                .expecting(format!(
-                    "`{}`, its `.mlmodelc` or its `.mlpackage`",
-                    exact.display()
-                ))
+                .expecting(format!("`{}`, its `.mlmodelc` or its `.mlpackage`", exact.display()))
                 .finding("no such directory")
                 .mending("run the conversion again; it builds only what is missing")
         })
@@ -238,11 +214,7 @@ fn chunked(path: &Path) -> Error {
 
 /// What upstream's programs assume for a file that does not say.
 fn default_split(prefix: Option<&str>) -> usize {
-    if prefix.unwrap_or("qwen").contains("qwen") {
-        16
-    } else {
-        8
-    }
+    if prefix.unwrap_or("qwen").contains("qwen") { 16 } else { 8 }
 }
 
 #[cfg(test)]

@@ -8,13 +8,11 @@ use crate::error::Error;
 /// [`Kind::Model`](crate::Kind::Model) when there is no logit or one of them is not a number.
 pub fn greedy(logits: &[f32]) -> Result<u32, Error> {
     if let Some(token) = logits.iter().position(|l| l.is_nan()) {
-        return Err(
-            Error::model("the model predicted a logit that is not a number")
-                .at(format!("logit of token {token}"))
-                .expecting("a number for every token")
-                .finding("NaN")
-                .mending("check the weights for values beyond the range of fp16, or run in f32"),
-        );
+        return Err(Error::model("the model predicted a logit that is not a number")
+            .at(format!("logit of token {token}"))
+            .expecting("a number for every token")
+            .finding("NaN")
+            .mending("check the weights for values beyond the range of fp16, or run in f32"));
     }
     let mut best = None;
     for (token, &logit) in logits.iter().enumerate() {

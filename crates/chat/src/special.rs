@@ -9,24 +9,12 @@ use std::path::Path;
 use tokenizers::AddedToken;
 
 /// Terminators that chat models use without always declaring them.
-pub(crate) const KNOWN_TERMINATORS: [&str; 5] = [
-    "<|endoftext|>",
-    "<end_of_turn>",
-    "<|eot_id|>",
-    "</s>",
-    "<|im_end|>",
-];
+pub(crate) const KNOWN_TERMINATORS: [&str; 5] =
+    ["<|endoftext|>", "<end_of_turn>", "<|eot_id|>", "</s>", "<|im_end|>"];
 
 /// The special tokens with a role of their own, as tokenizer_config.json spells them.
-const NAMED: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
+const NAMED: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The tokenizer classes that behave differently for the same `tokenizer.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,11 +94,7 @@ impl SpecialTokens {
         let class = Class::pick(&tokenizer_config, &config)?;
         // transformers reads the map only where the newer `added_tokens_decoder` is missing.
         let legacy = !tokenizer_config.has("added_tokens_decoder");
-        let sources: &[&Object] = if legacy {
-            &[&map, &tokenizer_config]
-        } else {
-            &[&tokenizer_config]
-        };
+        let sources: &[&Object] = if legacy { &[&map, &tokenizer_config] } else { &[&tokenizer_config] };
         let mut eos_ids = BTreeSet::new();
         for file in [&config, &generation] {
             eos_ids.extend(ids(file, "eos_token_id")?);
@@ -134,12 +118,8 @@ impl SpecialTokens {
     /// not added tokens yet.
     pub(crate) fn missing_from(&self, known: &[AddedToken]) -> Vec<AddedToken> {
         let special: BTreeSet<&str> = self.special().collect();
-        let mut missing: Vec<AddedToken> = self
-            .declared
-            .iter()
-            .filter(|token| !known.contains(token))
-            .cloned()
-            .collect();
+        let mut missing: Vec<AddedToken> =
+            self.declared.iter().filter(|token| !known.contains(token)).cloned().collect();
         for token in &mut missing {
             token.special |= special.contains(token.content.as_str());
         }
@@ -159,17 +139,11 @@ impl SpecialTokens {
 }
 
 /// The role tokens: the first source that has the key decides, even with `null`.
-fn named_tokens(
-    class: Class,
-    sources: &[&Object],
-) -> Result<BTreeMap<&'static str, String>, Error> {
+fn named_tokens(class: Class, sources: &[&Object]) -> Result<BTreeMap<&'static str, String>, Error> {
     let mut named = BTreeMap::new();
     for key in NAMED {
         let token = match sources.iter().find(|file| file.has(key)) {
-            Some(file) => file
-                .get(key)
-                .map(|value| content(file, key, value))
-                .transpose()?,
+            Some(file) => file.get(key).map(|value| content(file, key, value)).transpose()?,
             None => class.default_token(key).map(str::to_owned),
         };
         if let Some(token) = token.filter(|t| !t.is_empty()) {
@@ -184,9 +158,7 @@ fn additional_tokens(sources: &[&Object]) -> Result<Vec<String>, Error> {
     let mut tokens = Vec::new();
     for file in sources {
         let Some(value) = file.get(KEY) else { continue };
-        let list = value
-            .as_array()
-            .ok_or_else(|| file.wrong(KEY, "a list of tokens", value))?;
+        let list = value.as_array().ok_or_else(|| file.wrong(KEY, "a list of tokens", value))?;
         for token in list {
             let token = content(file, KEY, token)?;
             if !tokens.contains(&token) {
@@ -212,14 +184,10 @@ fn declared_tokens(config: &Object) -> Result<Vec<AddedToken>, Error> {
         return Ok(Vec::new());
     };
     let expected = "an object of token ids to tokens";
-    let entries = value
-        .as_object()
-        .ok_or_else(|| config.wrong(KEY, expected, value))?;
+    let entries = value.as_object().ok_or_else(|| config.wrong(KEY, expected, value))?;
     let mut by_id = BTreeMap::new();
     for (id, token) in entries {
-        let id: u32 = id
-            .parse()
-            .map_err(|_| config.wrong(KEY, expected, &Value::from(id.as_str())))?;
+        let id: u32 = id.parse().map_err(|_| config.wrong(KEY, expected, &Value::from(id.as_str())))?;
         let text = content(config, KEY, token)?;
         let flag = |name: &str| token.get(name).and_then(Value::as_bool);
         let special = flag("special").unwrap_or(false);

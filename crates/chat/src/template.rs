@@ -39,10 +39,7 @@ pub struct Turn {
 impl Turn {
     /// What `role` says.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self {
-            role,
-            content: content.into(),
-        }
+        Self { role, content: content.into() }
     }
 }
 
@@ -73,10 +70,7 @@ impl Template {
     ///
     /// # Errors
     /// When a file cannot be read, or the template has a syntax error.
-    pub fn open(
-        dir: &Path,
-        special: &BTreeMap<&'static str, String>,
-    ) -> Result<Option<Self>, Error> {
+    pub fn open(dir: &Path, special: &BTreeMap<&'static str, String>) -> Result<Option<Self>, Error> {
         let jinja = dir.join("chat_template.jinja");
         if let Some(source) = read_text_optional(&jinja)? {
             return Self::new(jinja, &source, special).map(Some);
@@ -88,24 +82,10 @@ impl Template {
         Self::new(config.path().to_owned(), source, special).map(Some)
     }
 
-    fn new(
-        origin: PathBuf,
-        source: &str,
-        special: &BTreeMap<&'static str, String>,
-    ) -> Result<Self, Error> {
-        let environment = environment(prepare(source)).map_err(|e| {
-            refusal(
-                Kind::Malformed,
-                &origin,
-                "the chat template is not valid",
-                e,
-            )
-        })?;
-        Ok(Self {
-            origin,
-            environment,
-            special: special.clone(),
-        })
+    fn new(origin: PathBuf, source: &str, special: &BTreeMap<&'static str, String>) -> Result<Self, Error> {
+        let environment = environment(prepare(source))
+            .map_err(|e| refusal(Kind::Malformed, &origin, "the chat template is not valid", e))?;
+        Ok(Self { origin, environment, special: special.clone() })
     }
 
     /// The text of `turns`. It holds whatever special tokens the model wants, so it is to be
@@ -125,11 +105,8 @@ impl Template {
                 minijinja::Error::new(ErrorKind::InvalidOperation, detail)
             })
         });
-        let mut optional: BTreeMap<&str, Value> = self
-            .special
-            .iter()
-            .map(|(&role, token)| (role, Value::from(token.as_str())))
-            .collect();
+        let mut optional: BTreeMap<&str, Value> =
+            self.special.iter().map(|(&role, token)| (role, Value::from(token.as_str()))).collect();
         if let Some(thinking) = options.enable_thinking {
             optional.insert("enable_thinking", Value::from(thinking));
         }
@@ -141,10 +118,7 @@ impl Template {
             strftime_now => clock,
             ..Value::from(optional)
         };
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(context))
-            .map_err(fail)
+        self.environment.get_template(NAME).and_then(|template| template.render(context)).map_err(fail)
     }
 }
 
@@ -159,10 +133,7 @@ fn configured<'c>(config: &'c Object) -> Result<Option<&'c str>, Error> {
     }
     let named: Option<BTreeMap<&str, &str>> = value.as_array().and_then(|list| {
         let pair = |entry: &'c serde_json::Value| {
-            Some((
-                entry.get("name")?.as_str()?,
-                entry.get("template")?.as_str()?,
-            ))
+            Some((entry.get("name")?.as_str()?, entry.get("template")?.as_str()?))
         };
         list.iter().map(pair).collect()
     });
@@ -223,13 +194,9 @@ fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, minijinja::Error> {
         Some(width) => {
             let indent = " ".repeat(width.min(16));
             let pretty = PrettyFormatter::with_indent(indent.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut out, pretty,
-            ))
+            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, pretty))
         }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(
-            &mut out, Spaced,
-        )),
+        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Spaced)),
     };
     let bad = |e: String| minijinja::Error::new(ErrorKind::BadSerialization, e);
     written.map_err(|e| bad(e.to_string()))?;
@@ -241,19 +208,11 @@ fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, minijinja::Error> {
 struct Spaced;
 
 impl Formatter for Spaced {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        w: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
         if first { Ok(()) } else { w.write_all(b", ") }
     }
 
@@ -263,9 +222,7 @@ impl Formatter for Spaced {
 }
 
 fn refusal(kind: Kind, origin: &Path, what: &str, source: minijinja::Error) -> Error {
-    let line = source
-        .line()
-        .map(|line| format!(", line {line} of the template"));
+    let line = source.line().map(|line| format!(", line {line} of the template"));
     let detail = source.detail().map(str::to_owned);
     Error::new(kind, what)
         .at(format!("{}{}", origin.display(), line.unwrap_or_default()))

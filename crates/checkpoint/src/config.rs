@@ -87,8 +87,7 @@ impl Config {
         let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let offset = e.utf8_error().valid_up_to();
-            Error::malformed("config.json is not UTF-8 text")
-                .at(format!("{}, byte {offset}", path.display()))
+            Error::malformed("config.json is not UTF-8 text").at(format!("{}, byte {offset}", path.display()))
         })?;
         Self::parse(&text, &path)
     }
@@ -144,11 +143,8 @@ fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
     let defaults = Defaults::of(architecture);
     let heads = heads(&fields, architecture)?;
     let lengths = 1..=i32::MAX as usize;
-    let max_position_embeddings = fields.integer_or(
-        "max_position_embeddings",
-        lengths,
-        defaults.max_position_embeddings,
-    )?;
+    let max_position_embeddings =
+        fields.integer_or("max_position_embeddings", lengths, defaults.max_position_embeddings)?;
     let rope = rope::parse::parse(&fields, max_position_embeddings, &mut warnings)?;
     refuse::warn_ignored(&fields, architecture, &mut warnings);
     let flag = |key, families: &[Architecture]| match families.contains(&architecture) {
@@ -158,16 +154,8 @@ fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
     Ok(Config {
         architecture,
         hidden_size: fields.integer_or("hidden_size", WIDTHS, defaults.hidden_size)?,
-        intermediate_size: fields.integer_or(
-            "intermediate_size",
-            WIDTHS,
-            defaults.intermediate_size,
-        )?,
-        num_hidden_layers: fields.integer_or(
-            "num_hidden_layers",
-            1..=10_000,
-            defaults.num_hidden_layers,
-        )?,
+        intermediate_size: fields.integer_or("intermediate_size", WIDTHS, defaults.intermediate_size)?,
+        num_hidden_layers: fields.integer_or("num_hidden_layers", 1..=10_000, defaults.num_hidden_layers)?,
         num_attention_heads: heads.attention,
         num_key_value_heads: heads.key_value,
         head_dim: heads.dim,
@@ -176,10 +164,7 @@ fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
         rms_norm_eps: fields.positive_or("rms_norm_eps", families::RMS_NORM_EPS)?,
         rope,
         tie_word_embeddings: flag("tie_word_embeddings", &Architecture::ALL)?,
-        attention_bias: flag(
-            "attention_bias",
-            &[Architecture::Llama, Architecture::Qwen3],
-        )?,
+        attention_bias: flag("attention_bias", &[Architecture::Llama, Architecture::Qwen3])?,
         mlp_bias: flag("mlp_bias", &[Architecture::Llama])?,
         sliding_window: sliding_window(&fields, architecture)?,
         bos_token_id: bos_token_id(&fields, &defaults)?,
@@ -200,20 +185,13 @@ struct Heads {
 fn heads(fields: &Fields<'_>, architecture: Architecture) -> Result<Heads> {
     let defaults = Defaults::of(architecture);
     let counts = 1..=1 << 16;
-    let attention = fields.integer_or(
-        "num_attention_heads",
-        counts.clone(),
-        defaults.num_attention_heads,
-    )?;
+    let attention = fields.integer_or("num_attention_heads", counts.clone(), defaults.num_attention_heads)?;
     let key = "num_key_value_heads";
     let class_default = match fields.object().contains_key(key) {
         true => None,
         false => defaults.num_key_value_heads,
     };
-    let key_value = fields
-        .optional_integer(key, counts)?
-        .or(class_default)
-        .unwrap_or(attention);
+    let key_value = fields.optional_integer(key, counts)?.or(class_default).unwrap_or(attention);
     if attention % key_value != 0 {
         let expected = format!("a divisor of `num_attention_heads` ({attention})");
         return Err(fields.wrong(key, &expected, &Value::from(key_value)));
@@ -225,11 +203,7 @@ fn heads(fields: &Fields<'_>, architecture: Architecture) -> Result<Heads> {
         return Err(fields.wrong("head_dim", "an even number, or no such key", null));
     }
     let dim = head_dim(fields, &defaults, attention)?;
-    Ok(Heads {
-        attention,
-        key_value,
-        dim,
-    })
+    Ok(Heads { attention, key_value, dim })
 }
 
 fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Result<usize> {
@@ -249,8 +223,8 @@ fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Resul
 }
 
 fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>> {
-    let used = architecture != Architecture::Llama
-        && fields.optional_boolean("use_sliding_window")? == Some(true);
+    let used =
+        architecture != Architecture::Llama && fields.optional_boolean("use_sliding_window")? == Some(true);
     if !used {
         return Ok(None);
     }

@@ -58,11 +58,11 @@ fn missing(name: &str, path: &Path) -> Error {
 fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.is_file()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => Err(Error::missing(
-            format!("`{}` is a link to a missing file", path.display()),
-        )
-        .at(path.display())
-        .with_mend("download the file again, or remove the link")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            Err(Error::missing(format!("`{}` is a link to a missing file", path.display()))
+                .at(path.display())
+                .with_mend("download the file again, or remove the link"))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io("read", path, &e)),
     }
@@ -76,25 +76,18 @@ pub fn license(dir: &Path) -> Result<Option<String>> {
     }
     let file = File::open(&path).map_err(|e| Error::io("read", &path, &e))?;
     let mut bytes = Vec::new();
-    file.take(FRONT_MATTER_BYTES)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::io("read", &path, &e))?;
+    file.take(FRONT_MATTER_BYTES).read_to_end(&mut bytes).map_err(|e| Error::io("read", &path, &e))?;
     Ok(license_line(&String::from_utf8_lossy(&bytes)))
 }
 
 /// The value of the `license:` line of the block between the two first `---` lines; a top-level scalar or nothing.
 fn license_line(readme: &str) -> Option<String> {
-    let mut lines = readme
-        .trim_start_matches('\u{feff}')
-        .lines()
-        .map(str::trim_end);
+    let mut lines = readme.trim_start_matches('\u{feff}').lines().map(str::trim_end);
     if lines.next() != Some("---") {
         return None;
     }
     let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "---").collect();
-    let value = block
-        .iter()
-        .find_map(|line| line.strip_prefix("license:"))?;
+    let value = block.iter().find_map(|line| line.strip_prefix("license:"))?;
     let value = value.split(" #").next().unwrap_or_default().trim();
     let value = value.trim_matches(['"', '\'']).trim();
     let plain = !value.is_empty() && !value.starts_with(['[', '{', '|', '>', '&', '*', '#']);
@@ -110,10 +103,7 @@ mod tests {
         let cases = [
             ("---\nlicense: apache-2.0\n---\n", Some("apache-2.0")),
             ("\u{feff}---\r\nlicense: \"mit\"\r\n---\r\n", Some("mit")),
-            (
-                "---\nlicense: other # see below\nlicense_name: x\n---",
-                Some("other"),
-            ),
+            ("---\nlicense: other # see below\nlicense_name: x\n---", Some("other")),
             ("---\nlicense_name: llama3\n---\nlicense: mit\n", None),
             ("---\ntags: [a]\nlicense:\n- mit\n---\n", None),
             ("---\ncard:\n  license: mit\n---\n", None),
@@ -133,22 +123,11 @@ mod tests {
         }
         let error = tokenizer_files(dir.path()).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Missing);
-        assert_eq!(
-            error.to_string(),
-            "no tokenizer_config.json in the model directory"
-        );
+        assert_eq!(error.to_string(), "no tokenizer_config.json in the model directory");
         fs::write(dir.path().join("tokenizer_config.json"), "x").unwrap();
         let files = tokenizer_files(dir.path()).unwrap();
         let names: Vec<_> = files.iter().map(|file| file.name).collect();
-        assert_eq!(
-            names,
-            [
-                "tokenizer.json",
-                "tokenizer_config.json",
-                "config.json",
-                "merges.txt"
-            ]
-        );
+        assert_eq!(names, ["tokenizer.json", "tokenizer_config.json", "config.json", "merges.txt"]);
         assert_eq!(license(dir.path()).unwrap(), None);
     }
 

@@ -40,12 +40,7 @@ impl Checkpoint {
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         let dir = dir.as_ref();
         let name = check_directory(dir)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            config: Config::read(dir)?,
-            tensors: Tensors::open(dir)?,
-            name,
-        })
+        Ok(Self { dir: dir.to_owned(), config: Config::read(dir)?, tensors: Tensors::open(dir)?, name })
     }
 
     /// The directory's own name, with links and `..` resolved: `Qwen3-0.6B`.

@@ -50,10 +50,7 @@ impl Tensors {
     fn open_single(path: PathBuf) -> Result<Self> {
         let (source, tensors) = Source::open(&path)?;
         let source = Arc::new(source);
-        let entry = |info| Entry {
-            info,
-            source: Arc::clone(&source),
-        };
+        let entry = |info| Entry { info, source: Arc::clone(&source) };
         Ok(Self {
             entries: tensors.into_iter().map(|(n, i)| (n, entry(i))).collect(),
             listing: path.clone(),
@@ -77,9 +74,8 @@ impl Tensors {
                         entries.insert(name, Entry { info, source });
                     }
                     Some(_) => {}
-                    None => warnings.push(format!(
-                        "`{shard}`: tensor `{name}` is ignored; the index does not list it"
-                    )),
+                    None => warnings
+                        .push(format!("`{shard}`: tensor `{name}` is ignored; the index does not list it")),
                 }
             }
             files.push(path);
@@ -89,12 +85,7 @@ impl Tensors {
                 return Err(not_in_shard(dir, &index, name, shard));
             }
         }
-        Ok(Self {
-            entries,
-            listing: index.path,
-            files,
-            warnings,
-        })
+        Ok(Self { entries, listing: index.path, files, warnings })
     }
 
     /// The names of all tensors, sorted.
@@ -122,8 +113,7 @@ impl Tensors {
     /// Errors name the tensor: `Missing`, `Malformed` (shape) or `Unsupported` (element type).
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<TensorRef> {
         let entry = self.entries.get(name).ok_or_else(|| self.missing(name))?;
-        let dtype =
-            Dtype::from_safetensors(entry.info.dtype).ok_or_else(|| wrong_dtype(name, entry))?;
+        let dtype = Dtype::from_safetensors(entry.info.dtype).ok_or_else(|| wrong_dtype(name, entry))?;
         if entry.info.shape != shape {
             return Err(wrong_shape(name, entry, shape));
         }
@@ -139,9 +129,7 @@ impl Tensors {
 
     /// The shape of the tensor `name`, if there is one.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries
-            .get(name)
-            .map(|entry| entry.info.shape.as_slice())
+        self.entries.get(name).map(|entry| entry.info.shape.as_slice())
     }
 
     fn missing(&self, name: &str) -> Error {
@@ -154,50 +142,38 @@ impl Tensors {
     }
 }
 
-fn open_shard(
-    path: &Path,
-    shard: &str,
-    index: &Index,
-) -> Result<(Source, BTreeMap<String, TensorInfo>)> {
+fn open_shard(path: &Path, shard: &str, index: &Index) -> Result<(Source, BTreeMap<String, TensorInfo>)> {
     match path.try_exists() {
         Ok(true) => Source::open(path),
-        Ok(false) => Err(Error::missing(format!(
-            "shard `{shard}` is missing; `{}` names it",
-            index.path.display()
-        ))
-        .at(path.display())
-        .with_mend("download the missing shard")),
+        Ok(false) => {
+            Err(Error::missing(format!("shard `{shard}` is missing; `{}` names it", index.path.display()))
+                .at(path.display())
+                .with_mend("download the missing shard"))
+        }
         Err(e) => Err(Error::io("read", path, &e)),
     }
 }
 
 fn not_in_shard(dir: &Path, index: &Index, name: &str, shard: &str) -> Error {
-    Error::missing(format!(
-        "tensor `{name}` is not in `{shard}`, where `{}` places it",
-        index.path.display()
-    ))
-    .at(dir.join(shard).display())
-    .with_mend("download the index and the shards again; they do not belong together")
+    Error::missing(format!("tensor `{name}` is not in `{shard}`, where `{}` places it", index.path.display()))
+        .at(dir.join(shard).display())
+        .with_mend("download the index and the shards again; they do not belong together")
 }
 
 fn wrong_shape(name: &str, entry: &Entry, expected: &[usize]) -> Error {
     let found = &entry.info.shape;
-    Error::malformed(format!(
-        "tensor `{name}` has shape {found:?}, expected {expected:?}"
-    ))
-    .at(entry.source.path().display())
-    .with_expected(format!("{expected:?}"))
-    .with_found(format!("{found:?}"))
-    .with_mend("check that config.json and the weights belong to the same model")
+    Error::malformed(format!("tensor `{name}` has shape {found:?}, expected {expected:?}"))
+        .at(entry.source.path().display())
+        .with_expected(format!("{expected:?}"))
+        .with_found(format!("{found:?}"))
+        .with_mend("check that config.json and the weights belong to the same model")
 }
 
 fn wrong_dtype(name: &str, entry: &Entry) -> Error {
     let dtype = entry.info.dtype;
-    Error::unsupported(format!(
-        "tensor `{name}` has element type {dtype}, expected F32, F16 or BF16"
-    ))
-    .at(entry.source.path().display())
-    .with_expected("F32, F16 or BF16")
-    .with_found(dtype)
-    .with_mend("use an unquantized checkpoint in float32, float16 or bfloat16")
+    Error::unsupported(format!("tensor `{name}` has element type {dtype}, expected F32, F16 or BF16"))
+        .at(entry.source.path().display())
+        .with_expected("F32, F16 or BF16")
+        .with_found(dtype)
+        .with_mend("use an unquantized checkpoint in float32, float16 or bfloat16")
 }

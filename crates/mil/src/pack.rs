@@ -174,11 +174,7 @@ mod tests {
                 for bit in 0..packed.len() * 8 {
                     let (element, at) = (bit / bits as usize, bit % bits as usize);
                     let expected = values.get(element).map_or(0, |v| (v >> at) & 1);
-                    assert_eq!(
-                        (packed[bit / 8] >> (bit % 8)) & 1,
-                        expected,
-                        "{bits}, {count}"
-                    );
+                    assert_eq!((packed[bit / 8] >> (bit % 8)) & 1, expected, "{bits}, {count}");
                 }
                 assert_eq!(unpack(&packed, bits, count), Some(values));
             }

@@ -7,11 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
-const OPTIONS: RenderOptions = RenderOptions {
-    add_generation_prompt: true,
-    enable_thinking: None,
-    now: UNIX_EPOCH,
-};
+const OPTIONS: RenderOptions =
+    RenderOptions { add_generation_prompt: true, enable_thinking: None, now: UNIX_EPOCH };
 
 fn turns(messages: &serde_json::Value) -> Vec<Turn> {
     let role = |name: &str| match name {
@@ -21,14 +18,7 @@ fn turns(messages: &serde_json::Value) -> Vec<Turn> {
         other => panic!("role {other}"),
     };
     let messages = messages.as_array().unwrap().iter();
-    messages
-        .map(|m| {
-            Turn::new(
-                role(m["role"].as_str().unwrap()),
-                m["content"].as_str().unwrap(),
-            )
-        })
-        .collect()
+    messages.map(|m| Turn::new(role(m["role"].as_str().unwrap()), m["content"].as_str().unwrap())).collect()
 }
 
 /// What `source` renders for one question, "hi".
@@ -48,18 +38,12 @@ fn conversations_have_the_recorded_text_and_ids() {
         let tokenizer = Tokenizer::open(&dir).unwrap();
         let template = Template::open(&dir, tokenizer.named_tokens()).unwrap();
         for case in json(&dir.join("golden.json"))["chat"].as_array().unwrap() {
-            let options = RenderOptions {
-                enable_thinking: case["args"]["enable_thinking"].as_bool(),
-                ..OPTIONS
-            };
+            let options =
+                RenderOptions { enable_thinking: case["args"]["enable_thinking"].as_bool(), ..OPTIONS };
             let turns = turns(&case["messages"]);
             let text = template.as_ref().unwrap().render(&turns, options).unwrap();
             assert_eq!(text, case["text"].as_str().unwrap(), "{name}");
-            assert_eq!(
-                tokenizer.encode(&text, false).unwrap(),
-                ids(&case["ids"]),
-                "{name}"
-            );
+            assert_eq!(tokenizer.encode(&text, false).unwrap(), ids(&case["ids"]), "{name}");
             rendered += 1;
         }
     }
@@ -80,26 +64,13 @@ fn the_demo_model_keeps_its_template_in_a_file_of_its_own() {
         return;
     };
     let tokenizer = Tokenizer::open(&dir).unwrap();
-    let template = Template::open(&dir, tokenizer.named_tokens())
-        .unwrap()
-        .unwrap();
+    let template = Template::open(&dir, tokenizer.named_tokens()).unwrap().unwrap();
     let turns = [Turn::new(Role::User, "Who are you?")];
     let text = template.render(&turns, OPTIONS).unwrap();
-    assert_eq!(
-        text,
-        "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
-    );
+    assert_eq!(text, "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n");
     let ids = tokenizer.encode(&text, false).unwrap();
-    assert_eq!(
-        ids.iter().filter(|&&id| id == 1).count(),
-        2,
-        "two turns begin: {ids:?}"
-    );
-    assert_eq!(
-        ids.iter().filter(|&&id| id == 2).count(),
-        1,
-        "one turn ends: {ids:?}"
-    );
+    assert_eq!(ids.iter().filter(|&&id| id == 1).count(), 2, "two turns begin: {ids:?}");
+    assert_eq!(ids.iter().filter(|&&id| id == 2).count(), 1, "one turn ends: {ids:?}");
 }
 
 #[test]
@@ -110,17 +81,8 @@ fn the_jinja_file_wins_and_the_default_of_a_list_is_taken() {
     let cases: [(&[(&str, &str)], Option<&str>); 5] = [
         (&[("tokenizer_config.json", string)], Some("config")),
         (&[("tokenizer_config.json", list)], Some("listed")),
-        (
-            &[
-                ("tokenizer_config.json", string),
-                ("chat_template.jinja", "file"),
-            ],
-            Some("file"),
-        ),
-        (
-            &[("tokenizer_config.json", r#"{"chat_template": null}"#)],
-            None,
-        ),
+        (&[("tokenizer_config.json", string), ("chat_template.jinja", "file")], Some("file")),
+        (&[("tokenizer_config.json", r#"{"chat_template": null}"#)], None),
         (&[], None),
     ];
     for (files, expected) in cases {
@@ -136,28 +98,16 @@ fn templates_see_what_transformers_gives_them() {
         ("{{ bos_token }}{{ eos_token }}", "</s>"),
         ("{{ tools is none }} {{ documents is none }}", "True True"),
         ("{{ enable_thinking is defined }}", "False"),
-        (
-            "{{ messages | tojson }}",
-            r#"[{"role": "user", "content": "hi"}]"#,
-        ),
-        (
-            "{{ {'a': [1, 'é<&>\\'']} | tojson }}",
-            r#"{"a": [1, "é<&>'"]}"#,
-        ),
-        (
-            "{{ {'a': [1], 'b': []} | tojson(indent=2) }}",
-            "{\n  \"a\": [\n    1\n  ],\n  \"b\": []\n}",
-        ),
+        ("{{ messages | tojson }}", r#"[{"role": "user", "content": "hi"}]"#),
+        ("{{ {'a': [1, 'é<&>\\'']} | tojson }}", r#"{"a": [1, "é<&>'"]}"#),
+        ("{{ {'a': [1], 'b': []} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ],\n  \"b\": []\n}"),
         ("{{ strftime_now('%d %b %Y') }}", "01 Jan 1970"),
         ("{{ '</think>x'.split('</think>')[-1].strip() }}", "x"),
         (
             "{% for m in messages[::-1] %}\n  {% if m.role == 'user' %}\n{{ m['content'] }}\n  {% endif %}\n{% endfor %}\n",
             "hi\n",
         ),
-        (
-            "{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}",
-            "1",
-        ),
+        ("{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "1"),
         ("a\r\nb\r\n", "a\nb"),
         ("a {%- generation -%} b {%- endgeneration %} c", "ab c"),
         ("{{ '{%' }} generation", "{% generation"),
@@ -184,40 +134,19 @@ fn refusals_carry_the_reason_and_the_line() {
             "line 2",
             "roles must alternate",
         ),
-        (
-            "{{ strftime_now('%Q') }}",
-            Kind::Unsupported,
-            "line 1",
-            "`%Q`",
-        ),
-        (
-            "{{ messages[7].role }}",
-            Kind::Unsupported,
-            "line 1",
-            "undefined",
-        ),
-        (
-            "{{ 1 | tojson(ensure_ascii=true) }}",
-            Kind::Unsupported,
-            "line 1",
-            "ensure_ascii",
-        ),
+        ("{{ strftime_now('%Q') }}", Kind::Unsupported, "line 1", "`%Q`"),
+        ("{{ messages[7].role }}", Kind::Unsupported, "line 1", "undefined"),
+        ("{{ 1 | tojson(ensure_ascii=true) }}", Kind::Unsupported, "line 1", "ensure_ascii"),
     ];
     for (source, kind, line, reason) in cases {
         let error = render(source, OPTIONS).unwrap_err();
         assert_eq!(error.kind(), kind, "{source}");
         let (location, found) = (error.location().unwrap(), error.found().unwrap());
-        assert!(
-            location.contains("chat_template.jinja") && location.contains(line),
-            "{location}"
-        );
+        assert!(location.contains("chat_template.jinja") && location.contains(line), "{location}");
         assert!(found.contains(reason), "{source}: {found}");
     }
     let nameless = r#"{"chat_template": [{"name": "rag", "template": ""}]}"#;
     let dir = directory(&[("tokenizer_config.json", nameless)]);
     let error = Template::open(dir.path(), &BTreeMap::new()).unwrap_err();
-    assert_eq!(
-        (error.kind(), error.found()),
-        (Kind::Unsupported, Some("rag"))
-    );
+    assert_eq!((error.kind(), error.found()), (Kind::Unsupported, Some("rag")));
 }

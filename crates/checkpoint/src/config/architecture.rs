@@ -57,9 +57,7 @@ impl FromStr for Architecture {
         let known = Self::ALL.into_iter().find(|a| a.model_type() == name);
         known.ok_or_else(|| {
             let what = format!("Unknown architecture `{name}`; supported: {}", supported());
-            Error::unsupported(what)
-                .with_expected(supported())
-                .with_found(format!("`{name}`"))
+            Error::unsupported(what).with_expected(supported()).with_found(format!("`{name}`"))
         })
     }
 }

@@ -8,16 +8,11 @@ use super::fields::{Fields, abbreviate};
 use crate::error::{Error, Result};
 
 /// The family, from `model_type`, else from the first of `architectures`.
-pub(super) fn architecture(
-    fields: &Fields<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Architecture> {
+pub(super) fn architecture(fields: &Fields<'_>, warnings: &mut Vec<String>) -> Result<Architecture> {
     let class = first_class(fields)?;
     let found = match (fields.optional_string("model_type")?, class) {
         (Some(name), _) => name.parse().map_err(|_| unknown(fields, name))?,
-        (None, Some(class)) => {
-            Architecture::from_class_name(class).ok_or_else(|| unknown(fields, class))?
-        }
+        (None, Some(class)) => Architecture::from_class_name(class).ok_or_else(|| unknown(fields, class))?,
         (None, None) => return Err(unnamed(fields)),
     };
     if let Some(class) = class
@@ -61,17 +56,12 @@ fn unknown(fields: &Fields<'_>, name: &str) -> Error {
 }
 
 fn unnamed(fields: &Fields<'_>) -> Error {
-    Error::malformed(
-        "config.json names no architecture: it has neither `model_type` nor `architectures`",
-    )
-    .at(fields.path().display())
-    .with_expected(format!("`model_type`: one of {}", supported()))
+    Error::malformed("config.json names no architecture: it has neither `model_type` nor `architectures`")
+        .at(fields.path().display())
+        .with_expected(format!("`model_type`: one of {}", supported()))
 }
 
 /// The field that marks a multimodal wrapper, if there is one.
 pub(super) fn wrapper<'a>(fields: &Fields<'_>) -> Option<&'a str> {
-    families::WRAPPERS
-        .iter()
-        .copied()
-        .find(|key| fields.get(key).is_some())
+    families::WRAPPERS.iter().copied().find(|key| fields.get(key).is_some())
 }

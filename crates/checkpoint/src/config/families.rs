@@ -148,11 +148,8 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Fields that transformers reads and anelith does not implement, each with the only values that leave the result alone.
 /// Null and an absent key are always such values.
-pub(super) const REFUSED: &[(&str, &[&str])] = &[
-    ("add_cross_attention", &["false"]),
-    ("is_encoder_decoder", &["false"]),
-    ("pruned_heads", &["{}"]),
-];
+pub(super) const REFUSED: &[(&str, &[&str])] =
+    &[("add_cross_attention", &["false"]), ("is_encoder_decoder", &["false"]), ("pruned_heads", &["{}"])];
 
 /// Nested configurations by which a multimodal wrapper is recognised.
 pub(super) const WRAPPERS: &[&str] = &["text_config", "vision_config", "audio_config"];
@@ -171,11 +168,8 @@ fn own_fields(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
         Architecture::Llama => &["attention_bias", "mlp_bias", "pretraining_tp"],
         Architecture::Qwen2 => &["max_window_layers", "sliding_window", "use_sliding_window"],
-        Architecture::Qwen3 => &[
-            "attention_bias",
-            "max_window_layers",
-            "sliding_window",
-            "use_sliding_window",
-        ],
+        Architecture::Qwen3 => {
+            &["attention_bias", "max_window_layers", "sliding_window", "use_sliding_window"]
+        }
     }
 }

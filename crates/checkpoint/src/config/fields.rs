@@ -18,11 +18,7 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new(object: &'a Map<String, Value>, prefix: &'a str, path: &'a Path) -> Self {
-        Self {
-            object,
-            prefix,
-            path,
-        }
+        Self { object, prefix, path }
     }
 
     pub(super) fn path(&self) -> &'a Path {
@@ -46,13 +42,11 @@ impl<'a> Fields<'a> {
     pub(super) fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
         let name = self.name(key);
         let found = abbreviate(&found.to_string());
-        Error::malformed(format!(
-            "config.json: `{name}` is {found}, expected {expected}"
-        ))
-        .at(self.path.display())
-        .with_expected(expected)
-        .with_found(found)
-        .with_mend(format!("correct `{name}` in config.json"))
+        Error::malformed(format!("config.json: `{name}` is {found}, expected {expected}"))
+            .at(self.path.display())
+            .with_expected(expected)
+            .with_found(found)
+            .with_mend(format!("correct `{name}` in config.json"))
     }
 
     pub(super) fn absent(&self, key: &str, why: &str) -> Error {
@@ -63,14 +57,8 @@ impl<'a> Fields<'a> {
     }
 
     /// An integer within `range`, or `None` when absent or null.
-    pub(super) fn optional_integer(
-        &self,
-        key: &str,
-        range: RangeInclusive<usize>,
-    ) -> Result<Option<usize>> {
-        self.get(key)
-            .map(|value| self.integer(key, range, value))
-            .transpose()
+    pub(super) fn optional_integer(&self, key: &str, range: RangeInclusive<usize>) -> Result<Option<usize>> {
+        self.get(key).map(|value| self.integer(key, range, value)).transpose()
     }
 
     /// An integer within `range`, or the class default when the key is absent; null is an error, as in transformers.
@@ -96,9 +84,7 @@ impl<'a> Fields<'a> {
 
     /// A number above zero, or `None` when absent or null.
     pub(super) fn optional_positive(&self, key: &str) -> Result<Option<f64>> {
-        self.get(key)
-            .map(|value| self.positive(key, value))
-            .transpose()
+        self.get(key).map(|value| self.positive(key, value)).transpose()
     }
 
     /// A number above zero, or the class default when the key is absent; null is an error, as in transformers.
@@ -118,8 +104,7 @@ impl<'a> Fields<'a> {
 
     /// A number above zero that must be there, because `why` needs it.
     pub(super) fn required_positive(&self, key: &str, why: &str) -> Result<f64> {
-        self.optional_positive(key)?
-            .ok_or_else(|| self.absent(key, why))
+        self.optional_positive(key)?.ok_or_else(|| self.absent(key, why))
     }
 
     /// `true` or `false`, or `None` when absent or null.

@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 /// Refuses what would change the numbers and is not implemented.
 pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
     if let Some(key) = wrapper(fields) {
-        let what =
-            format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
+        let what = format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
         return Err(Error::unsupported(what)
             .at(fields.path().display())
             .with_mend("use a text-only checkpoint"));
@@ -27,12 +26,7 @@ pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
         if let Some(value) = fields.get(key)
             && !harmless.contains(&value.to_string().as_str())
         {
-            return Err(unsupported_value(
-                fields,
-                key,
-                &harmless.join(" or "),
-                value,
-            ));
+            return Err(unsupported_value(fields, key, &harmless.join(" or "), value));
         }
     }
     Ok(())
@@ -40,12 +34,10 @@ pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
 
 fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Value) -> Error {
     let found = abbreviate(&value.to_string());
-    Error::unsupported(format!(
-        "config.json: `{key}` {found} is not supported, only {expected}"
-    ))
-    .at(fields.path().display())
-    .with_expected(expected)
-    .with_found(found)
+    Error::unsupported(format!("config.json: `{key}` {found} is not supported, only {expected}"))
+        .at(fields.path().display())
+        .with_expected(expected)
+        .with_found(found)
 }
 
 fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
@@ -64,17 +56,11 @@ fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
 }
 
 /// Adds one line for every field that the class of `architecture` does not read.
-pub(super) fn warn_ignored(
-    fields: &Fields<'_>,
-    architecture: Architecture,
-    warnings: &mut Vec<String>,
-) {
+pub(super) fn warn_ignored(fields: &Fields<'_>, architecture: Architecture, warnings: &mut Vec<String>) {
     for (key, value) in fields.object() {
         if !value.is_null() && !families::knows(architecture, key) {
             let class = architecture.class_name();
-            warnings.push(format!(
-                "config.json: `{key}` is ignored; {class} does not read it"
-            ));
+            warnings.push(format!("config.json: `{key}` is ignored; {class} does not read it"));
         }
     }
 }

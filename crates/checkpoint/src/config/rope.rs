@@ -111,10 +111,9 @@ impl Rope {
     /// if it is more. The `max_position_embeddings` of a llama3 model is the extended length already.
     pub fn max_positions(&self, max_position_embeddings: usize) -> usize {
         let extended = match &self.scaling {
-            RopeScaling::Linear {
-                factor,
-                original_max_position_embeddings,
-            } => *original_max_position_embeddings as f64 * factor,
+            RopeScaling::Linear { factor, original_max_position_embeddings } => {
+                *original_max_position_embeddings as f64 * factor
+            }
             RopeScaling::Yarn(yarn) => yarn.original_max_position_embeddings as f64 * yarn.factor,
             _ => 0.0,
         };

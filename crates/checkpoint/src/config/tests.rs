@@ -27,9 +27,7 @@ const TINY: &str = r#""hidden_size": 64, "num_attention_heads": 4, "num_key_valu
 /// A sound config of `family`, in which `more` adds or (as the last of two equal keys wins) replaces fields.
 fn tiny(family: &str, more: &str) -> Result<Config> {
     let comma = if more.is_empty() { "" } else { "," };
-    parse(&format!(
-        "{{\"model_type\": \"{family}\", {TINY}{comma} {more}}}"
-    ))
+    parse(&format!("{{\"model_type\": \"{family}\", {TINY}{comma} {more}}}"))
 }
 
 fn rope(more: &str) -> Rope {
@@ -40,35 +38,17 @@ fn rope(more: &str) -> Rope {
 fn real_configs_pass_with_a_warning_per_ignored_field() {
     use Architecture::{Llama, Qwen2, Qwen3};
     let cases = [
-        (
-            "data/tokenizers/deepseek-r1-distill-llama",
-            Llama,
-            (128, 32, 8),
-            131_072,
-            0,
-        ),
+        ("data/tokenizers/deepseek-r1-distill-llama", Llama, (128, 32, 8), 131_072, 0),
         ("data/tokenizers/qwen3", Qwen3, (128, 16, 8), 40_960, 0),
         ("data/tokenizers/smollm2", Llama, (64, 9, 3), 8192, 2),
         ("data/tokenizers/tinyllama", Llama, (64, 32, 4), 2048, 0),
         ("data/stories260K", Llama, (8, 8, 4), 512, 0),
         ("demo-model/demo-qwen3", Qwen3, (32, 4, 2), 1024, 0),
         ("reference/checkpoints/llama", Llama, (32, 4, 2), 2048, 0),
-        (
-            "reference/checkpoints/llama-plain",
-            Llama,
-            (32, 4, 2),
-            2048,
-            0,
-        ),
+        ("reference/checkpoints/llama-plain", Llama, (32, 4, 2), 2048, 0),
         ("reference/checkpoints/qwen2.5", Qwen2, (32, 4, 2), 2048, 0),
         ("reference/checkpoints/qwen3", Qwen3, (32, 4, 2), 2048, 0),
-        (
-            "reference/checkpoints/qwen3-tied",
-            Qwen3,
-            (32, 4, 2),
-            2048,
-            0,
-        ),
+        ("reference/checkpoints/qwen3-tied", Qwen3, (32, 4, 2), 2048, 0),
     ];
     for (folder, architecture, (dim, heads, kv), positions, warnings) in cases {
         let Some(dir) = shared(folder) else { return };
@@ -78,12 +58,7 @@ fn real_configs_pass_with_a_warning_per_ignored_field() {
         assert_eq!(config.num_attention_heads, heads, "{folder}");
         assert_eq!(config.num_key_value_heads, kv, "{folder}");
         assert_eq!(config.max_positions(), positions, "{folder}");
-        assert_eq!(
-            config.warnings.len(),
-            warnings,
-            "{folder}: {:?}",
-            config.warnings
-        );
+        assert_eq!(config.warnings.len(), warnings, "{folder}: {:?}", config.warnings);
         assert_eq!(config.sliding_window, None, "{folder}");
         assert_eq!(config.qkv_bias(), architecture == Qwen2, "{folder}");
         assert!(!config.o_bias() && !config.mlp_bias, "{folder}");
@@ -109,10 +84,7 @@ fn absent_keys_take_the_defaults_of_their_class() {
     assert_eq!(llama.architecture, Architecture::Llama);
     assert_eq!((llama.head_dim, llama.num_key_value_heads), (128, 32));
     assert_eq!((llama.rms_norm_eps, llama.rope.theta), (1e-6, 10_000.0));
-    assert_eq!(
-        (llama.bos_token_id, llama.eos_token_ids),
-        (Some(1), vec![2])
-    );
+    assert_eq!((llama.bos_token_id, llama.eos_token_ids), (Some(1), vec![2]));
     assert!(!llama.tie_word_embeddings);
 
     // head_dim 128 whatever the width: 64 / 4 would be 16.
@@ -140,10 +112,7 @@ fn fields_count_only_where_their_class_reads_them() {
     assert_eq!(tiny("qwen2", windowed).unwrap().sliding_window, Some(256));
     assert_eq!(tiny("llama", windowed).unwrap().sliding_window, None);
     let class_default = r#""use_sliding_window": true"#;
-    assert_eq!(
-        tiny("qwen3", class_default).unwrap().sliding_window,
-        Some(4096)
-    );
+    assert_eq!(tiny("qwen3", class_default).unwrap().sliding_window, Some(4096));
     let unused = r#""use_sliding_window": false, "sliding_window": 256"#;
     assert_eq!(tiny("qwen3", unused).unwrap().sliding_window, None);
     let several = tiny("llama", r#""eos_token_id": [7, 8]"#).unwrap();
@@ -154,184 +123,54 @@ fn fields_count_only_where_their_class_reads_them() {
 fn broken_fields_are_refused_by_name() {
     use ErrorKind::{Malformed, Unsupported};
     let cases = [
-        (
-            "llama",
-            r#""num_attention_heads": 0"#,
-            Malformed,
-            "`num_attention_heads` is 0",
-        ),
-        (
-            "llama",
-            r#""num_key_value_heads": 3"#,
-            Malformed,
-            "a divisor of `num_attention_heads` (4)",
-        ),
-        (
-            "llama",
-            r#""num_hidden_layers": -1"#,
-            Malformed,
-            "`num_hidden_layers` is -1",
-        ),
-        (
-            "llama",
-            r#""hidden_size": 1e30"#,
-            Malformed,
-            "`hidden_size`",
-        ),
-        (
-            "llama",
-            r#""hidden_size": 18446744073709551615"#,
-            Malformed,
-            "`hidden_size`",
-        ),
-        (
-            "llama",
-            r#""hidden_size": null"#,
-            Malformed,
-            "`hidden_size` is null",
-        ),
-        (
-            "llama",
-            r#""vocab_size": "100""#,
-            Malformed,
-            "`vocab_size` is \"100\"",
-        ),
+        ("llama", r#""num_attention_heads": 0"#, Malformed, "`num_attention_heads` is 0"),
+        ("llama", r#""num_key_value_heads": 3"#, Malformed, "a divisor of `num_attention_heads` (4)"),
+        ("llama", r#""num_hidden_layers": -1"#, Malformed, "`num_hidden_layers` is -1"),
+        ("llama", r#""hidden_size": 1e30"#, Malformed, "`hidden_size`"),
+        ("llama", r#""hidden_size": 18446744073709551615"#, Malformed, "`hidden_size`"),
+        ("llama", r#""hidden_size": null"#, Malformed, "`hidden_size` is null"),
+        ("llama", r#""vocab_size": "100""#, Malformed, "`vocab_size` is \"100\""),
         ("llama", r#""head_dim": 15"#, Malformed, "an even number"),
-        (
-            "qwen3",
-            r#""head_dim": null"#,
-            Malformed,
-            "`head_dim` is null",
-        ),
+        ("qwen3", r#""head_dim": null"#, Malformed, "`head_dim` is null"),
         ("llama", r#""rms_norm_eps": 0"#, Malformed, "`rms_norm_eps`"),
-        (
-            "llama",
-            r#""rms_norm_eps": -1e-6"#,
-            Malformed,
-            "`rms_norm_eps`",
-        ),
+        ("llama", r#""rms_norm_eps": -1e-6"#, Malformed, "`rms_norm_eps`"),
         ("llama", r#""rope_theta": 1e300"#, Malformed, "`rope_theta`"),
-        (
-            "llama",
-            r#""tie_word_embeddings": "yes""#,
-            Malformed,
-            "true or false",
-        ),
-        (
-            "llama",
-            r#""eos_token_id": [1, "x"]"#,
-            Malformed,
-            "`eos_token_id`",
-        ),
-        (
-            "llama",
-            r#""bos_token_id": 4294967296"#,
-            Malformed,
-            "`bos_token_id`",
-        ),
-        (
-            "llama",
-            r#""architectures": 3"#,
-            Malformed,
-            "`architectures`",
-        ),
-        (
-            "llama",
-            r#""hidden_act": "gelu""#,
-            Unsupported,
-            "`hidden_act` \"gelu\"",
-        ),
-        (
-            "llama",
-            r#""partial_rotary_factor": 0.5"#,
-            Unsupported,
-            "`partial_rotary_factor`",
-        ),
-        (
-            "llama",
-            r#""is_encoder_decoder": true"#,
-            Unsupported,
-            "`is_encoder_decoder`",
-        ),
-        (
-            "llama",
-            r#""pruned_heads": {"0": [1]}"#,
-            Unsupported,
-            "`pruned_heads`",
-        ),
-        (
-            "llama",
-            r#""text_config": {}"#,
-            Unsupported,
-            "`text_config`",
-        ),
-        (
-            "qwen2",
-            r#""quantization_config": {"quant_method": "awq"}"#,
-            Unsupported,
-            "`awq`",
-        ),
+        ("llama", r#""tie_word_embeddings": "yes""#, Malformed, "true or false"),
+        ("llama", r#""eos_token_id": [1, "x"]"#, Malformed, "`eos_token_id`"),
+        ("llama", r#""bos_token_id": 4294967296"#, Malformed, "`bos_token_id`"),
+        ("llama", r#""architectures": 3"#, Malformed, "`architectures`"),
+        ("llama", r#""hidden_act": "gelu""#, Unsupported, "`hidden_act` \"gelu\""),
+        ("llama", r#""partial_rotary_factor": 0.5"#, Unsupported, "`partial_rotary_factor`"),
+        ("llama", r#""is_encoder_decoder": true"#, Unsupported, "`is_encoder_decoder`"),
+        ("llama", r#""pruned_heads": {"0": [1]}"#, Unsupported, "`pruned_heads`"),
+        ("llama", r#""text_config": {}"#, Unsupported, "`text_config`"),
+        ("qwen2", r#""quantization_config": {"quant_method": "awq"}"#, Unsupported, "`awq`"),
         ("llama", r#""rope_scaling": 8"#, Malformed, "`rope_scaling`"),
-        (
-            "llama",
-            r#""rope_scaling": {}"#,
-            Malformed,
-            "`rope_scaling.rope_type`",
-        ),
-        (
-            "llama",
-            r#""rope_scaling": {"type": "su"}"#,
-            Unsupported,
-            "rope type `su`",
-        ),
-        (
-            "llama",
-            r#""rope_scaling": {"type": "linear"}"#,
-            Malformed,
-            "`rope_scaling.factor`",
-        ),
-        (
-            "llama",
-            r#""rope_scaling": {"type": "linear", "factor": 0.5}"#,
-            Malformed,
-            "at least 1",
-        ),
+        ("llama", r#""rope_scaling": {}"#, Malformed, "`rope_scaling.rope_type`"),
+        ("llama", r#""rope_scaling": {"type": "su"}"#, Unsupported, "rope type `su`"),
+        ("llama", r#""rope_scaling": {"type": "linear"}"#, Malformed, "`rope_scaling.factor`"),
+        ("llama", r#""rope_scaling": {"type": "linear", "factor": 0.5}"#, Malformed, "at least 1"),
         (
             "llama",
             r#""rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}"#,
             Malformed,
             "disagree",
         ),
-        (
-            "llama",
-            r#""rope_scaling": {"type": "llama3", "factor": 8}"#,
-            Malformed,
-            "low_freq_factor",
-        ),
+        ("llama", r#""rope_scaling": {"type": "llama3", "factor": 8}"#, Malformed, "low_freq_factor"),
         (
             "llama",
             r#""rope_scaling": {"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}"#,
             Malformed,
             "more than `low_freq_factor` (4)",
         ),
-        (
-            "llama",
-            r#""rope_scaling": {"type": "yarn"}"#,
-            Malformed,
-            "`rope_scaling.factor`",
-        ),
+        ("llama", r#""rope_scaling": {"type": "yarn"}"#, Malformed, "`rope_scaling.factor`"),
         (
             "llama",
             r#""rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 1, "beta_slow": 2}"#,
             Malformed,
             "`rope_scaling.beta_fast`",
         ),
-        (
-            "llama",
-            r#""rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}"#,
-            Malformed,
-            "disagree",
-        ),
+        ("llama", r#""rope_theta": 5e5, "rope_parameters": {"rope_theta": 1e4}"#, Malformed, "disagree"),
         (
             "llama",
             r#""rope_parameters": {"full_attention": {"rope_type": "default"}}"#,
@@ -357,21 +196,9 @@ fn what_is_not_a_config_is_refused() {
         ("{\n \"a\": NaN}", "not valid JSON", "model/config.json:2:7"),
         ("[]", "not a JSON object", "model/config.json"),
         ("{}", "names no architecture", "model/config.json"),
-        (
-            r#"{"model_type": 3}"#,
-            "`model_type` is 3",
-            "model/config.json",
-        ),
-        (
-            r#"{"model_type": "phi3"}"#,
-            "Unknown architecture `phi3` in config.json",
-            "model/config.json",
-        ),
-        (
-            r#"{"architectures": ["Phi3ForCausalLM"]}"#,
-            "`Phi3ForCausalLM`",
-            "model/config.json",
-        ),
+        (r#"{"model_type": 3}"#, "`model_type` is 3", "model/config.json"),
+        (r#"{"model_type": "phi3"}"#, "Unknown architecture `phi3` in config.json", "model/config.json"),
+        (r#"{"architectures": ["Phi3ForCausalLM"]}"#, "`Phi3ForCausalLM`", "model/config.json"),
     ];
     for (text, named, location) in cases {
         let error = parse(text).unwrap_err();
@@ -386,11 +213,7 @@ fn what_is_not_a_config_is_refused() {
 
 #[test]
 fn a_head_that_is_not_a_language_model_is_warned_of() {
-    let config = tiny(
-        "llama",
-        r#""architectures": ["LlamaForSequenceClassification"]"#,
-    )
-    .unwrap();
+    let config = tiny("llama", r#""architectures": ["LlamaForSequenceClassification"]"#).unwrap();
     assert_eq!(config.warnings.len(), 1);
     assert!(config.warnings[0].contains("LlamaForSequenceClassification"));
 }
@@ -448,35 +271,19 @@ fn yarn_frequencies_scaling_and_length() {
         ))
     };
     let yarn = scaling("");
-    let ends = [
-        (0, 1.0),
-        (23, 0.006_978_305_848_598_663),
-        (63, 3.102_344_401_879_299e-7),
-    ];
+    let ends = [(0, 1.0), (23, 0.006_978_305_848_598_663), (63, 3.102_344_401_879_299e-7)];
     assert_frequencies(&yarn, 128, &ends);
-    let ramp = [
-        (24, 0.005_375_321_490_790_102),
-        (30, 0.001_064_360_981_247_001_7),
-        (39, 6.490_394_320_837_029e-5),
-    ];
+    let ramp =
+        [(24, 0.005_375_321_490_790_102), (30, 0.001_064_360_981_247_001_7), (39, 6.490_394_320_837_029e-5)];
     assert_frequencies(&yarn, 128, &ramp);
-    let untruncated = [
-        (24, 0.005_517_270_475_134_122),
-        (39, 6.187_806_812_450_696e-5),
-    ];
+    let untruncated = [(24, 0.005_517_270_475_134_122), (39, 6.187_806_812_450_696e-5)];
     assert_frequencies(&scaling(r#", "truncate": false"#), 128, &untruncated);
 
     let cases = [
         ("", 1.138_629_436_111_989),
         (r#", "attention_factor": 1.5"#, 1.5),
-        (
-            r#", "mscale": 0.707, "mscale_all_dim": 1.0"#,
-            0.964_326_914_892_074,
-        ),
-        (
-            r#", "mscale": 0.707, "mscale_all_dim": 0"#,
-            1.138_629_436_111_989,
-        ),
+        (r#", "mscale": 0.707, "mscale_all_dim": 1.0"#, 0.964_326_914_892_074),
+        (r#", "mscale": 0.707, "mscale_all_dim": 0"#, 1.138_629_436_111_989),
     ];
     for (more, expected) in cases {
         let found = f64::from(scaling(more).attention_scaling());
@@ -494,7 +301,6 @@ fn an_explicit_yarn_factor_wins_over_the_ratio_of_lengths_and_that_is_said() {
     .unwrap();
     assert!(matches!(&explicit.rope.scaling, RopeScaling::Yarn(yarn) if yarn.factor == 4.0));
     assert_eq!(explicit.warnings.len(), 2, "{:?}", explicit.warnings);
-    let derived =
-        rope(r#""rope_scaling": {"type": "yarn", "original_max_position_embeddings": 32768}"#);
+    let derived = rope(r#""rope_scaling": {"type": "yarn", "original_max_position_embeddings": 32768}"#);
     assert!(matches!(&derived.scaling, RopeScaling::Yarn(yarn) if yarn.factor == 1.25));
 }

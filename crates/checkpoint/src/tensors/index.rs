@@ -69,20 +69,12 @@ impl Index {
         }
         let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         let document: Document = serde_json::from_slice(&bytes).map_err(|e| {
-            malformed(path, &e.to_string()).at(format!(
-                "{}:{}:{}",
-                path.display(),
-                e.line(),
-                e.column()
-            ))
+            malformed(path, &e.to_string()).at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
         })?;
         for (tensor, shard) in &document.weight_map {
             check_plain_name(path, tensor, shard)?;
         }
-        Ok(Self {
-            path: path.to_owned(),
-            weight_map: document.weight_map,
-        })
+        Ok(Self { path: path.to_owned(), weight_map: document.weight_map })
     }
 
     /// The shard file names, sorted, each once.
@@ -106,9 +98,7 @@ fn check_plain_name(index: &Path, tensor: &str, shard: &str) -> Result<()> {
 
 fn malformed(path: &Path, why: &str) -> Error {
     let what = format!("`{}` is not a valid index: {why}", path.display());
-    Error::malformed(what)
-        .at(path.display())
-        .with_mend("download the index again")
+    Error::malformed(what).at(path.display()).with_mend("download the index again")
 }
 
 fn no_weights(dir: &Path) -> Error {

@@ -33,11 +33,7 @@ impl Source {
             let what = format!("`{}` is not a file", path.display());
             return Err(Error::malformed(what).at(path.display()));
         }
-        let mut source = Self {
-            file,
-            path: path.to_owned(),
-            data_start: 0,
-        };
+        let mut source = Self { file, path: path.to_owned(), data_start: 0 };
         let header = source.read_header(metadata.len())?;
         source.data_start = LENGTH_BYTES + header.len() as u64;
         let tensors = source.parse_header(&header, metadata.len())?;
@@ -94,19 +90,13 @@ impl Source {
         if start != LFS_POINTER {
             return Ok(());
         }
-        let what = format!(
-            "`{}` is a Git LFS pointer, not the weights",
-            self.path.display()
-        );
-        Err(Error::malformed(what)
-            .at(self.path.display())
-            .with_mend("fetch the real file: git lfs pull"))
+        let what = format!("`{}` is a Git LFS pointer, not the weights", self.path.display());
+        Err(Error::malformed(what).at(self.path.display()).with_mend("fetch the real file: git lfs pull"))
     }
 
     fn parse_header(&self, header: &[u8], file_bytes: u64) -> Result<BTreeMap<String, TensorInfo>> {
         let metadata: Metadata = serde_json::from_slice(header).map_err(|e| {
-            self.diagnose(header)
-                .unwrap_or_else(|| self.malformed(&e.to_string(), LENGTH_BYTES))
+            self.diagnose(header).unwrap_or_else(|| self.malformed(&e.to_string(), LENGTH_BYTES))
         })?;
         let expected = self.data_start.saturating_add(metadata.data_len() as u64);
         if file_bytes < expected {
@@ -128,15 +118,11 @@ impl Source {
         entries.into_iter().find_map(|(name, entry)| {
             let info: TensorInfo = serde_json::from_value(entry).ok()?;
             let (start, end) = info.data_offsets;
-            let elements = info
-                .shape
-                .iter()
-                .try_fold(1_usize, |product, n| product.checked_mul(*n));
+            let elements = info.shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
             let bytes = elements.and_then(|n| Some(n.checked_mul(info.dtype.bitsize())? / 8));
             let found = end.checked_sub(start);
             (bytes.is_none() || found != bytes).then(|| {
-                let needed =
-                    bytes.map_or("more than memory can address".to_owned(), |b| b.to_string());
+                let needed = bytes.map_or("more than memory can address".to_owned(), |b| b.to_string());
                 let what = format!("tensor `{name}` does not fit its data offsets");
                 self.malformed(&what, LENGTH_BYTES)
                     .with_expected(format!("{needed} bytes ({} {:?})", info.dtype, info.shape))
@@ -157,10 +143,7 @@ impl Source {
     }
 
     fn malformed(&self, why: &str, offset: u64) -> Error {
-        let what = format!(
-            "`{}` is not a valid safetensors file: {why}",
-            self.path.display()
-        );
+        let what = format!("`{}` is not a valid safetensors file: {why}", self.path.display());
         Error::malformed(what)
             .at(format!("{}, byte {offset}", self.path.display()))
             .with_mend("download the file again")

@@ -37,17 +37,11 @@ fn open_error(files: &[(&str, Vec<u8>)]) -> Error {
 
 #[test]
 fn broken_files_are_refused_with_what_was_expected() {
-    let info = |shape: &str, offsets: &str| {
-        format!(r#"{{"dtype":"F16","shape":{shape},"data_offsets":{offsets}}}"#)
-    };
+    let info =
+        |shape: &str, offsets: &str| format!(r#"{{"dtype":"F16","shape":{shape},"data_offsets":{offsets}}}"#);
     let one = |shape: &str, offsets: &str| format!(r#"{{"w":{}}}"#, info(shape, offsets));
-    let two = |first: &str, second: &str| {
-        format!(
-            r#"{{"a":{},"b":{}}}"#,
-            info("[2]", first),
-            info("[2]", second)
-        )
-    };
+    let two =
+        |first: &str, second: &str| format!(r#"{{"a":{},"b":{}}}"#, info("[2]", first), info("[2]", second));
     let good = file(&one("[2]", "[0,4]"), &[0; 4]);
     let mut huge = good.clone();
     huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
@@ -56,58 +50,18 @@ fn broken_files_are_refused_with_what_was_expected() {
     let max = u64::MAX;
     let cases: [(&str, Vec<u8>, &str); 14] = [
         ("empty", vec![], "truncated: expected 8 bytes, found 0"),
-        (
-            "no length",
-            vec![1, 0, 0],
-            "truncated: expected 8 bytes, found 3",
-        ),
-        (
-            "truncated header",
-            good[..20].to_vec(),
-            "truncated: expected",
-        ),
-        (
-            "truncated data",
-            good[..good.len() - 1].to_vec(),
-            "truncated: expected",
-        ),
+        ("no length", vec![1, 0, 0], "truncated: expected 8 bytes, found 3"),
+        ("truncated header", good[..20].to_vec(), "truncated: expected"),
+        ("truncated data", good[..good.len() - 1].to_vec(), "truncated: expected"),
         ("huge header length", huge, "header length is not credible"),
-        (
-            "header beyond the end",
-            long,
-            "truncated: expected 1008 bytes",
-        ),
-        (
-            "trailing data",
-            [&good[..], &[0]].concat(),
-            "data after the last tensor",
-        ),
+        ("header beyond the end", long, "truncated: expected 1008 bytes"),
+        ("trailing data", [&good[..], &[0]].concat(), "data after the last tensor"),
         ("not JSON", file("{", &[]), "not a valid safetensors file"),
-        (
-            "overlap",
-            file(&two("[0,4]", "[2,6]"), &[0; 6]),
-            "invalid offset for tensor `b`",
-        ),
-        (
-            "gap",
-            file(&two("[0,4]", "[6,10]"), &[0; 10]),
-            "invalid offset for tensor `b`",
-        ),
-        (
-            "shape against offsets",
-            file(&one("[3]", "[0,4]"), &[0; 4]),
-            "tensor `w` does not fit",
-        ),
-        (
-            "reversed offsets",
-            file(&one("[2]", "[4,0]"), &[0; 4]),
-            "tensor `w`",
-        ),
-        (
-            "overflow",
-            file(&one(&format!("[{max},{max}]"), "[0,4]"), &[0; 4]),
-            "tensor `w`",
-        ),
+        ("overlap", file(&two("[0,4]", "[2,6]"), &[0; 6]), "invalid offset for tensor `b`"),
+        ("gap", file(&two("[0,4]", "[6,10]"), &[0; 10]), "invalid offset for tensor `b`"),
+        ("shape against offsets", file(&one("[3]", "[0,4]"), &[0; 4]), "tensor `w` does not fit"),
+        ("reversed offsets", file(&one("[2]", "[4,0]"), &[0; 4]), "tensor `w`"),
+        ("overflow", file(&one(&format!("[{max},{max}]"), "[0,4]"), &[0; 4]), "tensor `w`"),
         (
             "git lfs pointer",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n".to_vec(),
@@ -118,12 +72,7 @@ fn broken_files_are_refused_with_what_was_expected() {
         let error = open_error(&[("model.safetensors", bytes)]);
         assert_eq!(error.kind(), ErrorKind::Malformed, "{case}: {error}");
         assert!(error.to_string().contains(named), "{case}: {error}");
-        assert!(
-            error
-                .location()
-                .is_some_and(|l| l.contains("model.safetensors")),
-            "{case}"
-        );
+        assert!(error.location().is_some_and(|l| l.contains("model.safetensors")), "{case}");
         assert!(error.mend().is_some(), "{case}");
     }
 }
@@ -149,17 +98,9 @@ fn shards_are_read_through_their_index() {
     let tensors = Tensors::open(dir.path()).unwrap();
     assert_eq!(tensors.names().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(tensors.files().len(), 3);
-    assert!(
-        tensors.warnings()[0].contains("`c`"),
-        "{:?}",
-        tensors.warnings()
-    );
+    assert!(tensors.warnings()[0].contains("`c`"), "{:?}", tensors.warnings());
     let mut values = vec![7.0];
-    tensors
-        .get("b", &[1])
-        .unwrap()
-        .read_f32(0..1, &mut values)
-        .unwrap();
+    tensors.get("b", &[1]).unwrap().read_f32(0..1, &mut values).unwrap();
     assert_eq!(values, [2.0]);
 }
 
@@ -168,21 +109,9 @@ fn broken_indexes_are_refused_with_the_name_of_what_is_wrong() {
     use ErrorKind::{Malformed, Missing};
     let shard = || ("one.safetensors", f32_file("a", &[1.0]));
     let cases = [
-        (
-            r#"{"a":"one.safetensors","b":"gone.safetensors"}"#,
-            Missing,
-            "`gone.safetensors`",
-        ),
-        (
-            r#"{"a":"one.safetensors","b":"one.safetensors"}"#,
-            Missing,
-            "tensor `b` is not in",
-        ),
-        (
-            r#"{"a":"../one.safetensors"}"#,
-            Malformed,
-            "not a plain file name",
-        ),
+        (r#"{"a":"one.safetensors","b":"gone.safetensors"}"#, Missing, "`gone.safetensors`"),
+        (r#"{"a":"one.safetensors","b":"one.safetensors"}"#, Missing, "tensor `b` is not in"),
+        (r#"{"a":"../one.safetensors"}"#, Malformed, "not a plain file name"),
         (r#"{"a":"/etc/passwd"}"#, Malformed, "not a plain file name"),
         (r#"{"a":""}"#, Malformed, "not a plain file name"),
         (r#"{"a":3}"#, Malformed, "not a valid index"),
@@ -195,11 +124,7 @@ fn broken_indexes_are_refused_with_the_name_of_what_is_wrong() {
     assert_eq!(open_error(&[]).kind(), Missing);
     let ambiguous = open_error(&[shard(), ("two.safetensors", f32_file("b", &[1.0]))]);
     assert_eq!(ambiguous.found(), Some("2 .safetensors files and no index"));
-    assert!(
-        Tensors::open(directory(&[shard()]).path())
-            .unwrap()
-            .contains("a")
-    );
+    assert!(Tensors::open(directory(&[shard()]).path()).unwrap().contains("a"));
 }
 
 #[test]
@@ -217,23 +142,14 @@ fn a_tensor_is_given_only_in_its_own_shape_and_in_a_float_type() {
     );
     let dtype = tensors.get("q", &[4]).unwrap_err();
     assert_eq!(dtype.kind(), ErrorKind::Unsupported);
-    assert_eq!(
-        dtype.to_string(),
-        "tensor `q` has element type U8, expected F32, F16 or BF16"
-    );
+    assert_eq!(dtype.to_string(), "tensor `q` has element type U8, expected F32, F16 or BF16");
     let missing = tensors.get("model.norm.weight", &[2]).unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::Missing);
-    assert!(
-        missing.to_string().contains("`model.norm.weight`"),
-        "{missing}"
-    );
+    assert!(missing.to_string().contains("`model.norm.weight`"), "{missing}");
 
     let tensor = tensors.get(name, &[2, 3]).unwrap();
     assert_eq!((tensor.dtype(), tensor.element_count()), (Dtype::Bf16, 6));
-    #[expect(
-        clippy::reversed_empty_ranges,
-        reason = "a caller may hand over any range"
-    )]
+    #[expect(clippy::reversed_empty_ranges, reason = "a caller may hand over any range")]
     for range in [0..7, 7..7, 4..2] {
         let error = tensor.read_f32(range, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Caller);
@@ -249,28 +165,15 @@ fn values_round_to_nearest_even_and_what_fp16_cannot_hold_is_named() {
         tensor.read_f16(range, &mut out).map(|()| out)
     };
     // 1 + 2^-11 lies between two halves, as does 1 + 3 * 2^-11: ties go down and up to the even one.
-    let ties = [
-        1.0 + 0.000_488_281_25,
-        1.0 + 3.0 * 0.000_488_281_25,
-        65_519.0,
-        -0.0,
-        1e-9,
-    ];
-    let bits: Vec<u16> = read(&ties, 0..5)
-        .unwrap()
-        .iter()
-        .map(|x| x.to_bits())
-        .collect();
+    let ties = [1.0 + 0.000_488_281_25, 1.0 + 3.0 * 0.000_488_281_25, 65_519.0, -0.0, 1e-9];
+    let bits: Vec<u16> = read(&ties, 0..5).unwrap().iter().map(|x| x.to_bits()).collect();
     assert_eq!(bits, [0x3c00, 0x3c02, 0x7bff, 0x8000, 0]);
 
     let mut values = vec![0.5; 70_000];
     values[69_000] = 1e6;
     let error = read(&values, 0..70_000).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(
-        error.to_string(),
-        "tensor `w` has the value 1000000 at [69000], which is not finite in fp16"
-    );
+    assert_eq!(error.to_string(), "tensor `w` has the value 1000000 at [69000], which is not finite in fp16");
     assert!(error.expected().is_some_and(|e| e.contains("65504")));
     assert_eq!(read(&values, 0..69_000).unwrap().len(), 69_000);
     for bad in [f32::NAN, f32::INFINITY, 65_520.0, -65_520.0] {
@@ -281,16 +184,8 @@ fn values_round_to_nearest_even_and_what_fp16_cannot_hold_is_named() {
 #[test]
 fn f16_and_bf16_files_give_the_same_values_as_their_bits_say() {
     let cases = [
-        (
-            "F16",
-            [0x00, 0x3c, 0xff, 0x7b, 0x01, 0x00],
-            [1.0, 65_504.0, 5.960_464_5e-8],
-        ),
-        (
-            "BF16",
-            [0x80, 0x3f, 0x7f, 0x47, 0x49, 0xc0],
-            [1.0, 65_280.0, -3.140_625],
-        ),
+        ("F16", [0x00, 0x3c, 0xff, 0x7b, 0x01, 0x00], [1.0, 65_504.0, 5.960_464_5e-8]),
+        ("BF16", [0x80, 0x3f, 0x7f, 0x47, 0x49, 0xc0], [1.0, 65_280.0, -3.140_625]),
     ];
     for (dtype, data, expected) in cases {
         let header = format!(r#"{{"w":{{"dtype":"{dtype}","shape":[3],"data_offsets":[0,6]}}}}"#);
@@ -300,13 +195,7 @@ fn f16_and_bf16_files_give_the_same_values_as_their_bits_say() {
         tensor.read_f32(0..3, &mut wide).unwrap();
         assert_eq!(wide, expected, "{dtype}");
         tensor.read_f16(1..3, &mut narrow).unwrap();
-        assert_eq!(
-            narrow,
-            expected[1..]
-                .iter()
-                .map(|&v| f16::from_f32(v))
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(narrow, expected[1..].iter().map(|&v| f16::from_f32(v)).collect::<Vec<_>>());
     }
 }
 
@@ -314,10 +203,7 @@ fn f16_and_bf16_files_give_the_same_values_as_their_bits_say() {
 fn pieces_of_a_tensor_equal_the_whole_from_any_thread() {
     let values: Vec<f32> = (0..200_000).map(|i| i as f32 / 8192.0).collect();
     let dir = directory(&[("model.safetensors", f32_file("w", &values))]);
-    let tensor = Tensors::open(dir.path())
-        .unwrap()
-        .get("w", &[200_000])
-        .unwrap();
+    let tensor = Tensors::open(dir.path()).unwrap().get("w", &[200_000]).unwrap();
     std::thread::scope(|scope| {
         for part in 0..4 {
             let (tensor, values) = (tensor.clone(), &values);
@@ -360,24 +246,12 @@ fn real_checkpoints_open() {
         assert_eq!(checkpoint.model_name(), name);
         let config = &checkpoint.config;
         let shape = [config.vocab_size, config.hidden_size];
-        let embedding = checkpoint
-            .tensors
-            .get("model.embed_tokens.weight", &shape)
-            .unwrap();
+        let embedding = checkpoint.tensors.get("model.embed_tokens.weight", &shape).unwrap();
         let (mut narrow, mut wide) = (Vec::new(), Vec::new());
-        embedding
-            .read_f16(0..embedding.element_count(), &mut narrow)
-            .unwrap();
-        embedding
-            .read_f32(0..embedding.element_count(), &mut wide)
-            .unwrap();
+        embedding.read_f16(0..embedding.element_count(), &mut narrow).unwrap();
+        embedding.read_f32(0..embedding.element_count(), &mut wide).unwrap();
         assert_eq!(narrow.len(), wide.len());
-        assert!(
-            narrow
-                .iter()
-                .zip(&wide)
-                .all(|(n, w)| f16::from_f32(*w) == *n)
-        );
+        assert!(narrow.iter().zip(&wide).all(|(n, w)| f16::from_f32(*w) == *n));
         assert!(wide.iter().any(|w| *w != 0.0));
     }
 }
@@ -387,10 +261,7 @@ fn what_is_not_a_model_directory_is_said() {
     let dir = directory(&[("file", vec![])]);
     let gone = dir.path().join("gone");
     let error = Checkpoint::open(&gone).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("Model directory does not exist: {}", gone.display())
-    );
+    assert_eq!(error.to_string(), format!("Model directory does not exist: {}", gone.display()));
     assert_eq!(error.kind(), ErrorKind::Missing);
     let file = Checkpoint::open(dir.path().join("file")).unwrap_err();
     assert!(file.to_string().contains("is not a directory"), "{file}");

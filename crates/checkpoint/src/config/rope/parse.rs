@@ -54,16 +54,8 @@ fn scaling_object<'a>(document: &Fields<'a>) -> Result<Option<Source<'a>>> {
         return Err(conflict(document, "rope_scaling", "rope_parameters"));
     }
     let source = match (newer, older) {
-        (Some(object), _) => Source {
-            object,
-            prefix: "rope_parameters.",
-            newer: true,
-        },
-        (None, Some(object)) => Source {
-            object,
-            prefix: "rope_scaling.",
-            newer: false,
-        },
+        (Some(object), _) => Source { object, prefix: "rope_parameters.", newer: true },
+        (None, Some(object)) => Source { object, prefix: "rope_scaling.", newer: false },
         (None, None) => return Ok(None),
     };
     if let Some((key, _)) = source.object.iter().find(|(_, value)| value.is_object()) {
@@ -79,19 +71,14 @@ fn scaling_object<'a>(document: &Fields<'a>) -> Result<Option<Source<'a>>> {
 fn conflict(document: &Fields<'_>, one: &str, other: &str) -> Error {
     Error::malformed(format!("config.json: `{one}` and `{other}` disagree"))
         .at(document.path().display())
-        .with_mend(format!(
-            "keep the one that the model was trained with, `{one}` or `{other}`"
-        ))
+        .with_mend(format!("keep the one that the model was trained with, `{one}` or `{other}`"))
 }
 
 fn refuse_partial_rotation(fields: &Fields<'_>) -> Result<()> {
     let key = "partial_rotary_factor";
     match fields.get(key) {
         Some(value) if value.as_f64() != Some(1.0) => {
-            let what = format!(
-                "config.json: `{}` {value} is not supported",
-                fields.name(key)
-            );
+            let what = format!("config.json: `{}` {value} is not supported", fields.name(key));
             Err(Error::unsupported(what)
                 .at(fields.path().display())
                 .with_expected("1.0, or no such field")
@@ -108,9 +95,7 @@ fn theta(document: &Fields<'_>, fields: &Fields<'_>) -> Result<f64> {
     }
     let outer = document.positive_or("rope_theta", ROPE_THETA)?;
     match nested {
-        Some(inner) if inner != outer => {
-            Err(conflict(document, "rope_theta", &fields.name("rope_theta")))
-        }
+        Some(inner) if inner != outer => Err(conflict(document, "rope_theta", &fields.name("rope_theta"))),
         _ => Ok(outer),
     }
 }
@@ -120,16 +105,14 @@ fn rope_type<'a>(fields: &Fields<'a>, newer: bool) -> Result<&'a str> {
     let modern = fields.optional_string("rope_type")?;
     let legacy = fields.optional_string("type")?;
     match (modern, legacy) {
-        (Some(a), Some(b)) if a != b => Err(conflict(
-            fields,
-            &fields.name("rope_type"),
-            &fields.name("type"),
-        )),
+        (Some(a), Some(b)) if a != b => {
+            Err(conflict(fields, &fields.name("rope_type"), &fields.name("type")))
+        }
         (Some(name), _) | (None, Some(name)) => Ok(name),
         (None, None) if newer => Ok("default"),
-        (None, None) => Err(fields
-            .absent("rope_type", "a rope scaling")
-            .with_expected(format!("one of {TYPES}"))),
+        (None, None) => {
+            Err(fields.absent("rope_type", "a rope scaling").with_expected(format!("one of {TYPES}")))
+        }
     }
 }
 
@@ -142,9 +125,7 @@ fn scaling(fields: &Fields<'_>, name: &str, max_position_embeddings: usize) -> R
             factor: factor(fields, &why)?,
             original_max_position_embeddings: original.unwrap_or(max_position_embeddings),
         }),
-        "dynamic" => Ok(RopeScaling::Dynamic {
-            factor: factor(fields, &why)?,
-        }),
+        "dynamic" => Ok(RopeScaling::Dynamic { factor: factor(fields, &why)? }),
         "llama3" => llama3(fields, &why, original),
         "yarn" => yarn(fields, &why, original, max_position_embeddings),
         _ => Err(unknown(fields, name)),
@@ -152,12 +133,10 @@ fn scaling(fields: &Fields<'_>, name: &str, max_position_embeddings: usize) -> R
 }
 
 fn unknown(fields: &Fields<'_>, name: &str) -> Error {
-    Error::unsupported(format!(
-        "unknown rope type `{name}` in config.json; supported: {TYPES}"
-    ))
-    .at(fields.path().display())
-    .with_expected(format!("one of {TYPES}"))
-    .with_found(format!("`{name}`"))
+    Error::unsupported(format!("unknown rope type `{name}` in config.json; supported: {TYPES}"))
+        .at(fields.path().display())
+        .with_expected(format!("one of {TYPES}"))
+        .with_found(format!("`{name}`"))
 }
 
 fn factor(fields: &Fields<'_>, why: &str) -> Result<f64> {
@@ -257,12 +236,7 @@ fn warn_unread(fields: &Fields<'_>, name: &str, warnings: &mut Vec<String>) {
     let read: &[&str] = match name {
         "linear" => &["factor", "original_max_position_embeddings"],
         "dynamic" => &["factor"],
-        "llama3" => &[
-            "factor",
-            "high_freq_factor",
-            "low_freq_factor",
-            "original_max_position_embeddings",
-        ],
+        "llama3" => &["factor", "high_freq_factor", "low_freq_factor", "original_max_position_embeddings"],
         "yarn" => &[
             "attention_factor",
             "beta_fast",
