@@ -13,9 +13,16 @@ pub struct Tokenizer {
     path: PathBuf,
     inner: tokenizers::Tokenizer,
     special: SpecialTokens,
-    /// Ids put before and after a text, for the classes that replace the post-processor.
-    frame: Option<(Option<u32>, Option<u32>)>,
+    /// For the classes that replace the post-processor.
+    frame: Option<Frame>,
     stop_ids: BTreeSet<u32>,
+}
+
+/// The ids put before and after a text.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    bos: Option<u32>,
+    eos: Option<u32>,
 }
 
 impl Tokenizer {
@@ -58,7 +65,7 @@ impl Tokenizer {
             .inner
             .encode_fast(text, by_post_processor)
             .map_err(|e| library(&self.path, e))?;
-        let Some((bos, eos)) = self.frame.filter(|_| add_special_tokens) else {
+        let Some(Frame { bos, eos }) = self.frame.filter(|_| add_special_tokens) else {
             return Ok(encoding.get_ids().to_vec());
         };
         let ids = encoding.get_ids().iter().copied();
@@ -170,12 +177,13 @@ fn complete(
     Ok(())
 }
 
-/// The ids around a text, for the classes that replace the post-processor.
+/// BOS and EOS as the configuration asks for them, for the classes that replace the
+/// post-processor.
 fn frame(
     dir: &Path,
     tokenizer: &tokenizers::Tokenizer,
     special: &SpecialTokens,
-) -> Result<Option<(Option<u32>, Option<u32>)>, Error> {
+) -> Result<Option<Frame>, Error> {
     if special.class != Class::Llama {
         return Ok(None);
     }
@@ -193,10 +201,10 @@ fn frame(
                 .mending(format!("name the `{key}`, or set `{flag}` to false"))
         })
     };
-    Ok(Some((
-        id(special.add_bos, "add_bos_token", "bos_token")?,
-        id(special.add_eos, "add_eos_token", "eos_token")?,
-    )))
+    Ok(Some(Frame {
+        bos: id(special.add_bos, "add_bos_token", "bos_token")?,
+        eos: id(special.add_eos, "add_eos_token", "eos_token")?,
+    }))
 }
 
 fn stop_ids(tokenizer: &tokenizers::Tokenizer, special: &SpecialTokens) -> BTreeSet<u32> {

@@ -1,6 +1,6 @@
 //! Ids, text, stop ids and streams against what transformers recorded.
 
-use crate::fixtures::{directory, ids, json, shared, word_tokenizer};
+use crate::fixtures::{Files, directory, ids, json, shared, word_tokenizer};
 use crate::{Kind, Tokenizer};
 use std::collections::BTreeSet;
 
@@ -23,6 +23,22 @@ fn plain_text_has_the_recorded_ids() {
                 "{name}: {text:?} special"
             );
         }
+    }
+}
+
+#[test]
+fn a_post_processor_frames_the_text_of_classes_that_keep_it() {
+    let Some(dir) = shared("data/stories260K") else {
+        return;
+    };
+    let tokenizer = Tokenizer::open(&dir).unwrap();
+    for case in json(&dir.join("reference.json"))["prompts"]
+        .as_array()
+        .unwrap()
+    {
+        let (text, ids) = (case["prompt"].as_str().unwrap(), ids(&case["input_ids"]));
+        assert_eq!(tokenizer.encode(text, true).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
 }
 
@@ -195,7 +211,7 @@ fn tokens_declared_only_in_the_config_are_added() {
 fn bad_files_are_errors_that_name_them() {
     let tokenizer = word_tokenizer(&["a"]);
     // (files, kind, part of the location)
-    let cases: [(&[(&str, &str)], Kind, &str); 7] = [
+    let cases: [(Files<'_>, Kind, &str); 8] = [
         (&[], Kind::Malformed, "tokenizer.json"),
         (
             &[("tokenizer.model", "")],
@@ -230,6 +246,17 @@ fn bad_files_are_errors_that_name_them() {
             ],
             Kind::Malformed,
             "tokenizer_config.json, key `add_bos_token`",
+        ),
+        (
+            &[
+                ("tokenizer.json", &tokenizer),
+                (
+                    "tokenizer_config.json",
+                    r#"{"added_tokens_decoder": {"9": {"content": "x", "special": 1}}}"#,
+                ),
+            ],
+            Kind::Malformed,
+            "tokenizer_config.json, key `added_tokens_decoder`",
         ),
         (
             &[
