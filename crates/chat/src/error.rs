@@ -24,8 +24,8 @@ pub enum Kind {
 ///
 /// `Display` gives only what went wrong; the accessors give the other lines.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.what)]
-pub struct Error(#[source] Box<Report>);
+#[error(transparent)]
+pub struct Error(Box<Report>);
 
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]

@@ -26,8 +26,11 @@ pub(crate) fn ids(value: &serde_json::Value) -> Vec<u32> {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-/// A directory holding `files` (name, text).
-pub(crate) fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+/// Files of a directory: name and text.
+pub(crate) type Files<'a> = &'a [(&'a str, &'a str)];
+
+/// A directory holding `files`.
+pub(crate) fn directory(files: Files<'_>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();

@@ -189,13 +189,18 @@ fn declared_tokens(config: &Object) -> Result<Vec<AddedToken>, Error> {
     for (id, token) in entries {
         let id: u32 = id.parse().map_err(|_| config.wrong(KEY, expected, &Value::from(id.as_str())))?;
         let text = content(config, KEY, token)?;
-        let flag = |name: &str| token.get(name).and_then(Value::as_bool);
-        let special = flag("special").unwrap_or(false);
+        let flag = |name: &str, default: bool| match token.get(name) {
+            None => Ok(default),
+            Some(value) => value
+                .as_bool()
+                .ok_or_else(|| config.wrong(KEY, "flags that are true or false", token)),
+        };
+        let special = flag("special", false)?;
         let token = AddedToken::from(text, special)
-            .single_word(flag("single_word").unwrap_or(false))
-            .lstrip(flag("lstrip").unwrap_or(false))
-            .rstrip(flag("rstrip").unwrap_or(false))
-            .normalized(flag("normalized").unwrap_or(!special));
+            .single_word(flag("single_word", false)?)
+            .lstrip(flag("lstrip", false)?)
+            .rstrip(flag("rstrip", false)?)
+            .normalized(flag("normalized", !special)?);
         by_id.insert(id, token);
     }
     Ok(by_id.into_values().collect())

@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 
 use prost::Message;
 
-use crate::error::{Error, Invalid, Result};
+use crate::error::{Error, Result};
 use crate::model::{Description, Metadata, Model};
 use crate::validate::ProgramInfo;
 

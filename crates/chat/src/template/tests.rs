@@ -1,7 +1,7 @@
 //! Rendered conversations against what transformers recorded, and the Python in templates.
 
 use super::{RenderOptions, Role, Template, Turn};
-use crate::fixtures::{directory, ids, json, shared};
+use crate::fixtures::{Files, directory, ids, json, shared};
 use crate::{Error, Kind, Tokenizer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ fn the_jinja_file_wins_and_the_default_of_a_list_is_taken() {
     let string = r#"{"chat_template": "config"}"#;
     let list = r#"{"chat_template": [{"name": "tool_use", "template": "tools"},
                                      {"name": "default", "template": "listed"}]}"#;
-    let cases: [(&[(&str, &str)], Option<&str>); 5] = [
+    let cases: [(Files<'_>, Option<&str>); 5] = [
         (&[("tokenizer_config.json", string)], Some("config")),
         (&[("tokenizer_config.json", list)], Some("listed")),
         (&[("tokenizer_config.json", string), ("chat_template.jinja", "file")], Some("file")),
@@ -110,6 +110,24 @@ fn templates_see_what_transformers_gives_them() {
         ("{% for i in [1, 2, 3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}", "1"),
         ("a\r\nb\r\n", "a\nb"),
         ("a {%- generation -%} b {%- endgeneration %} c", "ab c"),
+        (
+            "{%- if messages[0]['role'] == 'system' %}\n{%- else %}\n  {%- set m = messages[0:] %}\n{%- endif %}\n{{ m | length }}",
+            "1",
+        ),
+        (
+            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | join }}",
+            "hi",
+        ),
+        ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('a') }}", "<a>"),
+        ("{{ 'a' ~ 1 ~ none ~ true }}", "a1NoneTrue"),
+        (
+            "{{ messages[0].get('name', 'd') }}{{ undefined_name }}",
+            "d",
+        ),
+        (
+            "{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ loop.last }}{% endfor %}",
+            "1True",
+        ),
         ("{{ '{%' }} generation", "{% generation"),
     ];
     for (source, text) in cases {

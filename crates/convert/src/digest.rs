@@ -1,0 +1,125 @@
+//! SHA-256 of files and directories: how a step knows its inputs and outputs again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Result, io};
+
+/// Hashes files, each physical file once however many names it has.
+#[derive(Debug, Default)]
+pub struct Digests {
+    known: BTreeMap<(u64, u64), String>,
+}
+
+/// The hash of several parts; a part cannot run into the next.
+pub fn digest_parts(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex(&hash.finalize())
+}
+
+impl Digests {
+    /// The hash of a file's contents.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn file(&mut self, path: &Path) -> Result<String> {
+        let metadata = fs::metadata(path).map_err(io("read", path))?;
+        let key = identity(&metadata);
+        if let Some(known) = key.and_then(|k| self.known.get(&k)) {
+            return Ok(known.clone());
+        }
+        let mut file = File::open(path).map_err(io("read", path))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let n = file.read(&mut buffer).map_err(io("read", path))?;
+            if n == 0 {
+                break;
+            }
+            hash.update(&buffer[..n]);
+        }
+        let digest = hex(&hash.finalize());
+        if let Some(key) = key {
+            self.known.insert(key, digest.clone());
+        }
+        Ok(digest)
+    }
+
+    /// The hash of a file, or of the names and contents of all files below a directory; `None` if there is none.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn path(&mut self, path: &Path) -> Result<Option<String>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let mut files = Vec::new();
+        list(path, &mut files)?;
+        files.sort();
+        let mut parts = Vec::new();
+        for file in &files {
+            let name = file.strip_prefix(path).unwrap_or(file).to_string_lossy().into_owned();
+            parts.extend([name, self.file(file)?]);
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Ok(Some(digest_parts(&parts)))
+    }
+}
+
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(io("read", path))? {
+        list(&entry.map_err(io("read", path))?.path(), files)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_known_by_names_and_contents() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest = || Digests::default().path(dir.path()).unwrap().unwrap();
+        fs::write(dir.path().join("a"), "1").unwrap();
+        let one = digest();
+        fs::write(dir.path().join("a"), "2").unwrap();
+        let other = digest();
+        fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        let renamed = digest();
+        assert!(one != other && other != renamed && one != renamed);
+        assert_eq!(Digests::default().path(&dir.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(digest_parts(&["ab", "c"]), digest_parts(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,105 @@
+//! The record beside the outputs: from which inputs each step made what.
+//!
+//! A step is reused when its inputs have the digest in the record and its output still has the digest that it
+//! was left with. The record is a cache: deleting it makes the next run build everything again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anelith_mil::disk;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digests;
+use crate::error::{Error, Report, Result};
+use crate::step::{Outputs, Step};
+use crate::weights::WeightReport;
+
+/// The record's file name in the output directory.
+pub const RECORD_FILE: &str = ".anelith.json";
+
+/// The record of an output directory.
+#[derive(Debug)]
+pub struct Record {
+    path: PathBuf,
+    steps: BTreeMap<String, Made>,
+}
+
+/// What a step made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Made {
+    /// Digest of everything that the output depends on.
+    inputs: String,
+    /// Digest of the output as it was left.
+    output: String,
+    /// What palettization did; step 1 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report: Option<WeightReport>,
+}
+
+/// Whether a step's output can be used as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// There is no output.
+    Missing,
+    /// The output was made from the same inputs and has not changed since.
+    Current,
+    /// The output was made from other inputs, by something else, or was changed.
+    Stale,
+}
+
+impl Record {
+    /// The record of `dir`; empty where there is none, or none that can be read.
+    pub fn open(dir: &Path) -> Record {
+        let path = dir.join(RECORD_FILE);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        Record { path, steps: serde_json::from_str(&text).unwrap_or_default() }
+    }
+
+    fn key(outputs: &Outputs, step: Step) -> String {
+        format!("{} {}", step.number(), outputs.name(step))
+    }
+
+    /// Whether the output of `step` is there and was made from `inputs`.
+    ///
+    /// # Errors
+    /// When the output cannot be read.
+    pub fn status(&self, outputs: &Outputs, step: Step, inputs: &str, digests: &mut Digests) -> Result<Status> {
+        let path = outputs.path(step);
+        if !path.exists() {
+            return Ok(Status::Missing);
+        }
+        let Some(made) = self.steps.get(&Self::key(outputs, step)) else { return Ok(Status::Stale) };
+        if made.inputs != inputs || digests.path(&path)?.as_ref() != Some(&made.output) {
+            return Ok(Status::Stale);
+        }
+        Ok(Status::Current)
+    }
+
+    /// What palettization did when step 1 made its output.
+    pub fn report(&self, outputs: &Outputs) -> Option<&WeightReport> {
+        self.steps.get(&Self::key(outputs, Step::Infer))?.report.as_ref()
+    }
+
+    /// Notes what a step has made, and writes the record.
+    ///
+    /// # Errors
+    /// When the output cannot be read or the record cannot be written.
+    pub fn note(
+        &mut self,
+        outputs: &Outputs,
+        step: Step,
+        inputs: String,
+        report: Option<WeightReport>,
+        digests: &mut Digests,
+    ) -> Result<()> {
+        let path = outputs.path(step);
+        let output = digests.path(&path)?.ok_or_else(|| {
+            Error::Machine(Report::new(format!("the output of {step} is gone: {}", path.display())))
+        })?;
+        self.steps.insert(Self::key(outputs, step), Made { inputs, output, report });
+        let mut text = serde_json::to_string_pretty(&self.steps).expect("the record has string keys");
+        text.push('\n');
+        Ok(disk::write_file(&self.path, text.as_bytes())?)
+    }
+}
