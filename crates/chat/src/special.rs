@@ -191,9 +191,9 @@ fn declared_tokens(config: &Object) -> Result<Vec<AddedToken>, Error> {
         let text = content(config, KEY, token)?;
         let flag = |name: &str, default: bool| match token.get(name) {
             None => Ok(default),
-            Some(value) => value
-                .as_bool()
-                .ok_or_else(|| config.wrong(KEY, "flags that are true or false", token)),
+            Some(value) => {
+                value.as_bool().ok_or_else(|| config.wrong(KEY, "flags that are true or false", token))
+            }
         };
         let special = flag("special", false)?;
         let token = AddedToken::from(text, special)

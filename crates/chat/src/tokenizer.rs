@@ -45,13 +45,7 @@ impl Tokenizer {
         complete(&mut inner, &special).map_err(|e| library(&path, e))?;
         let frame = frame(dir, &inner, &special)?;
         let stop_ids = stop_ids(&inner, &special);
-        Ok(Self {
-            path,
-            inner,
-            special,
-            frame,
-            stop_ids,
-        })
+        Ok(Self { path, inner, special, frame, stop_ids })
     }
 
     /// The ids of `text`. With `add_special_tokens` the tokenizer's own BOS or EOS are added as
@@ -61,10 +55,7 @@ impl Tokenizer {
     /// When the tokenizer cannot encode the text (no unknown token, for instance).
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Error> {
         let by_post_processor = add_special_tokens && self.frame.is_none();
-        let encoding = self
-            .inner
-            .encode_fast(text, by_post_processor)
-            .map_err(|e| library(&self.path, e))?;
+        let encoding = self.inner.encode_fast(text, by_post_processor).map_err(|e| library(&self.path, e))?;
         let Some(Frame { bos, eos }) = self.frame.filter(|_| add_special_tokens) else {
             return Ok(encoding.get_ids().to_vec());
         };
@@ -78,18 +69,12 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| library(&self.path, e))
+        self.inner.decode(ids, true).map_err(|e| library(&self.path, e))
     }
 
     /// A decoder that takes one id after the other.
     pub fn decode_stream(&self) -> DecodeStream<'_> {
-        DecodeStream {
-            tokenizer: self,
-            ids: Vec::new(),
-            told: 0,
-        }
+        DecodeStream { tokenizer: self, ids: Vec::new(), told: 0 }
     }
 
     /// The ids that end an answer: every `eos_token_id` of config.json and
@@ -160,10 +145,7 @@ impl DecodeStream<'_> {
 }
 
 /// Applies what transformers changes after reading tokenizer.json.
-fn complete(
-    tokenizer: &mut tokenizers::Tokenizer,
-    special: &SpecialTokens,
-) -> tokenizers::Result<()> {
+fn complete(tokenizer: &mut tokenizers::Tokenizer, special: &SpecialTokens) -> tokenizers::Result<()> {
     tokenizer.with_truncation(None)?.with_padding(None);
     tokenizer.set_encode_special_tokens(special.split_special_tokens);
     let known: Vec<_> = tokenizer.get_added_tokens_decoder().into_values().collect();
@@ -220,9 +202,7 @@ fn stop_ids(tokenizer: &tokenizers::Tokenizer, special: &SpecialTokens) -> BTree
 }
 
 fn missing(dir: &Path, path: &Path) -> Error {
-    let other = ["tokenizer.model", "vocab.json"]
-        .into_iter()
-        .find(|name| dir.join(name).is_file());
+    let other = ["tokenizer.model", "vocab.json"].into_iter().find(|name| dir.join(name).is_file());
     match other {
         Some(name) => Error::unsupported(path, "the model has no `tokenizer.json`")
             .finding(format!("`{name}` only"))
@@ -235,9 +215,7 @@ fn missing(dir: &Path, path: &Path) -> Error {
 }
 
 fn library(path: &Path, source: tokenizers::Error) -> Error {
-    Error::malformed(path, "the tokenizer failed")
-        .finding(&source)
-        .caused_by(source)
+    Error::malformed(path, "the tokenizer failed").finding(&source).caused_by(source)
 }
 
 #[cfg(test)]

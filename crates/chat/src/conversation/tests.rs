@@ -26,10 +26,7 @@ fn session(template: Option<&str>, options: SessionOptions) -> Session {
     let tokenizer = word_tokenizer(&WORDS);
     let mut files = vec![
         ("tokenizer.json", tokenizer.as_str()),
-        (
-            "tokenizer_config.json",
-            r#"{"tokenizer_class": "LlamaTokenizer"}"#,
-        ),
+        ("tokenizer_config.json", r#"{"tokenizer_class": "LlamaTokenizer"}"#),
     ];
     files.extend(template.map(|text| ("chat_template.jinja", text)));
     Session::open(directory(&files).path(), options).unwrap()
@@ -93,11 +90,7 @@ fn a_full_conversation_repeats_what_was_said() {
 #[test]
 fn without_a_template_the_text_goes_with_the_tokenizers_own_special_tokens() {
     for (template, no_template) in [(None, false), (Some(TEMPLATE), true)] {
-        let options = SessionOptions {
-            full: true,
-            no_template,
-            ..SessionOptions::default()
-        };
+        let options = SessionOptions { full: true, no_template, ..SessionOptions::default() };
         let mut session = session(template, options);
         assert!(!session.has_template());
         ask(&mut session, "q0", &[BOS, Q0], &[A0, EOS]);
@@ -107,10 +100,7 @@ fn without_a_template_the_text_goes_with_the_tokenizers_own_special_tokens() {
 
 #[test]
 fn stopping_early_keeps_what_was_said_only_when_finished() {
-    let options = SessionOptions {
-        full: true,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
     let mut model = Script::new(4, &[A0, A1, A2, EOS]);
     let mut answer = session.ask(&mut model, "q0").unwrap();
@@ -123,51 +113,30 @@ fn stopping_early_keeps_what_was_said_only_when_finished() {
     let said: Vec<String> = answer.by_ref().take(2).map(Result::unwrap).collect();
     assert_eq!(said, ["a0", " a1"]);
     let reply = answer.finish().unwrap();
-    assert_eq!(
-        (reply.text.as_str(), reply.end, reply.generated),
-        ("a0 a1", None, 2)
-    );
-    assert_eq!(
-        session.history(),
-        [
-            Turn::new(Role::User, "q0"),
-            Turn::new(Role::Assistant, "a0 a1")
-        ]
-    );
+    assert_eq!((reply.text.as_str(), reply.end, reply.generated), ("a0 a1", None, 2));
+    assert_eq!(session.history(), [Turn::new(Role::User, "q0"), Turn::new(Role::Assistant, "a0 a1")]);
 }
 
 #[test]
 fn a_question_that_cannot_fit_leaves_the_conversation_as_it_was() {
-    let options = SessionOptions {
-        full: true,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
     ask(&mut session, "q0", &[BOS, U, Q0, A], &[A0, EOS]);
     let mut model = Script::new(1, &[]);
     let error = session.ask(&mut model, &"q1 ".repeat(14)).err().unwrap();
     assert_eq!(error.kind(), Kind::Prompt);
-    assert_eq!(
-        error.to_string(),
-        "the prompt of 17 tokens does not fit the context of 16"
-    );
+    assert_eq!(error.to_string(), "the prompt of 17 tokens does not fit the context of 16");
     assert_eq!(session.history().len(), 2);
     assert!(model.calls.is_empty());
 }
 
 #[test]
 fn a_failing_model_is_reported_and_its_answer_not_kept() {
-    let options = SessionOptions {
-        full: true,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
     let mut model = Script::new(4, &[A0]);
     let error = session.answer(&mut model, "q0").unwrap_err();
-    assert_eq!(
-        (error.kind(), error.to_string().as_str()),
-        (Kind::Model, "the script is over")
-    );
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Model, "the script is over"));
     assert!(session.history().is_empty());
 }
 
@@ -178,18 +147,12 @@ fn the_bos_of_a_template_is_not_added_twice_and_thinking_is_passed_on() {
     };
     let session = Session::open(&dir, SessionOptions::default()).unwrap();
     let ids = session.prompt_ids(&[], "Who are you?").unwrap();
-    assert_eq!(
-        ids,
-        [128_000, 128_011, 15546, 527, 499, 30, 128_012, 128_013, 198]
-    );
+    assert_eq!(ids, [128_000, 128_011, 15546, 527, 499, 30, 128_012, 128_013, 198]);
 
     let Some(dir) = shared("data/tokenizers/qwen3") else {
         return;
     };
-    let options = SessionOptions {
-        enable_thinking: Some(false),
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { enable_thinking: Some(false), ..SessionOptions::default() };
     let session = Session::open(&dir, options).unwrap();
     let ids = session.prompt_ids(&[], "Who are you?").unwrap();
     assert_eq!(ids[ids.len() - 4..], [151_667, 271, 151_668, 271]);
@@ -206,11 +169,7 @@ fn a_character_that_is_never_finished_comes_last() {
     let mut model = Script::new(12, &tower[..tower.len() - 1]);
     (model.context_length, model.vocab_size, model.batch_size) = (32, 151_936, 8);
     session.options.max_tokens = Some(tower.len() - 1);
-    let pieces: Vec<String> = session
-        .ask(&mut model, "Who are you?")
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let pieces: Vec<String> = session.ask(&mut model, "Who are you?").unwrap().map(Result::unwrap).collect();
     let (last, held) = pieces.split_last().unwrap();
     assert!(held.iter().all(String::is_empty), "{pieces:?}");
     assert!(last.contains('\u{fffd}'), "{pieces:?}");

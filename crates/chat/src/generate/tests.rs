@@ -9,15 +9,11 @@ const STOP: u32 = 31;
 
 fn generate(model: &mut Script, prompt: &[u32], max_tokens: usize) -> (Vec<u32>, Option<End>) {
     let stop = BTreeSet::from([STOP]);
-    let mut generator =
-        Generator::new(model, prompt.to_vec(), Limits { max_tokens }, stop).unwrap();
+    let mut generator = Generator::new(model, prompt.to_vec(), Limits { max_tokens }, stop).unwrap();
     let tokens: Vec<u32> = generator.by_ref().collect::<Result<_, _>>().unwrap();
     assert_eq!(generator.generated(), tokens.len());
     assert_eq!(generator.prompt_tokens(), prompt.len());
-    assert!(
-        generator.next().is_none(),
-        "an iterator that ended stays ended"
-    );
+    assert!(generator.next().is_none(), "an iterator that ended stays ended");
     (tokens, generator.end())
 }
 
@@ -29,19 +25,10 @@ fn full_batches_are_prefilled_and_the_rest_is_inferred_token_by_token() {
     let cases: [(u32, Vec<Call>); 6] = [
         (1, vec![Reset, Infer(0, 0)]),
         (3, vec![Reset, Infer(0, 0), Infer(1, 1), Infer(2, 2)]),
-        (
-            4,
-            vec![Reset, Infer(0, 0), Infer(1, 1), Infer(2, 2), Infer(3, 3)],
-        ),
+        (4, vec![Reset, Infer(0, 0), Infer(1, 1), Infer(2, 2), Infer(3, 3)]),
         (5, vec![Reset, first(), Infer(4, 4)]),
-        (
-            7,
-            vec![Reset, first(), Infer(4, 4), Infer(5, 5), Infer(6, 6)],
-        ),
-        (
-            9,
-            vec![Reset, first(), Prefill(vec![4, 5, 6, 7], 4), Infer(8, 8)],
-        ),
+        (7, vec![Reset, first(), Infer(4, 4), Infer(5, 5), Infer(6, 6)]),
+        (9, vec![Reset, first(), Prefill(vec![4, 5, 6, 7], 4), Infer(8, 8)]),
     ];
     for (length, calls) in cases {
         let prompt: Vec<u32> = (0..length).collect();
@@ -77,19 +64,12 @@ fn a_generation_ends_at_the_first_limit_it_meets() {
         answer.push(STOP);
         let mut model = Script::new(length, &answer);
         let (tokens, end) = generate(&mut model, &vec![1; length], most);
-        assert_eq!(
-            (tokens.len(), end),
-            (yielded, Some(why)),
-            "{length} {most} {script}"
-        );
+        assert_eq!((tokens.len(), end), (yielded, Some(why)), "{length} {most} {script}");
         let last = model.calls.iter().filter_map(|call| match call {
             Call::Infer(_, position) => Some(*position),
             _ => None,
         });
-        assert!(
-            last.max().is_none_or(|position| position < 16),
-            "no position beyond the context"
-        );
+        assert!(last.max().is_none_or(|position| position < 16), "no position beyond the context");
     }
 }
 
@@ -97,10 +77,7 @@ fn a_generation_ends_at_the_first_limit_it_meets() {
 fn models_with_the_argmax_built_in_are_taken_at_their_word() {
     let mut model = Script::new(1, &[20, 21, STOP]);
     model.argmax = true;
-    assert_eq!(
-        generate(&mut model, &[1], 9),
-        (vec![20, 21], Some(End::Stop))
-    );
+    assert_eq!(generate(&mut model, &[1], 9), (vec![20, 21], Some(End::Stop)));
 }
 
 #[test]
@@ -130,22 +107,13 @@ fn prompts_that_cannot_be_run_are_refused_before_the_model_is_touched() {
         let limits = Limits { max_tokens: 1 };
         let result = Generator::new(&mut model, prompt, limits, BTreeSet::new());
         let error = result.err().unwrap();
-        assert_eq!(
-            (error.kind(), error.found()),
-            (kind, Some(found)),
-            "{error}"
-        );
+        assert_eq!((error.kind(), error.found()), (kind, Some(found)), "{error}");
         assert!(model.calls.is_empty());
     }
     let mut model = Script::new(1, &[]);
     let limits = Limits { max_tokens: 1 };
-    let error = Generator::new(&mut model, vec![1; 17], limits, BTreeSet::new())
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        "the prompt of 17 tokens does not fit the context of 16"
-    );
+    let error = Generator::new(&mut model, vec![1; 17], limits, BTreeSet::new()).err().unwrap();
+    assert_eq!(error.to_string(), "the prompt of 17 tokens does not fit the context of 16");
 }
 
 /// A model that predicts the same whatever it is told.
@@ -181,8 +149,7 @@ fn a_model_that_does_not_make_sense_is_an_error_once() {
     for next in cases {
         let mut model: Box<dyn LanguageModel> = Box::new(Fixed(next.clone()));
         let limits = Limits { max_tokens: 5 };
-        let mut generator =
-            Generator::new(model.as_mut(), vec![1], limits, BTreeSet::new()).unwrap();
+        let mut generator = Generator::new(model.as_mut(), vec![1], limits, BTreeSet::new()).unwrap();
         let error = generator.next().unwrap().unwrap_err();
         assert_eq!(error.kind(), Kind::Model, "{next:?}");
         assert!(generator.next().is_none(), "{next:?}");

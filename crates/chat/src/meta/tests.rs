@@ -77,15 +77,8 @@ fn our_file_gives_every_field() {
     assert_eq!(meta.functions, ["infer", "prefill"]);
     let sampling = meta.recommended_sampling.unwrap();
     assert_eq!(sampling.do_sample, Some(true));
-    assert_eq!(
-        (sampling.temperature, sampling.top_p),
-        (Some(0.6), Some(0.95))
-    );
-    assert_eq!(
-        sampling.top_k,
-        Some(20),
-        "the camel-case spelling counts too"
-    );
+    assert_eq!((sampling.temperature, sampling.top_p), (Some(0.6), Some(0.95)));
+    assert_eq!(sampling.top_k, Some(20), "the camel-case spelling counts too");
 }
 
 #[test]
@@ -103,23 +96,11 @@ fn upstream_leaves_out_what_has_a_default() {
 fn the_model_is_the_exact_path_else_a_sibling() {
     // (monolithic_model, directories there, the one that is found)
     let cases: [(&str, &[&str], Option<&str>); 6] = [
-        (
-            "m.mlmodelc",
-            &["m.mlmodelc", "m.mlpackage"],
-            Some("m.mlmodelc"),
-        ),
-        (
-            "m.mlpackage",
-            &["m.mlmodelc", "m.mlpackage"],
-            Some("m.mlpackage"),
-        ),
+        ("m.mlmodelc", &["m.mlmodelc", "m.mlpackage"], Some("m.mlmodelc")),
+        ("m.mlpackage", &["m.mlmodelc", "m.mlpackage"], Some("m.mlpackage")),
         ("m.mlmodelc", &["m.mlpackage"], Some("m.mlpackage")),
         ("v1.5", &["v1.5.mlmodelc"], Some("v1.5.mlmodelc")),
-        (
-            "sub/m.mlmodelc",
-            &["sub/m.mlpackage"],
-            Some("sub/m.mlpackage"),
-        ),
+        ("sub/m.mlmodelc", &["sub/m.mlpackage"], Some("sub/m.mlpackage")),
         ("m.mlmodelc", &["n.mlmodelc"], None),
     ];
     for (name, there, found) in cases {
@@ -133,16 +114,8 @@ fn the_model_is_the_exact_path_else_a_sibling() {
             Some(found) => assert_eq!(path.unwrap(), dir.path().join(found), "{name} {there:?}"),
             None => {
                 let error = path.unwrap_err();
-                assert!(
-                    error
-                        .location()
-                        .unwrap()
-                        .ends_with("key `monolithic_model`")
-                );
-                assert!(
-                    error.expected().unwrap().contains("m.mlmodelc"),
-                    "{error:?}"
-                );
+                assert!(error.location().unwrap().ends_with("key `monolithic_model`"));
+                assert!(error.expected().unwrap().contains("m.mlmodelc"), "{error:?}");
             }
         }
     }
@@ -153,18 +126,8 @@ fn what_is_missing_or_impossible_is_named() {
     // (what to replace in our file, by what, kind, the key or place named)
     let cases = [
         ("model_info:", "other:", Kind::Malformed, "`model_info`"),
-        (
-            "  parameters:",
-            "  others:",
-            Kind::Malformed,
-            "`model_info.parameters`",
-        ),
-        (
-            "    context_length: 512\n",
-            "",
-            Kind::Malformed,
-            "`context_length`",
-        ),
+        ("  parameters:", "  others:", Kind::Malformed, "`model_info.parameters`"),
+        ("    context_length: 512\n", "", Kind::Malformed, "`context_length`"),
         ("    batch_size: 64\n", "", Kind::Malformed, "`batch_size`"),
         (
             "    monolithic_model: qwen_monolithic_combined.mlmodelc\n",
@@ -178,54 +141,14 @@ fn what_is_missing_or_impossible_is_named() {
             Kind::Unsupported,
             "meta.yaml",
         ),
-        (
-            "context_length: 512\n    b",
-            "context_length: 0\n    b",
-            Kind::Malformed,
-            "`context_length`",
-        ),
-        (
-            "context_length: 512\n    b",
-            "context_length: many\n    b",
-            Kind::Malformed,
-            "meta.yaml",
-        ),
-        (
-            "batch_size: 64",
-            "batch_size: 513",
-            Kind::Malformed,
-            "`batch_size`",
-        ),
-        (
-            "batch_size: 64",
-            "batch_size: 0",
-            Kind::Malformed,
-            "`batch_size`",
-        ),
-        (
-            "split_lm_head: 2",
-            "split_lm_head: 0",
-            Kind::Malformed,
-            "`split_lm_head`",
-        ),
-        (
-            "split_lm_head: 2",
-            "split_lm_head: 3",
-            Kind::Malformed,
-            "`lm_head_chunk_sizes`",
-        ),
-        (
-            "[520, 504]",
-            "[520, 505]",
-            Kind::Malformed,
-            "`lm_head_chunk_sizes`",
-        ),
-        (
-            "[520, 504]",
-            "[18446744073709551615, 1025]",
-            Kind::Malformed,
-            "`lm_head_chunk_sizes`",
-        ),
+        ("context_length: 512\n    b", "context_length: 0\n    b", Kind::Malformed, "`context_length`"),
+        ("context_length: 512\n    b", "context_length: many\n    b", Kind::Malformed, "meta.yaml"),
+        ("batch_size: 64", "batch_size: 513", Kind::Malformed, "`batch_size`"),
+        ("batch_size: 64", "batch_size: 0", Kind::Malformed, "`batch_size`"),
+        ("split_lm_head: 2", "split_lm_head: 0", Kind::Malformed, "`split_lm_head`"),
+        ("split_lm_head: 2", "split_lm_head: 3", Kind::Malformed, "`lm_head_chunk_sizes`"),
+        ("[520, 504]", "[520, 505]", Kind::Malformed, "`lm_head_chunk_sizes`"),
+        ("[520, 504]", "[18446744073709551615, 1025]", Kind::Malformed, "`lm_head_chunk_sizes`"),
         ("[520, 504]", "[520, 504", Kind::Malformed, "meta.yaml"),
     ];
     for (from, to, kind, place) in cases {
@@ -233,10 +156,7 @@ fn what_is_missing_or_impossible_is_named() {
         let error = open(&OURS.replacen(from, to, 1)).unwrap_err();
         assert_eq!(error.kind(), kind, "{to}: {error}");
         assert!(error.location().unwrap().contains("meta.yaml"), "{error:?}");
-        assert!(
-            error.location().unwrap().ends_with(place),
-            "{to}: {error:?}"
-        );
+        assert!(error.location().unwrap().ends_with(place), "{to}: {error:?}");
         assert!(error.mend().is_some(), "{error:?}");
     }
     let absent = Meta::open(directory(&[]).path()).unwrap_err();

@@ -114,20 +114,11 @@ fn templates_see_what_transformers_gives_them() {
             "{%- if messages[0]['role'] == 'system' %}\n{%- else %}\n  {%- set m = messages[0:] %}\n{%- endif %}\n{{ m | length }}",
             "1",
         ),
-        (
-            "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | join }}",
-            "hi",
-        ),
+        ("{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | join }}", "hi"),
         ("{% macro f(x) %}<{{ x }}>{% endmacro %}{{ f('a') }}", "<a>"),
         ("{{ 'a' ~ 1 ~ none ~ true }}", "a1NoneTrue"),
-        (
-            "{{ messages[0].get('name', 'd') }}{{ undefined_name }}",
-            "d",
-        ),
-        (
-            "{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ loop.last }}{% endfor %}",
-            "1True",
-        ),
+        ("{{ messages[0].get('name', 'd') }}{{ undefined_name }}", "d"),
+        ("{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ loop.last }}{% endfor %}", "1True"),
         ("{{ '{%' }} generation", "{% generation"),
     ];
     for (source, text) in cases {

@@ -17,11 +17,7 @@ fn plain_text_has_the_recorded_ids() {
             let text = case["text"].as_str().unwrap();
             let encode = |special| tokenizer.encode(text, special).unwrap();
             assert_eq!(encode(false), ids(&case["ids"]), "{name}: {text:?}");
-            assert_eq!(
-                encode(true),
-                ids(&case["ids_special"]),
-                "{name}: {text:?} special"
-            );
+            assert_eq!(encode(true), ids(&case["ids_special"]), "{name}: {text:?} special");
         }
     }
 }
@@ -32,10 +28,7 @@ fn a_post_processor_frames_the_text_of_classes_that_keep_it() {
         return;
     };
     let tokenizer = Tokenizer::open(&dir).unwrap();
-    for case in json(&dir.join("reference.json"))["prompts"]
-        .as_array()
-        .unwrap()
-    {
+    for case in json(&dir.join("reference.json"))["prompts"].as_array().unwrap() {
         let (text, ids) = (case["prompt"].as_str().unwrap(), ids(&case["input_ids"]));
         assert_eq!(tokenizer.encode(text, true).unwrap(), ids, "{text:?}");
         assert_eq!(tokenizer.decode(&ids).unwrap(), text);
@@ -69,27 +62,14 @@ fn a_stream_holds_a_character_back_until_it_is_whole() {
     };
     let tokenizer = Tokenizer::open(&dir).unwrap();
     let ids = tokenizer.encode("\u{1f5fc}\u{1f5fc}", false).unwrap();
-    let bytes: Vec<u32> = ids
-        .into_iter()
-        .filter(|&id| (3..259).contains(&id))
-        .collect();
+    let bytes: Vec<u32> = ids.into_iter().filter(|&id| (3..259).contains(&id)).collect();
     assert_eq!(bytes.len(), 8, "each tower is four byte tokens");
     let mut stream = tokenizer.decode_stream();
-    let pieces: Vec<_> = bytes[..6]
-        .iter()
-        .map(|&id| stream.push(id).unwrap())
-        .collect();
+    let pieces: Vec<_> = bytes[..6].iter().map(|&id| stream.push(id).unwrap()).collect();
     assert_eq!(pieces, ["", "", "", "\u{1f5fc}", "", ""]);
     let rest = stream.finish().unwrap();
-    assert!(
-        !rest.is_empty() && rest.chars().all(|c| c == '\u{fffd}'),
-        "{rest:?}"
-    );
-    assert_eq!(
-        stream.finish().unwrap(),
-        "",
-        "a finished stream starts over"
-    );
+    assert!(!rest.is_empty() && rest.chars().all(|c| c == '\u{fffd}'), "{rest:?}");
+    assert_eq!(stream.finish().unwrap(), "", "a finished stream starts over");
 }
 
 #[test]
@@ -106,17 +86,9 @@ fn stop_ids_are_the_union_of_all_sources() {
         };
         let tokenizer = Tokenizer::open(&dir).unwrap();
         let expected: BTreeSet<u32> = expected.iter().copied().collect();
-        assert!(
-            tokenizer.stop_ids().is_superset(&expected),
-            "{name}: {:?}",
-            tokenizer.stop_ids()
-        );
+        assert!(tokenizer.stop_ids().is_superset(&expected), "{name}: {:?}", tokenizer.stop_ids());
         for &id in tokenizer.stop_ids() {
-            assert_eq!(
-                tokenizer.decode(&[id]).unwrap(),
-                "",
-                "{name}: {id} is a special token"
-            );
+            assert_eq!(tokenizer.decode(&[id]).unwrap(), "", "{name}: {id} is a special token");
         }
     }
 }
@@ -126,33 +98,13 @@ fn the_class_decides_about_bos_and_eos() {
     // (tokenizer_config.json, config.json, ids of "a" with special tokens)
     let cases: [(&str, &str, &[u32]); 8] = [
         (r#"{"tokenizer_class": "LlamaTokenizer"}"#, "{}", &[0, 3]),
-        (
-            r#"{"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": false}"#,
-            "{}",
-            &[3],
-        ),
-        (
-            r#"{"tokenizer_class": "LlamaTokenizer", "add_eos_token": true}"#,
-            "{}",
-            &[0, 3, 1],
-        ),
-        (
-            r#"{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true}"#,
-            "{}",
-            &[3],
-        ),
-        (
-            r#"{"tokenizer_class": "Qwen2Tokenizer"}"#,
-            r#"{"model_type": "llama"}"#,
-            &[3],
-        ),
+        (r#"{"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": false}"#, "{}", &[3]),
+        (r#"{"tokenizer_class": "LlamaTokenizer", "add_eos_token": true}"#, "{}", &[0, 3, 1]),
+        (r#"{"tokenizer_class": "PreTrainedTokenizerFast", "add_bos_token": true}"#, "{}", &[3]),
+        (r#"{"tokenizer_class": "Qwen2Tokenizer"}"#, r#"{"model_type": "llama"}"#, &[3]),
         ("{}", r#"{"model_type": "llama"}"#, &[0, 3]),
         ("{}", r#"{"model_type": "qwen3"}"#, &[3]),
-        (
-            r#"{"bos_token": {"content": "b"}}"#,
-            r#"{"model_type": "llama"}"#,
-            &[4, 3],
-        ),
+        (r#"{"bos_token": {"content": "b"}}"#, r#"{"model_type": "llama"}"#, &[4, 3]),
     ];
     for (tokenizer_config, config, expected) in cases {
         let dir = directory(&[
@@ -161,26 +113,15 @@ fn the_class_decides_about_bos_and_eos() {
             ("config.json", config),
         ]);
         let tokenizer = Tokenizer::open(dir.path()).unwrap();
-        assert_eq!(
-            tokenizer.encode("a", true).unwrap(),
-            expected,
-            "{tokenizer_config} {config}"
-        );
-        assert_eq!(
-            tokenizer.encode("a", false).unwrap(),
-            [3],
-            "{tokenizer_config} {config}"
-        );
+        assert_eq!(tokenizer.encode("a", true).unwrap(), expected, "{tokenizer_config} {config}");
+        assert_eq!(tokenizer.encode("a", false).unwrap(), [3], "{tokenizer_config} {config}");
     }
 }
 
 #[test]
 fn the_special_tokens_map_counts_only_without_an_added_tokens_decoder() {
     let map = r#"{"bos_token": "b"}"#;
-    let cases = [
-        (r#"{"bos_token": "a"}"#, "b"),
-        (r#"{"bos_token": "a", "added_tokens_decoder": {}}"#, "a"),
-    ];
+    let cases = [(r#"{"bos_token": "a"}"#, "b"), (r#"{"bos_token": "a", "added_tokens_decoder": {}}"#, "a")];
     for (config, expected) in cases {
         let dir = directory(&[
             ("tokenizer.json", &word_tokenizer(&["a", "b"])),
@@ -213,37 +154,20 @@ fn bad_files_are_errors_that_name_them() {
     // (files, kind, part of the location)
     let cases: [(Files<'_>, Kind, &str); 8] = [
         (&[], Kind::Malformed, "tokenizer.json"),
+        (&[("tokenizer.model", "")], Kind::Unsupported, "tokenizer.json"),
+        (&[("tokenizer.json", "{}")], Kind::Malformed, "tokenizer.json"),
         (
-            &[("tokenizer.model", "")],
-            Kind::Unsupported,
-            "tokenizer.json",
-        ),
-        (
-            &[("tokenizer.json", "{}")],
-            Kind::Malformed,
-            "tokenizer.json",
-        ),
-        (
-            &[
-                ("tokenizer.json", &tokenizer),
-                ("config.json", "{\"rope_theta\": NaN}"),
-            ],
+            &[("tokenizer.json", &tokenizer), ("config.json", "{\"rope_theta\": NaN}")],
             Kind::Malformed,
             "config.json",
         ),
         (
-            &[
-                ("tokenizer.json", &tokenizer),
-                ("generation_config.json", r#"{"eos_token_id": [-1]}"#),
-            ],
+            &[("tokenizer.json", &tokenizer), ("generation_config.json", r#"{"eos_token_id": [-1]}"#)],
             Kind::Malformed,
             "generation_config.json, key `eos_token_id`",
         ),
         (
-            &[
-                ("tokenizer.json", &tokenizer),
-                ("tokenizer_config.json", r#"{"add_bos_token": 1}"#),
-            ],
+            &[("tokenizer.json", &tokenizer), ("tokenizer_config.json", r#"{"add_bos_token": 1}"#)],
             Kind::Malformed,
             "tokenizer_config.json, key `add_bos_token`",
         ),
@@ -261,10 +185,7 @@ fn bad_files_are_errors_that_name_them() {
         (
             &[
                 ("tokenizer.json", &tokenizer),
-                (
-                    "tokenizer_config.json",
-                    r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": null}"#,
-                ),
+                ("tokenizer_config.json", r#"{"tokenizer_class": "LlamaTokenizer", "bos_token": null}"#),
             ],
             Kind::Malformed,
             "tokenizer_config.json",
@@ -273,11 +194,7 @@ fn bad_files_are_errors_that_name_them() {
     for (files, kind, location) in cases {
         let error = Tokenizer::open(directory(files).path()).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(
-            error.location().unwrap().ends_with(location),
-            "{:?}",
-            error.location()
-        );
+        assert!(error.location().unwrap().ends_with(location), "{:?}", error.location());
         assert!(error.found().is_some(), "{error}");
     }
 }
