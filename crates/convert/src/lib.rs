@@ -1,1 +1,39 @@
-//! placeholder
+//! From a checkpoint to one Core ML program: families, blocks, palettization, steps 0 to 5.
+//!
+//! The way of a weight: a family file in `arch` asks the graph for a projection; the graph asks `weights` for
+//! the tensor, which gets its place in `weight.bin` from its size alone; `parts` makes models of the graphs;
+//! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
+//! This crate never runs a program and never prints; it tells a `Progress` where it is.
+//!
+//! Modules, each of which uses only those before it: error, progress, options, kmeans, head, weights, graph,
+//! arch, metadata, parts, meta_yaml, step, digest, record, lock, check, pipeline.
+
+mod arch;
+mod check;
+mod digest;
+mod error;
+mod graph;
+mod head;
+pub mod kmeans;
+mod lock;
+mod meta_yaml;
+mod metadata;
+mod options;
+mod parts;
+mod pipeline;
+mod progress;
+mod record;
+mod step;
+mod weights;
+
+pub use check::Finding;
+pub use error::{Error, Report, Result};
+pub use head::{HeadSplit, split_vocabulary};
+pub use metadata::VERSION;
+pub use options::{DEFAULT_GROUP, Group, Lut, Options, check_prefix, default_prefix, head_splits};
+pub use parts::{FUNCTIONS, Plan};
+pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package};
+pub use progress::{Progress, Silent};
+pub use record::RECORD_FILE;
+pub use step::{Outputs, Step};
+pub use weights::{Component, ComponentReport, Regrouped, WeightReport};

@@ -12,11 +12,12 @@ use anelith_checkpoint::{TensorRef, Tensors};
 use anelith_mil::blob::BlobLayout;
 use anelith_mil::{BlobRef, DataType, Value};
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Report, Result};
 use crate::options::{DEFAULT_GROUP, Group, Lut};
 
-pub use write::{ComponentReport, WeightReport};
+pub use write::{ComponentReport, Regrouped, WeightReport};
 
 /// The weight file that every package has, by the name programs use.
 pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
@@ -28,7 +29,8 @@ const SMALLEST_PALETTIZED: u64 = 2048;
 const SMALLEST_BLOB: usize = 10;
 
 /// What a weight belongs to; the report has a row for each.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Component {
     /// Token embeddings.
     Embeddings,

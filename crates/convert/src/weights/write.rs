@@ -1,52 +1,66 @@
 //! Streams the planned weights into `weight.bin`, palettizing on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
 use anelith_mil::blob::BlobWriter;
-use anelith_mil::pack;
+use anelith_mil::{Data, pack};
 use half::f16;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::{Component, Entry, Palette, Source, Weights};
+use super::{Component, Entry, Palette, Source, Stored, Weights};
 use crate::error::{Error, Result};
-use crate::kmeans::{KMeans, Noise};
+use crate::kmeans::{Clustering, KMeans, Noise};
 use crate::progress::Progress;
 
 /// Elements that are read, clustered and written at a time, unless one group has more.
 const CHUNK: usize = 1 << 21;
 
 /// What became of the weights.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WeightReport {
-    /// One row a component and storage form, in a fixed order.
+    /// One row a component and number of bits.
     pub components: Vec<ComponentReport>,
-    /// Tensors whose rows the wanted group does not divide: name, rows, group used, group wanted.
-    pub regrouped: Vec<(String, u64, u64, u64)>,
+    /// Tensors whose rows the wanted group does not divide.
+    pub regrouped: Vec<Regrouped>,
 }
 
 /// What became of one component.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComponentReport {
     /// The component.
     pub component: Component,
     /// Bits of an index; `None` for fp16.
     pub bits: Option<u32>,
-    /// Rows that share a table; `None` where it varies or does not apply.
+    /// Rows that share a table; `None` for fp16, and where it varies.
     pub group: Option<u64>,
     /// Bytes as fp16.
     pub bytes_before: u64,
     /// Bytes as stored, tables included.
     pub bytes_after: u64,
-    /// What palettization did to the weights.
-    pub noise: Noise,
+    /// Squared error relative to the weights' variance, in dB; `None` where there is no error.
+    pub decibels: Option<f64>,
+}
+
+/// A tensor that got smaller groups than the options ask for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Regrouped {
+    /// Its name.
+    pub name: String,
+    /// Its output channels.
+    pub rows: u64,
+    /// Channels that share a table: the largest divisor of `rows` not above `wanted`.
+    pub used: u64,
+    /// Channels that were to share one.
+    pub wanted: u64,
 }
 
 impl Weights<'_> {
     /// Bytes of source weights that `write` will go through.
     pub fn source_bytes(&self) -> u64 {
-        self.entries.iter().map(|e| e.rows * e.columns * 2).sum()
+        self.entries.iter().map(|e| 2 * e.elements()).sum()
     }
 
     /// Writes every planned blob to a new file at `path`.
@@ -55,51 +69,68 @@ impl Weights<'_> {
     /// When a weight cannot be read or is not finite in fp16, when the file cannot be written, or `Interrupted`.
     pub fn write(&self, path: &Path, progress: &dyn Progress) -> Result<WeightReport> {
         let mut writer = BlobWriter::create(path, &self.layout)?;
-        let mut report = WeightReport::default();
-        let mut rows = BTreeMap::new();
+        let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
         for entry in &self.entries {
             let noise = match entry.palette {
                 Some(palette) => entry.write_palettized(palette, &mut writer, progress)?,
                 None => entry.write_dense(&mut writer, progress)?,
             };
-            report.add(&mut rows, entry, noise);
+            let bits = entry.palette.map(|p| p.bits);
+            sums.entry((entry.component, bits)).or_default().add(entry, &noise);
         }
         writer.finish()?;
-        report.components = rows.into_values().collect();
-        Ok(report)
+        let components = sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
+        let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
+        Ok(WeightReport { components, regrouped })
     }
 }
 
-impl WeightReport {
-    fn add(&mut self, rows: &mut BTreeMap<(Component, Option<u32>), ComponentReport>, entry: &Entry, noise: Noise) {
-        let bits = entry.palette.map(|p| p.bits);
-        let group = entry.palette.map(|p| p.rows);
-        let elements = entry.rows * entry.columns;
-        let after = match entry.palette {
-            None => elements * 2,
-            Some(p) => (elements * u64::from(p.bits)).div_ceil(8) + (entry.rows / p.rows) * (2 << p.bits),
-        };
-        let row = rows.entry((entry.component, bits)).or_insert_with(|| ComponentReport {
-            component: entry.component,
+/// What the entries of one row of the report add up to.
+#[derive(Default)]
+struct Sum {
+    groups: BTreeSet<Option<u64>>,
+    bytes_before: u64,
+    bytes_after: u64,
+    noise: Noise,
+}
+
+impl Sum {
+    fn add(&mut self, entry: &Entry, noise: &Noise) {
+        self.groups.insert(entry.palette.map(|p| p.rows));
+        self.bytes_before += 2 * entry.elements();
+        self.bytes_after += entry.stored_bytes();
+        self.noise.merge(noise);
+    }
+
+    fn report(self, component: Component, bits: Option<u32>) -> ComponentReport {
+        ComponentReport {
+            component,
             bits,
-            group,
-            bytes_before: 0,
-            bytes_after: 0,
-            noise: Noise::default(),
-        });
-        row.bytes_before += elements * 2;
-        row.bytes_after += after;
-        row.noise.merge(&noise);
-        if row.group != group {
-            row.group = None;
-        }
-        if let Some(p) = entry.palette.filter(|p| p.rows != p.wanted && p.wanted < entry.rows) {
-            self.regrouped.push((entry.name.clone(), entry.rows, p.rows, p.wanted));
+            group: if self.groups.len() == 1 { self.groups.into_iter().flatten().next() } else { None },
+            bytes_before: self.bytes_before,
+            bytes_after: self.bytes_after,
+            decibels: self.noise.decibels().filter(|d| d.is_finite()),
         }
     }
 }
 
 impl Entry {
+    fn elements(&self) -> u64 {
+        self.rows * self.columns
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        match self.palette {
+            None => 2 * self.elements(),
+            Some(p) => (self.elements() * u64::from(p.bits)).div_ceil(8) + (self.rows / p.rows) * (2 << p.bits),
+        }
+    }
+
+    fn regrouped(&self) -> Option<Regrouped> {
+        let palette = self.palette.filter(|p| p.rows < p.wanted.min(self.rows))?;
+        Some(Regrouped { name: self.name.clone(), rows: self.rows, used: palette.rows, wanted: palette.wanted })
+    }
+
     fn read(&self, range: Range<usize>, out: &mut Vec<f16>) -> Result<()> {
         match &self.source {
             Source::Tensor { tensor, first } => Ok(tensor.read_f16(first + range.start..first + range.end, out)?),
@@ -118,7 +149,7 @@ impl Entry {
         progress: &dyn Progress,
         mut take: impl FnMut(&[f16]) -> Result<()>,
     ) -> Result<()> {
-        let total = (self.rows * self.columns) as usize;
+        let total = self.elements() as usize;
         let step = (CHUNK / unit).max(1) * unit;
         let mut piece = Vec::new();
         for start in (0..total).step_by(step) {
@@ -134,7 +165,8 @@ impl Entry {
     }
 
     fn write_dense(&self, writer: &mut BlobWriter, progress: &dyn Progress) -> Result<Noise> {
-        if matches!(&self.stored, super::Stored::Dense(v) if !matches!(v.data, anelith_mil::Data::Blob(_))) {
+        let in_program = matches!(&self.stored, Stored::Dense(v) if !matches!(v.data, Data::Blob(_)));
+        if in_program {
             return Ok(Noise::default());
         }
         self.chunks(1, progress, |piece| Ok(writer.write(&little_endian(piece))?))?;
@@ -162,7 +194,7 @@ impl Entry {
 }
 
 /// The clusterings of consecutive groups, in order whatever the number of threads.
-fn cluster(weights: &[f16], group: usize, bits: u32) -> Result<Vec<crate::kmeans::Clustering>> {
+fn cluster(weights: &[f16], group: usize, bits: u32) -> Result<Vec<Clustering>> {
     let one = |means: &mut KMeans, group: &[f16]| means.cluster(group);
     let clusterings: std::result::Result<Vec<_>, _> =
         weights.par_chunks(group).map_init(|| KMeans::new(bits), one).collect();

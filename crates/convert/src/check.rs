@@ -1,0 +1,95 @@
+//! Step 0: what can be said before work begins.
+//!
+//! The checks that protect the numbers (config, tensors, quantized weights) are part of opening the checkpoint
+//! and planning, and cannot be skipped. Those here look at the disk, the sizes and the tokenizer files.
+
+use std::path::Path;
+
+use anelith_checkpoint::{Checkpoint, tokenizer_files};
+
+use crate::error::{Error, Report, Result, io};
+use crate::options::Options;
+use crate::parts::Plan;
+
+/// One line of the table of step 0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found.
+    pub found: String,
+    /// What the user should know, if anything.
+    pub warning: Option<String>,
+}
+
+/// Weight files beyond this do not load on iPhones.
+const IPHONE_LIMIT: u64 = 1_000_000_000;
+
+/// Weight files beyond this do not load on the Neural Engine.
+const NEURAL_ENGINE_LIMIT: u64 = 1 << 31;
+
+/// Refuses an output directory that is the model directory.
+pub(crate) fn output_is_not_model(options: &Options) -> Result<()> {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    let (model, output) = (canonical(&options.model), canonical(&options.output));
+    if model.is_none() || model != output {
+        return Ok(());
+    }
+    let report = Report::new("the output directory is the model directory").at("--output");
+    Err(Error::Usage(report.found(options.output.display()).mend("choose another directory for --output")))
+}
+
+/// The table of step 0.
+pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'_>) -> Result<Vec<Finding>> {
+    let config = &checkpoint.config;
+    let files = tokenizer_files(&checkpoint.dir)?;
+    let names: Vec<&str> = files.iter().map(|f| f.name).collect();
+    let finding = |subject, found| Finding { subject, found, warning: None };
+    Ok(vec![
+        finding("architecture", config.architecture.to_string()),
+        finding(
+            "model",
+            format!(
+                "{} layers, hidden {}, vocabulary {}, {} tensors",
+                config.num_hidden_layers,
+                config.hidden_size,
+                config.vocab_size,
+                checkpoint.tensors.names().count()
+            ),
+        ),
+        finding("tokenizer", names.join(", ")),
+        weights(plan),
+        disk(options, plan)?,
+    ])
+}
+
+fn weights(plan: &Plan<'_>) -> Finding {
+    let bytes = plan.weights.layout().file_len();
+    let warning = if bytes > NEURAL_ENGINE_LIMIT {
+        Some("beyond 2 GiB, the limit of the Neural Engine; use fewer bits")
+    } else if bytes > IPHONE_LIMIT {
+        Some("beyond 1 GB, which iPhones do not load; use fewer bits for iOS")
+    } else {
+        None
+    };
+    Finding { subject: "weight.bin", found: megabytes(bytes), warning: warning.map(str::to_owned) }
+}
+
+/// Room for the weights once, as the outputs share them, and for everything else.
+fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
+    let needed = plan.weights.layout().file_len() + (64 << 20);
+    let existing = options.output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
+    let place = existing.unwrap_or(Path::new("."));
+    let available = fs4::available_space(place).map_err(io("look at the disk of", place))?;
+    if available < needed {
+        let report = Report::new("the disk has no room for the outputs").at(place.display());
+        let report = report.expected(format!("{} free", megabytes(needed)));
+        let report = report.found(format!("{} free", megabytes(available)));
+        return Err(Error::Machine(report.mend("free some space, or choose another --output")));
+    }
+    Ok(Finding { subject: "disk", found: format!("{} free", megabytes(available)), warning: None })
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}

@@ -1,0 +1,63 @@
+//! One conversion at a time in one output directory.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::error::{Error, Report, Result, io};
+
+/// The lock's file name in the output directory; it stays there, unlocked, after a run.
+pub const LOCK_FILE: &str = ".anelith.lock";
+
+/// Holds an output directory until it is dropped, or the process ends in whatever way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Creates `dir` where it is missing, and takes its lock.
+    ///
+    /// # Errors
+    /// `Machine` when the directory cannot be written, or when another process holds it.
+    pub fn acquire(dir: &Path) -> Result<Lock> {
+        fs::create_dir_all(dir).map_err(io("create output directory", dir))?;
+        let path = dir.join(LOCK_FILE);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(io("open", &path))?;
+        if file.try_lock().is_err() {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let report = Report::new("another run holds the output directory").at(dir.display());
+            let report = report.found(format!("process {}", holder.trim()));
+            return Err(Error::Machine(report.mend("wait for it to end, or choose another --output")));
+        }
+        let note = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        note(&mut file).map_err(io("write", &path))?;
+        Ok(Lock { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_run_is_told_who_holds_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Lock::acquire(dir.path()).unwrap();
+        let Err(Error::Machine(report)) = Lock::acquire(dir.path()) else { panic!("locked twice") };
+        assert_eq!(report.found, Some(format!("process {}", std::process::id())));
+        drop(first);
+        Lock::acquire(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,214 @@
+//! Steps 0 to 5 as one value that can be printed, resumed and run in parts.
+
+mod build;
+mod describe;
+
+use anelith_checkpoint::Checkpoint;
+
+use crate::check::{self, Finding};
+use crate::digest::{Digests, digest_parts};
+use crate::error::{Error, Report, Result};
+use crate::lock::Lock;
+use crate::metadata::VERSION;
+use crate::options::Options;
+use crate::parts::Plan;
+use crate::progress::Progress;
+use crate::record::{Record, Status};
+use crate::step::{Outputs, Step};
+use crate::weights::WeightReport;
+
+pub use build::{combine_packages, compile_package};
+
+/// Which steps to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// Those whose output is missing or stale.
+    Needed,
+    /// This one and all after it; the earlier ones' outputs must be current.
+    From(u32),
+    /// This one alone.
+    Only(u32),
+}
+
+/// What a conversion did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The steps in order, and whether each was run or its output reused.
+    pub steps: Vec<(Step, bool)>,
+    /// What palettization did to the weights, where step 1 was ever run.
+    pub report: Option<WeightReport>,
+    /// Where the outputs are.
+    pub outputs: Outputs,
+}
+
+/// A conversion: a checkpoint, the options, and the plan that follows from both.
+#[derive(Debug)]
+pub struct Pipeline<'c> {
+    checkpoint: &'c Checkpoint,
+    options: Options,
+    plan: Plan<'c>,
+    outputs: Outputs,
+    source: String,
+}
+
+impl<'c> Pipeline<'c> {
+    /// Checks the options against the checkpoint and plans the conversion; writes nothing.
+    ///
+    /// # Errors
+    /// `Usage` for options that do not fit, `Input` and `Checkpoint` for a model that cannot be converted.
+    pub fn new(checkpoint: &'c Checkpoint, options: &Options, progress: &dyn Progress) -> Result<Pipeline<'c>> {
+        options.check()?;
+        options.check_context(checkpoint)?;
+        check::output_is_not_model(options)?;
+        for warning in checkpoint.config.warnings.iter().chain(checkpoint.tensors.warnings()) {
+            progress.warn(warning);
+        }
+        let plan = Plan::new(checkpoint, options, progress)?;
+        let outputs = Outputs::new(&options.output, options.prefix(checkpoint.config.architecture));
+        let source = source_digest(checkpoint, progress)?;
+        Ok(Pipeline { checkpoint, options: options.clone(), plan, outputs, source })
+    }
+
+    /// Step 0: what can be said about this machine and this model before work begins.
+    ///
+    /// # Errors
+    /// When a tokenizer file is missing, or the disk has no room.
+    pub fn check(&self) -> Result<Vec<Finding>> {
+        check::findings(self.checkpoint, &self.options, &self.plan)
+    }
+
+    /// Where the outputs go.
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
+    }
+
+    /// Runs the selected steps of 1 to 5.
+    ///
+    /// # Errors
+    /// When an earlier output that is needed is missing or stale, when something cannot be read or written, or
+    /// `Interrupted`.
+    pub fn run(&self, selection: Selection, progress: &dyn Progress) -> Result<Outcome> {
+        let _lock = Lock::acquire(self.outputs.dir())?;
+        let mut run = Run {
+            pipeline: self,
+            record: Record::open(self.outputs.dir()),
+            digests: Digests::default(),
+            progress,
+        };
+        let mut steps = Vec::new();
+        for step in Step::ALL {
+            if let Some(done) = run.step(step, selection)? {
+                steps.push((step, done));
+            }
+        }
+        let report = run.record.report(&self.outputs).cloned();
+        Ok(Outcome { steps, report, outputs: self.outputs.clone() })
+    }
+}
+
+/// One run over the steps.
+struct Run<'p, 'c> {
+    pipeline: &'p Pipeline<'c>,
+    record: Record,
+    digests: Digests,
+    progress: &'p dyn Progress,
+}
+
+impl Run<'_, '_> {
+    /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
+    fn step(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
+        if self.progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let number = step.number();
+        match selection {
+            Selection::Only(only) if number != only => return Ok(None),
+            Selection::Only(_) => step.needs().iter().try_for_each(|needed| self.require(*needed))?,
+            Selection::From(first) if number < first => {
+                self.require(step)?;
+                return Ok(Some(false));
+            }
+            Selection::From(_) => {}
+            Selection::Needed => {
+                let inputs = self.inputs(step)?;
+                let outputs = &self.pipeline.outputs;
+                if self.record.status(outputs, step, &inputs, &mut self.digests)? == Status::Current {
+                    return Ok(Some(false));
+                }
+            }
+        }
+        self.execute(step)?;
+        Ok(Some(true))
+    }
+
+    fn execute(&mut self, step: Step) -> Result<()> {
+        let inputs = self.inputs(step)?;
+        let (pipeline, progress) = (self.pipeline, self.progress);
+        let outputs = &pipeline.outputs;
+        let mut report = None;
+        match step {
+            Step::Infer => report = Some(build::infer(&pipeline.plan, outputs, progress)?),
+            Step::Prefill => build::prefill(&pipeline.plan, outputs, progress)?,
+            Step::Combine => build::combine(outputs, progress)?,
+            Step::Compile => build::compile(outputs, progress)?,
+            Step::Describe => {
+                describe::describe(pipeline.checkpoint, &pipeline.options, &pipeline.plan.head, outputs, progress)?;
+            }
+        }
+        self.record.note(outputs, step, inputs, report, &mut self.digests)
+    }
+
+    /// Refuses to go on without a current output of `step`.
+    fn require(&mut self, step: Step) -> Result<()> {
+        let inputs = self.inputs(step)?;
+        let outputs = &self.pipeline.outputs;
+        let problem = match self.record.status(outputs, step, &inputs, &mut self.digests)? {
+            Status::Current => return Ok(()),
+            Status::Missing => "is missing",
+            Status::Stale => "was made from another model, with other options, or by something else",
+        };
+        let report = Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
+        let made_by = format!("the output of {step} ({})", step.title());
+        Err(Error::Input(report.expected(made_by).mend(format!("run again with --restart {}", step.number()))))
+    }
+
+    /// The digest of everything that a step's output depends on.
+    fn inputs(&mut self, step: Step) -> Result<String> {
+        let p = self.pipeline;
+        let number = step.number().to_string();
+        let mut parts = vec![VERSION.to_owned(), number];
+        match step {
+            Step::Infer | Step::Prefill => {
+                parts.push(p.source.clone());
+                parts.push(format!("{} {:?}", p.options.context, p.options.lut));
+                if step == Step::Prefill {
+                    parts.push(p.options.batch.to_string());
+                }
+            }
+            Step::Combine | Step::Compile => {
+                for needed in step.needs() {
+                    parts.push(self.digests.path(&p.outputs.path(*needed))?.unwrap_or_default());
+                }
+            }
+            Step::Describe => {
+                parts.push(describe::inputs(p.checkpoint, &p.options, &p.outputs, &mut self.digests)?);
+            }
+        }
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        Ok(digest_parts(&parts))
+    }
+}
+
+/// The digest of config.json and all weights.
+fn source_digest(checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<String> {
+    let mut digests = Digests::default();
+    let mut parts = vec![digests.file(&checkpoint.dir.join("config.json"))?];
+    for file in checkpoint.tensors.files() {
+        if progress.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        parts.push(digests.file(file)?);
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Ok(digest_parts(&parts))
+}

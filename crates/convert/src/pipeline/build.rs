@@ -1,0 +1,122 @@
+//! Steps 1 to 4: packages and the compiled bundle.
+
+use std::fs;
+use std::path::Path;
+
+use anelith_mil::compiled::{self, Compiler, Source};
+use anelith_mil::disk::{self, Staged};
+use anelith_mil::package::{self, Package};
+use anelith_mil::{Model, proto, validate};
+
+use crate::digest::Digests;
+use crate::error::{Error, Report, Result, io};
+use crate::parts::{self, Plan};
+use crate::progress::Progress;
+use crate::step::{Outputs, Step};
+use crate::weights::WeightReport;
+
+/// Step 1: streams the weights and writes the inference package around them.
+pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<WeightReport> {
+    let staged = Staged::directory(&outputs.path(Step::Infer))?;
+    let weights = weights_file(staged.path())?;
+    progress.begin(Step::Infer.title(), plan.weights.source_bytes());
+    let report = plan.weights.write(&weights, progress)?;
+    write_package(staged, &plan.infer)?;
+    progress.end();
+    Ok(report)
+}
+
+/// Step 2: the prefill package, with the weights of step 1.
+pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
+    progress.begin(Step::Prefill.title(), 0);
+    let staged = Staged::directory(&outputs.path(Step::Prefill))?;
+    let source = Package::open(&outputs.path(Step::Infer))?;
+    disk::share_file(&source.root.join("weights/weight.bin"), &weights_file(staged.path())?)?;
+    write_package(staged, &plan.prefill)?;
+    progress.end();
+    Ok(())
+}
+
+/// Step 3: the package of both functions.
+pub(super) fn combine(outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
+    let [infer, prefill, combined] =
+        [Step::Infer, Step::Prefill, Step::Combine].map(|step| outputs.path(step));
+    combine_packages(&infer, &prefill, &combined, progress)
+}
+
+/// Step 4: the bundle of the combined package.
+pub(super) fn compile(outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
+    let [package, bundle] = [Step::Combine, Step::Compile].map(|step| outputs.path(step));
+    compile_package(&package, &bundle, &Compiler::default(), progress)
+}
+
+/// Combines two packages of one function `main` each into one of `infer` and `prefill`.
+///
+/// # Errors
+/// When a package cannot be read, when their states differ, or when they have different weights.
+pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn Progress) -> Result<()> {
+    progress.begin(Step::Combine.title(), 0);
+    let (first, second) = (Package::open(infer)?, Package::open(prefill)?);
+    let model = parts::combine(&read_model(&first)?, &read_model(&second)?)?;
+    let weights = [&first, &second].map(|p| p.root.join("weights/weight.bin"));
+    same_weights(&weights)?;
+    let staged = Staged::directory(out)?;
+    disk::share_file(&weights[0], &weights_file(staged.path())?)?;
+    write_package(staged, &model)?;
+    progress.end();
+    Ok(())
+}
+
+/// Compiles a package, or a bare specification, into a bundle.
+///
+/// # Errors
+/// When the source cannot be read, is not a valid ML program, or the bundle cannot be written.
+pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler, progress: &dyn Progress) -> Result<()> {
+    progress.begin(Step::Compile.title(), 0);
+    let package = Package::open(source)?;
+    let model = read_model(&package)?;
+    let info = validate(&model.program)?;
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let (class_name, model_name) = (stem(source), stem(&package.model_path));
+    let source = Source {
+        specification: &package.specification,
+        model_name: &model_name,
+        weights_root: &package.root,
+        class_name: &class_name,
+    };
+    let staged = Staged::directory(bundle)?;
+    compiled::write(staged.path(), &model, &info, &source, compiler)?;
+    staged.commit()?;
+    progress.end();
+    Ok(())
+}
+
+fn read_model(package: &Package) -> Result<Model> {
+    Ok(proto::decode(&package.specification, &package.model_path.display().to_string())?)
+}
+
+/// The weight file of a package in the making; its directory is there.
+fn weights_file(package: &Path) -> Result<std::path::PathBuf> {
+    let path = package::weights_path(package).join("weight.bin");
+    let dir = path.parent().expect("the path has a file name");
+    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    Ok(path)
+}
+
+fn write_package(staged: Staged, model: &Model) -> Result<()> {
+    let info = validate(&model.program)?;
+    let specification = proto::encode(model, &info)?;
+    package::write_into(staged.path(), &specification)?;
+    Ok(staged.commit()?)
+}
+
+/// Both functions refer to blobs by offset, so there must be one weight file for both.
+fn same_weights(files: &[std::path::PathBuf; 2]) -> Result<()> {
+    let mut digests = Digests::default();
+    if digests.file(&files[0])? == digests.file(&files[1])? {
+        return Ok(());
+    }
+    let report = Report::new("the two packages have different weights").at(files[1].display());
+    let report = report.expected(format!("the contents of {}", files[0].display()));
+    Err(Error::Input(report.mend("convert both with the same model and options")))
+}
