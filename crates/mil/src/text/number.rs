@@ -111,7 +111,7 @@ mod tests {
     fn every_fp16_comes_back() {
         for bits in 0..=u16::MAX {
             let value = f16::from_bits(bits).to_f64();
-            let again = parse_float(&print_float(value)).map(|v| f16::from_f64(v));
+            let again = parse_float(&print_float(value)).map(f16::from_f64);
             assert!(
                 again.is_some_and(|a| a.to_bits() == bits || (a.is_nan() && value.is_nan())),
                 "{bits:#x}"
