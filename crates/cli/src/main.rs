@@ -1,2 +1,39 @@
-//! placeholder
-fn main() {}
+//! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
+
+mod args;
+mod chat;
+mod convert;
+mod failure;
+mod gate;
+mod packages;
+mod run;
+mod tables;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use terminal::Interrupt;
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let interrupt = Interrupt::catch();
+    let done = match command {
+        Command::Convert(args) => convert::convert(&args, interrupt),
+        Command::Part(args) => convert::part(&args, interrupt),
+        Command::Combine(args) => packages::combine(&args, interrupt),
+        Command::Compile(args) => packages::compile(&args, interrupt),
+        Command::Chat(args) => chat::chat(&args, &interrupt),
+        Command::Generate(args) => chat::generate(&args, &interrupt),
+        Command::Run(args) => run::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{}", failure.text());
+            ExitCode::from(failure.status as u8)
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 pub mod blob;
 mod builder;
+mod bundle;
 pub mod compiled;
+pub mod disk;
 mod dtype;
 mod error;
 mod infer;
@@ -18,6 +20,7 @@ mod validate;
 mod value;
 
 pub use builder::FunctionBuilder;
+pub use bundle::Bundle;
 pub use dtype::DataType;
 pub use error::{Error, Invalid, Result};
 pub use model::{Description, Feature, Flexibility, Interface, Metadata, Model};

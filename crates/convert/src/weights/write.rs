@@ -68,20 +68,37 @@ impl Weights<'_> {
     /// # Errors
     /// When a weight cannot be read or is not finite in fp16, when the file cannot be written, or `Interrupted`.
     pub fn write(&self, path: &Path, progress: &dyn Progress) -> Result<WeightReport> {
-        let mut writer = BlobWriter::create(path, &self.layout)?;
+        let mut blobs = Blobs { writer: BlobWriter::create(path, &self.layout)?, next: 0 };
         let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
         for entry in &self.entries {
             let noise = match entry.palette {
-                Some(palette) => entry.write_palettized(palette, &mut writer, progress)?,
-                None => entry.write_dense(&mut writer, progress)?,
+                Some(palette) => entry.write_palettized(palette, &mut blobs, progress)?,
+                None => entry.write_dense(&mut blobs, progress)?,
             };
             let bits = entry.palette.map(|p| p.bits);
             sums.entry((entry.component, bits)).or_default().add(entry, &noise);
         }
-        writer.finish()?;
+        blobs.writer.finish()?;
         let components = sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
         Ok(WeightReport { components, regrouped })
+    }
+}
+
+/// The weight file being written, blob after blob.
+struct Blobs {
+    writer: BlobWriter,
+    next: usize,
+}
+
+impl Blobs {
+    fn begin(&mut self) -> Result<()> {
+        self.next += 1;
+        Ok(self.writer.begin(self.next - 1)?)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.writer.write(bytes)?)
     }
 }
 
@@ -164,21 +181,23 @@ impl Entry {
         Ok(())
     }
 
-    fn write_dense(&self, writer: &mut BlobWriter, progress: &dyn Progress) -> Result<Noise> {
+    fn write_dense(&self, blobs: &mut Blobs, progress: &dyn Progress) -> Result<Noise> {
         let in_program = matches!(&self.stored, Stored::Dense(v) if !matches!(v.data, Data::Blob(_)));
         if in_program {
             return Ok(Noise::default());
         }
-        self.chunks(1, progress, |piece| Ok(writer.write(&little_endian(piece))?))?;
+        blobs.begin()?;
+        self.chunks(1, progress, |piece| blobs.write(&little_endian(piece)))?;
         Ok(Noise::default())
     }
 
     /// Writes the indices as they come and the tables, which are small, at the end.
-    fn write_palettized(&self, palette: Palette, writer: &mut BlobWriter, progress: &dyn Progress) -> Result<Noise> {
+    fn write_palettized(&self, palette: Palette, blobs: &mut Blobs, progress: &dyn Progress) -> Result<Noise> {
         let group = (palette.rows * self.columns) as usize;
         // Pieces of eight groups end on a byte whatever the width of an index.
         let unit = group * 8;
         let (mut tables, mut noise) = (Vec::new(), Noise::default());
+        blobs.begin()?;
         self.chunks(unit, progress, |piece| {
             let mut indices = Vec::with_capacity(piece.len());
             for clustering in cluster(piece, group, palette.bits)? {
@@ -186,9 +205,10 @@ impl Entry {
                 tables.extend_from_slice(&clustering.table);
                 noise.merge(&clustering.noise);
             }
-            Ok(writer.write(&pack::pack(&indices, palette.bits))?)
+            blobs.write(&pack::pack(&indices, palette.bits))
         })?;
-        writer.write(&little_endian(&tables))?;
+        blobs.begin()?;
+        blobs.write(&little_endian(&tables))?;
         Ok(noise)
     }
 }

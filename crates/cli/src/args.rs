@@ -1,0 +1,286 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anelith_convert::Lut;
+use clap::{Args, Parser, Subcommand};
+
+const STATUSES: &str = "\
+Exit status:
+  0    done
+  1    the machine failed: I/O, disk full, another run holds the output directory
+  2    usage: flags and their values
+  3    the input: missing, invalid or unsupported model, package or step output
+  4    a quality gate: the converted model does not answer as it should
+  130  interrupted";
+
+/// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
+#[derive(Debug, Parser)]
+#[command(name = "anelith", version, max_term_width = 110, after_help = STATUSES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Convert a model: all steps from the checkpoint to a compiled bundle that has answered a question
+    #[command(after_help = format!("\
+Examples:
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted
+  anelith convert --model ./models/Meta-Llama-3.2-1B --output ./converted --context 1024 --lut 6
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --restart 4
+
+{STATUSES}"))]
+    Convert(ConvertArgs),
+    /// Convert one part: the inference or the prefill package (step 1 or 2 of convert)
+    #[command(after_help = format!("\
+Examples:
+  anelith part --part monolithic         --model ./models/Qwen3-0.6B --output ./converted
+  anelith part --part monolithic_prefill --model ./models/Qwen3-0.6B --output ./converted
+
+{STATUSES}"))]
+    Part(PartArgs),
+    /// Combine the inference and the prefill package into one of two functions (step 3 of convert)
+    #[command(after_help = format!("\
+Examples:
+  anelith combine --monolithic --prefix llama --input ./converted --output ./converted
+  anelith combine infer.mlpackage prefill.mlpackage combined.mlpackage
+
+{STATUSES}"))]
+    Combine(CombineArgs),
+    /// Compile an ML program into a .mlmodelc bundle, no Xcode needed (step 4 of convert)
+    #[command(after_help = format!("\
+Examples:
+  anelith compile monolithic --prefix llama --input ./converted --output ./converted
+  anelith compile model.mlpackage model.mlmodelc
+
+{STATUSES}"))]
+    Compile(CompileArgs),
+    /// Chat with a converted model
+    #[command(after_help = format!("\
+Examples:
+  anelith chat --meta ./converted/meta.yaml
+  anelith chat --meta ./converted/meta.yaml --full
+  anelith chat --meta ./converted/meta.yaml --prompt \"Who are you?\"
+
+Without --prompt, every line of standard input is a question; an empty line or its end closes the conversation.
+
+{STATUSES}"))]
+    Chat(ChatArgs),
+    /// Continue a sequence of token ids greedily, and print the ids
+    #[command(after_help = format!("\
+Example:
+  anelith generate --meta ./converted/meta.yaml --ids 1,403,407 --max-tokens 20 --f32
+
+{STATUSES}"))]
+    Generate(GenerateArgs),
+    /// Run functions of any package or bundle on given inputs
+    #[command(after_help = format!("\
+Example:
+  anelith run model.mlpackage --feeds feeds.json --json-output outputs.json --f32
+
+FEEDS is a JSON list of calls, made in order with one state:
+  [{{\"function\": \"infer\", \"inputs\": {{\"current_pos\": {{\"dtype\": \"int32\", \"shape\": [1], \"data\": [0]}}, ...}}}}, ...]
+Data is in row-major order; \"inf\" and \"-inf\" stand for the infinities. The outputs come in the same order:
+  [{{\"outputs\": {{\"logits1\": {{\"shape\": [1, 1, 32], \"data\": [...]}}, ...}}}}, ...]
+
+{STATUSES}"))]
+    Run(RunArgs),
+}
+
+/// What to convert and how.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// Model directory in Hugging Face format
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Output directory, created if missing; not the model directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Context length: tokens that the KV cache holds
+    #[arg(long, visible_alias = "context-length", value_name = "TOKENS", default_value_t = 512)]
+    pub(crate) context: u64,
+    /// Tokens per prefill call
+    #[arg(long, visible_alias = "batch-size", value_name = "TOKENS", default_value_t = 64)]
+    pub(crate) batch: u64,
+    /// Palettization: BITS, BITS,GROUP or none; GROUP output channels share a lookup table (default 8), 0, t or
+    /// tensor is one table per tensor
+    #[arg(long, value_name = "LUT", default_value = "4")]
+    pub(crate) lut: Lut,
+    /// Prefix of file names [default: llama, qwen25 or qwen, by architecture]
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// Skip the part of step 0 that looks at disk, memory and tokenizer files
+    #[arg(long)]
+    pub(crate) skip_check: bool,
+    #[command(flatten)]
+    pub(crate) foreign: ForeignArgs,
+}
+
+/// Options that are known but do nothing here: upstream's, and those that do not work yet.
+#[derive(Debug, Args)]
+pub(crate) struct ForeignArgs {
+    #[arg(long, hide = true)]
+    pub(crate) dynamic_prefill_slice: bool,
+    #[arg(long, hide = true)]
+    pub(crate) skip_anemll_dedup: bool,
+    #[arg(long, hide = true)]
+    pub(crate) force_mlprogram_compile: bool,
+    #[arg(long, hide = true)]
+    pub(crate) static_prefill_slice: bool,
+    #[arg(long, hide = true)]
+    pub(crate) single_cache: bool,
+    #[arg(long, hide = true)]
+    pub(crate) allow_missing_weights: bool,
+    #[arg(long, hide = true)]
+    pub(crate) argmax: bool,
+    #[arg(long, hide = true)]
+    pub(crate) dry_run: bool,
+    #[arg(long, hide = true, value_name = "LUT")]
+    pub(crate) lut_embeddings: Option<String>,
+    #[arg(long, hide = true, value_name = "LUT")]
+    pub(crate) lut_lmhead: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) revision: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) threads: Option<String>,
+    #[arg(long, hide = true)]
+    pub(crate) json: bool,
+    #[arg(long, hide = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// Rebuild from step N (1-6); the earlier steps' outputs must exist and match
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6), conflicts_with = "only")]
+    pub(crate) restart: Option<u32>,
+    /// Run step N (1-6) alone and exit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6))]
+    pub(crate) only: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PartArgs {
+    /// Which part
+    #[arg(long, value_enum)]
+    pub(crate) part: Part,
+    /// The family that the model must be of
+    #[arg(long, value_name = "llama|qwen2|qwen3")]
+    pub(crate) arch: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Part {
+    Monolithic,
+    MonolithicPrefill,
+}
+
+/// Where the step outputs of a conversion are.
+#[derive(Debug, Args)]
+pub(crate) struct StepArgs {
+    /// The bits that the contents must have, or none
+    #[arg(long, value_name = "LUT")]
+    pub(crate) lut: Option<Lut>,
+    /// Prefix of file names [default: the only one that fits]
+    #[arg(long)]
+    pub(crate) prefix: Option<String>,
+    /// Directory of the inputs
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) input: PathBuf,
+    /// Directory of the output [default: that of the inputs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CombineArgs {
+    /// Combine the packages of a monolithic conversion
+    #[arg(long)]
+    pub(crate) monolithic: bool,
+    /// INFER.mlpackage PREFILL.mlpackage OUT.mlpackage, in place of --monolithic
+    #[arg(value_name = "PACKAGE", num_args = 3, conflicts_with = "monolithic")]
+    pub(crate) packages: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) step: StepArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// `monolithic`, or SOURCE.mlpackage OUT.mlmodelc
+    #[arg(value_name = "SOURCE", required = true, num_args = 1..=2)]
+    pub(crate) source: Vec<PathBuf>,
+    /// Versions of Apple's compiler to write into the bundle: COMPONENT,COREMLC
+    #[arg(long, value_name = "VERSIONS")]
+    pub(crate) coremlc_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) step: StepArgs,
+}
+
+/// Which converted model to run.
+#[derive(Debug, Args)]
+pub(crate) struct MetaArgs {
+    /// meta.yaml of the model, or the directory that holds it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) meta: PathBuf,
+    /// Compute in f32, without rounding to fp16 where the program says fp16
+    #[arg(long)]
+    pub(crate) f32: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) meta: MetaArgs,
+    /// Ask this and exit
+    #[arg(long)]
+    pub(crate) prompt: Option<String>,
+    /// Keep the whole conversation in the prompt, as far as the context reaches
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Tokens of an answer at most [default: what the context has room for]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<usize>,
+    /// Send the text as it is, without the model's chat template
+    #[arg(long)]
+    pub(crate) no_template: bool,
+    /// Ask the template to turn thinking off
+    #[arg(long)]
+    pub(crate) no_think: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) meta: MetaArgs,
+    /// The ids to continue
+    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required = true)]
+    pub(crate) ids: Vec<u32>,
+    /// How many ids to add at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) max_tokens: usize,
+    /// Go on after the model's stop tokens
+    #[arg(long)]
+    pub(crate) no_stop: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Package, bundle or specification
+    pub(crate) package: PathBuf,
+    /// The calls to make
+    #[arg(long, value_name = "FILE")]
+    pub(crate) feeds: PathBuf,
+    /// Where the outputs go [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json_output: Option<PathBuf>,
+    /// Compute in f32, without rounding to fp16 where the program says fp16
+    #[arg(long)]
+    pub(crate) f32: bool,
+}

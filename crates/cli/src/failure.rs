@@ -1,0 +1,136 @@
+//! What the user is told when a command fails, and the exit status that scripts see.
+
+use std::fmt::Write as _;
+
+use anelith_chat as chat;
+use anelith_checkpoint as checkpoint;
+use anelith_convert as convert;
+use anelith_mil as mil;
+use anelith_runtime as runtime;
+
+/// The exit statuses, apart from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    /// The machine failed us.
+    Machine = 1,
+    /// Flags and their values.
+    Usage = 2,
+    /// The input.
+    Input = 3,
+    /// A quality gate.
+    Gate = 4,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    report: convert::Report,
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub(crate) fn new(status: Status, report: convert::Report) -> Failure {
+        Failure { status, report }
+    }
+
+    pub(crate) fn usage(report: convert::Report) -> Failure {
+        Failure::new(Status::Usage, report)
+    }
+
+    pub(crate) fn interrupted() -> Failure {
+        Failure::new(Status::Interrupted, convert::Report::new("interrupted"))
+    }
+
+    /// An option or a form of it that does not work yet.
+    pub(crate) fn not_yet(what: &str) -> Failure {
+        Failure::usage(convert::Report::new(format!("{what}: not yet")))
+    }
+
+    /// `error: what`, then a line for each of where, expected, found and to mend that is known.
+    pub(crate) fn text(&self) -> String {
+        let report = &self.report;
+        let mut text = format!("error: {}\n", report.what);
+        let rows = [
+            ("where", &report.location),
+            ("expected", &report.expected),
+            ("found", &report.found),
+            ("to mend", &report.mend),
+        ];
+        for (label, value) in rows {
+            if let Some(value) = value {
+                writeln!(text, "  {label}: {value}").expect("a string takes all");
+            }
+        }
+        text
+    }
+}
+
+impl From<convert::Error> for Failure {
+    fn from(error: convert::Error) -> Failure {
+        match error {
+            convert::Error::Usage(report) => Failure::new(Status::Usage, report),
+            convert::Error::Input(report) => Failure::new(Status::Input, report),
+            convert::Error::Machine(report) => Failure::new(Status::Machine, report),
+            convert::Error::Checkpoint(error) => error.into(),
+            convert::Error::Mil(error) => error.into(),
+            convert::Error::Interrupted => Failure::interrupted(),
+        }
+    }
+}
+
+impl From<checkpoint::Error> for Failure {
+    fn from(error: checkpoint::Error) -> Failure {
+        let status = match error.kind() {
+            checkpoint::ErrorKind::Io => Status::Machine,
+            _ => Status::Input,
+        };
+        let report = convert::Report {
+            what: error.to_string(),
+            location: error.location().map(str::to_owned),
+            expected: error.expected().map(str::to_owned),
+            found: error.found().map(str::to_owned),
+            mend: error.mend().map(str::to_owned),
+        };
+        Failure::new(status, report)
+    }
+}
+
+impl From<chat::Error> for Failure {
+    fn from(error: chat::Error) -> Failure {
+        let status = match error.kind() {
+            chat::Kind::Io => Status::Machine,
+            chat::Kind::Prompt => Status::Usage,
+            _ => Status::Input,
+        };
+        let report = convert::Report {
+            what: error.to_string(),
+            location: error.location().map(str::to_owned),
+            expected: error.expected().map(str::to_owned),
+            found: error.found().map(str::to_owned),
+            mend: error.mend().map(str::to_owned),
+        };
+        Failure::new(status, report)
+    }
+}
+
+impl From<mil::Error> for Failure {
+    fn from(error: mil::Error) -> Failure {
+        let status = match &error {
+            // A file that is not there is the input's fault, not the machine's.
+            mil::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Status::Input,
+            mil::Error::Io { .. } => Status::Machine,
+            _ => Status::Input,
+        };
+        Failure::new(status, convert::Report::new(error.to_string()))
+    }
+}
+
+impl From<runtime::Error> for Failure {
+    fn from(error: runtime::Error) -> Failure {
+        Failure::new(Status::Input, convert::Report::new(error.to_string()))
+    }
+}

@@ -1,0 +1,43 @@
+//! Opens an ML program in whichever form it lies on disk.
+
+use std::path::Path;
+
+use crate::blob::WeightStore;
+use crate::compiled;
+use crate::error::Result;
+use crate::model::Model;
+use crate::package::Package;
+use crate::proto;
+use crate::validate::{ProgramInfo, validate};
+
+/// A model from disk, validated, with its weights at hand.
+#[derive(Debug)]
+pub struct Bundle {
+    /// The model.
+    pub model: Model,
+    /// The proof that its program is valid.
+    pub info: ProgramInfo,
+    /// Its weights, mapped into memory.
+    pub weights: WeightStore,
+}
+
+impl Bundle {
+    /// Opens a `.mlpackage`, a `.mlmodelc` or a bare `.mlmodel`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or breaks its format, or when the program is not valid.
+    pub fn open(path: &Path) -> Result<Bundle> {
+        if path.extension().is_some_and(|e| e == "mlmodelc") {
+            return Bundle::of(compiled::read(path)?, path);
+        }
+        let package = Package::open(path)?;
+        let model = proto::decode(&package.specification, &package.model_path.display().to_string())?;
+        Bundle::of(model, &package.root)
+    }
+
+    fn of(model: Model, root: &Path) -> Result<Bundle> {
+        let info = validate(&model.program)?;
+        let weights = WeightStore::open(root, &model.program)?;
+        Ok(Bundle { model, info, weights })
+    }
+}
