@@ -18,10 +18,12 @@ fn name_of(dtype: DataType) -> Option<String> {
 }
 
 /// The precision that the function computes in: the types of all that its ops yield.
+///
+/// Elements of less than a byte are left out: only compressed weights have them, and nothing computes in them.
 pub(super) fn compute(function: &Function) -> Option<String> {
     let outputs = function.ops.iter().flat_map(|op| &op.outputs);
     let types = outputs.filter_map(|id| function.vars.get(id.0 as usize)?.ty.as_tensor());
-    mixed(types.filter_map(|t| name_of(t.dtype)).collect())
+    mixed(types.filter(|t| t.dtype.bits() >= 8).filter_map(|t| name_of(t.dtype)).collect())
 }
 
 /// The precision that the function's weights are stored in; `None` when none are in weight files.
