@@ -1,0 +1,124 @@
+//! Step 6: the compiled model, loaded from disk, must agree with itself and answer a question.
+
+use std::path::Path;
+
+use anelith_chat::{LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
+use anelith_convert::Report;
+use anelith_runtime::Precision;
+
+use crate::chat;
+use crate::failure::{Failure, Result, Status};
+use crate::terminal::{Interrupt, print_line};
+
+const QUESTION: &str = "Who are you?";
+
+const MAX_TOKENS: usize = 100;
+
+/// The KL divergence in nats that fp16 rounding may cause between a batch and its tokens one by one.
+const MAX_KL: f64 = 1e-4;
+
+pub(crate) fn chat(meta: &Path, interrupt: &Interrupt) -> Result<()> {
+    let meta = Meta::open(meta)?;
+    let mut model = Monolith::open(&meta, Precision::Exact)?;
+    let kl = prefill_against_infer(&mut model, interrupt)?;
+    eprintln!("  prefill and infer agree: KL {kl:.1e} of at most {MAX_KL:.0e}");
+    let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
+    let mut session = Session::open(meta.dir(), options)?;
+    print_line(&format!("> {QUESTION}"))?;
+    let timed = chat::answer(&mut session, &mut model, QUESTION, interrupt)?;
+    if session.has_template() && timed.reply.text.trim().is_empty() {
+        return Err(gate(Report::new("the model gave an empty answer").at(QUESTION)));
+    }
+    let reply = &timed.reply;
+    print_line(&format!(
+        "prefill {}, decode {}, peak memory {}",
+        rate(reply.prompt_tokens.saturating_sub(1), timed.prefill_seconds),
+        rate(reply.generated, timed.decode_seconds),
+        peak_memory().unwrap_or_else(|| "unknown".into()),
+    ))
+}
+
+fn gate(report: Report) -> Failure {
+    Failure::new(Status::Gate, report.mend("convert again; if that does not help, report it with the model's name"))
+}
+
+/// Runs one full batch through `prefill` and the same tokens through `infer`, and compares the logits that follow.
+fn prefill_against_infer(model: &mut Monolith, interrupt: &Interrupt) -> Result<f64> {
+    let (batch, vocab) = (model.batch_size(), model.vocab_size());
+    // Any fixed ids do; a stride prime to most vocabularies spreads them.
+    let ids: Vec<u32> = (0..=batch).map(|i| ((i * 7919 + 1) % vocab) as u32).collect();
+    // Where the batch fills the context, the last token is fed again at its place, as consumers do.
+    let last = batch.min(model.context_length() - 1);
+    model.reset();
+    model.prefill(&ids[..batch], 0)?;
+    let batched = logits(model, ids[last], last)?;
+    model.reset();
+    for (position, id) in ids[..last].iter().enumerate() {
+        if interrupt.is_set() {
+            return Err(Failure::interrupted());
+        }
+        model.infer(*id, position)?;
+    }
+    let single = logits(model, ids[last], last)?;
+    model.reset();
+    let kl = kl_divergence(&single, &batched);
+    if kl <= MAX_KL {
+        return Ok(kl);
+    }
+    let report = Report::new("prefill and infer disagree on the same tokens");
+    let report = report.expected(format!("a KL divergence of at most {MAX_KL:.0e}"));
+    Err(gate(report.found(format!("{kl:.3e}"))))
+}
+
+/// The logits after `id`, all of them finite, and the cache as well.
+fn logits(model: &mut Monolith, id: u32, position: usize) -> Result<Vec<f32>> {
+    let Next::Logits(logits) = model.infer(id, position)? else {
+        return Err(gate(Report::new("the model returns no logits")));
+    };
+    if logits.iter().all(|l| l.is_finite()) && model.cache_is_finite() {
+        return Ok(logits);
+    }
+    let what = "the model computes infinities or NaN in fp16";
+    Err(gate(Report::new(what).expected("finite logits and a finite cache")))
+}
+
+/// KL(p || q) in nats of the distributions that two rows of logits stand for.
+fn kl_divergence(p: &[f32], q: &[f32]) -> f64 {
+    let (p, q) = (log_softmax(p), log_softmax(q));
+    p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f64> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let shifted: Vec<f64> = logits.iter().map(|l| f64::from(l - max)).collect();
+    let log_sum = shifted.iter().map(|l| l.exp()).sum::<f64>().ln();
+    shifted.iter().map(|l| l - log_sum).collect()
+}
+
+fn rate(tokens: usize, seconds: f64) -> String {
+    if tokens == 0 || seconds <= 0.0 {
+        return "-".into();
+    }
+    format!("{:.1} tokens/s", tokens as f64 / seconds)
+}
+
+/// The most memory this process has held, as the kernel tells it.
+fn peak_memory() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(format!("{:.1} MB", kilobytes * 1024.0 / 1e6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_rows_do_not_diverge_and_others_do() {
+        assert!(kl_divergence(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]).abs() < 1e-15);
+        // The distributions (1/2, 1/2) and (1/4, 3/4).
+        let kl = kl_divergence(&[0.0, 0.0], &[0.0, 3f32.ln()]);
+        assert!((kl - 0.5 * (2f64.ln() + (2.0f64 / 3.0).ln())).abs() < 1e-6, "{kl}");
+    }
+}
