@@ -147,6 +147,9 @@ fn program(file: &str, offset: u64, dtype: DataType, shape: &[u64]) -> Program {
     Program { functions: vec![main], ..Program::default() }
 }
 
+/// A file, the offset, element type and shape that a program declares, and a part of the error.
+type BadFile = (Vec<u8>, u64, DataType, &'static [u64], &'static str);
+
 #[test]
 fn broken_files_are_refused_with_the_place() {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -165,7 +168,7 @@ fn broken_files_are_refused_with_the_place() {
         bytes
     };
     let uint4 = DataType::UInt4;
-    let cases: Vec<(Vec<u8>, u64, DataType, &[u64], &str)> = vec![
+    let cases: Vec<BadFile> = vec![
         (
             changed(64, 0),
             64,

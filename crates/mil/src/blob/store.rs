@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use crate::disk::LFS_POINTER;
 use crate::error::{Error, Result};
 use crate::program::{Function, Op, Operand, Program};
 use crate::types::{TensorType, Type};
@@ -11,8 +12,6 @@ use crate::value::{BlobRef, Data, Value};
 use super::map::Map;
 use super::record::{ALIGNMENT, BadRecord, METADATA_LEN, Record, align, read_header};
 
-/// What stands in the place of a large file in a Git repository whose large files were not fetched.
-const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 const MODEL_PATH: &str = "@model_path/";
 
 /// An open weight file.
