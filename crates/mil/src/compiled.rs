@@ -1,1 +1,215 @@
-//! placeholder
+//! Compiled models: `.mlmodelc` directories, as Apple's `coremlc` writes them.
+//!
+//! ```text
+//! NAME.mlmodelc/
+//!   model.mil                 the program as text (module `text`)
+//!   coremldata.bin            versions, and the description as protobuf
+//!   metadata.json             what Xcode shows of the model; the runtime does not need it
+//!   analytics/coremldata.bin  the hash and name of the source
+//!   weights/weight.bin        the source's weight files, unchanged, at the same relative paths
+//! ```
+//!
+//! The compiler neither optimises nor renames: a compiled model holds the program of its source, op by op.
+//! So a model that is written and read back is the same, but for the compiler's two entries in the program's
+//! build info, the order of function inputs (sorted by name) and that of dictionary entries.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use crate::error::{Error, Invalid, Result};
+use crate::model::{Description, Model};
+use crate::program::Program;
+use crate::proto;
+use crate::text::{self, Dialect};
+use crate::validate::ProgramInfo;
+
+mod core_data;
+mod flexible;
+mod metadata;
+mod precision;
+mod weights;
+
+const PROGRAM: &str = "model.mil";
+const CORE_DATA: &str = "coremldata.bin";
+const METADATA: &str = "metadata.json";
+const ANALYTICS: &str = "analytics";
+
+/// The largest text that is read; programs of thousands of ops take less than a thousandth of it.
+const MAX_PROGRAM_BYTES: u64 = 1 << 30;
+/// The largest `coremldata.bin` that is read; it holds little more than names and shapes.
+const MAX_CORE_DATA_BYTES: u64 = 1 << 26;
+
+/// Specification versions that compiled models may have: iOS 15 to iOS 18.
+const SPECIFICATION_VERSIONS: std::ops::RangeInclusive<i32> = 6..=9;
+
+/// Where a model that is to be compiled comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The bytes of the source's `model.mlmodel`, whose hash the compiled model carries.
+    pub specification: &'a [u8],
+    /// The stem of the source's specification file: `model` for packages.
+    pub model_name: &'a str,
+    /// The directory that `@model_path` stands for in the source's weight references.
+    pub weights_root: &'a Path,
+    /// The stem of the source itself, from which the name of the generated Swift class is made.
+    pub class_name: &'a str,
+}
+
+/// The versions that a compiled model says it was compiled by, in the build info of its program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compiler {
+    /// `coremlc-component-MIL`.
+    pub component: String,
+    /// `coremlc-version`.
+    pub version: String,
+}
+
+impl Default for Compiler {
+    /// The pair that Apple's compiler wrote in the newest release whose every output we could compare with
+    /// ours; no reader is known to look at it.
+    fn default() -> Compiler {
+        Compiler { component: "3520.4.1".to_owned(), version: "3520.5.1".to_owned() }
+    }
+}
+
+/// Writes `model`, whose program `info` proves valid, into the existing empty directory `dir`.
+///
+/// The same arguments give the same bytes. After an error the directory holds part of the files.
+///
+/// # Errors
+/// `Unsupported` for specification versions other than 6 to 9, enumerated shapes, and weight files outside
+/// the source's directory; `Invalid` for a described function or a function that the other side lacks; `Io`
+/// for a weight file that is missing, and for a file of `dir` that exists already.
+pub fn write(
+    dir: &Path,
+    model: &Model,
+    info: &ProgramInfo,
+    source: &Source<'_>,
+    compiler: &Compiler,
+) -> Result<()> {
+    // The proof is all that is asked for: the text has no use for what validation learnt.
+    let _ = info;
+    check_version(model.specification_version, "model")?;
+    check_functions(&model.description, &model.program)?;
+    let program = finished(model, compiler)?;
+    let text = text::print(&program, Dialect::of_specification(model.specification_version));
+    let description = proto::encode_description(&model.description);
+    let described = model.description.functions.len();
+    let core_data = core_data::encode(model.specification_version, &description, described);
+    let metadata = metadata::print(model, source.class_name)?;
+    create(&dir.join(PROGRAM), text.as_bytes())?;
+    create(&dir.join(CORE_DATA), &core_data)?;
+    create(&dir.join(METADATA), metadata.as_bytes())?;
+    let analytics = dir.join(ANALYTICS);
+    std::fs::create_dir(&analytics).map_err(Error::io("cannot create", &analytics))?;
+    create(&analytics.join(CORE_DATA), &core_data::analytics(source))?;
+    weights::place(&model.program, source.weights_root, dir)
+}
+
+/// Reads the compiled model in `dir`. Weight files stay where they are, `@model_path` being `dir`.
+///
+/// Only `model.mil` and `coremldata.bin` are needed. The build info keeps the compiler's entries; the function
+/// attribute `FlexibleShapeInformation` is left out, since the description says the same.
+///
+/// # Errors
+/// With the file and the line or byte offset: `Malformed` for files that break their format, `Unsupported` for
+/// what is no ML program or needs a newer release than iOS 18, `Io` for files that are missing or unreadable.
+/// The program is not validated.
+pub fn read(dir: &Path) -> Result<Model> {
+    let path = dir.join(CORE_DATA);
+    let what = path.display().to_string();
+    let bytes = read_file(&path, MAX_CORE_DATA_BYTES)?;
+    let core_data = core_data::decode(&bytes, &what)?;
+    let description = proto::decode_description(core_data.description, &what)?;
+    let expected = description.functions.len().max(1);
+    if core_data.functions != expected {
+        let found = core_data.functions;
+        return Err(Error::malformed(
+            what,
+            format!("expected records of {expected} functions, found {found}"),
+        ));
+    }
+    let path = dir.join(PROGRAM);
+    let what = path.display().to_string();
+    let bytes = read_file(&path, MAX_PROGRAM_BYTES)?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|e| Error::malformed(&what, format!("expected text: {e}")))?;
+    let mut program = text::parse(text, &what)?;
+    for function in &mut program.functions {
+        function.attributes.remove(flexible::ATTRIBUTE);
+    }
+    Ok(Model { specification_version: core_data.specification_version, description, program })
+}
+
+fn check_version(version: i32, what: &str) -> Result<()> {
+    if SPECIFICATION_VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
+    Err(Error::unsupported(what, format!("specification version {version}, expected {first} to {last}")))
+}
+
+/// Checks that the description and the program tell of the same functions.
+fn check_functions(description: &Description, program: &Program) -> Result<()> {
+    let lacks = |function: &str, at: &str, problem: &str| Invalid {
+        function: function.to_owned(),
+        at: at.to_owned(),
+        problem: problem.to_owned(),
+    };
+    for interface in &description.functions {
+        if program.function(&interface.name).is_none() {
+            return Err(lacks(&interface.name, "description", "the program has no such function").into());
+        }
+    }
+    for function in &program.functions {
+        if description.interface(&function.name).is_none() {
+            return Err(lacks(&function.name, "program", "the description does not describe it").into());
+        }
+    }
+    let default = description.default_name();
+    match description.interface(default) {
+        Some(_) => Ok(()),
+        None => Err(lacks(default, "description", "the default function is not described").into()),
+    }
+}
+
+/// The program with all that the compiler adds.
+fn finished(model: &Model, compiler: &Compiler) -> Result<Program> {
+    let mut program = model.program.clone();
+    let entries = [("coremlc-component-MIL", &compiler.component), ("coremlc-version", &compiler.version)];
+    for (key, value) in entries {
+        program.build_info.insert(key.to_owned(), value.clone());
+    }
+    for function in &mut program.functions {
+        function.attributes.remove(flexible::ATTRIBUTE);
+        let Some(interface) = model.description.interface(&function.name) else { continue };
+        if let Some(value) = flexible::information(interface)? {
+            function.attributes.insert(flexible::ATTRIBUTE.to_owned(), value);
+        }
+    }
+    Ok(program)
+}
+
+/// Writes a file that must not exist yet.
+fn create(path: &Path, contents: &[u8]) -> Result<()> {
+    let write = || File::create_new(path)?.write_all(contents);
+    write().map_err(Error::io("cannot write", path))
+}
+
+/// The contents of a file of at most `limit` bytes.
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::unsupported(
+            path.display().to_string(),
+            format!("more than {limit} bytes, expected a description or program of usual size"),
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;
