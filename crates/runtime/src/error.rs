@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use anelith_mil::TensorType;
 use thiserror::Error;
 
 /// What went wrong while a program was planned or run.
@@ -56,6 +57,16 @@ pub enum Error {
         at: String,
         /// What was expected and what was found.
         problem: String,
+    },
+    /// Functions of one instance disagree on the state that they share.
+    #[error("state `{name}` has type {other} in one function and {one} in another, expected equal types")]
+    State {
+        /// The state.
+        name: String,
+        /// Its type in one function.
+        one: TensorType,
+        /// Its type in the other.
+        other: TensorType,
     },
     /// A tensor whose elements and shape do not match.
     #[error("a tensor of shape {shape:?} cannot hold {count} elements")]

@@ -50,12 +50,14 @@ pub(crate) trait Operation: Debug + Send + Sync {
 }
 
 /// Why an op cannot be planned.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Problem {
     /// The executor does not do this.
     Unsupported(String),
     /// The op contradicts itself.
     Malformed(String),
+    /// A weight cannot be read.
+    Weights(anelith_mil::Error),
 }
 
 impl From<String> for Problem {

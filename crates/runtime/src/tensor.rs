@@ -1,5 +1,7 @@
 //! Tensors: a shape and its elements in row-major order.
 
+use anelith_mil::DataType;
+
 use crate::error::{Error, Result};
 
 /// A dense tensor in row-major order. The fields are private so that shape and elements always match.
@@ -91,6 +93,17 @@ impl Tensor {
     /// As `new`, with the error as a sentence for the op that made the tensor.
     pub(crate) fn made(shape: Vec<usize>, data: impl Into<TensorData>) -> Result<Tensor, String> {
         Tensor::new(&shape, data).map_err(|e| e.to_string())
+    }
+
+    /// Zeros (false) of `shape`, in the class of `dtype`.
+    pub(crate) fn zeros(dtype: DataType, shape: Vec<usize>) -> Tensor {
+        let count = shape.iter().product();
+        let data = match dtype {
+            DataType::Bool => vec![false; count].into(),
+            dtype if dtype.is_float() => vec![0f32; count].into(),
+            _ => vec![0i32; count].into(),
+        };
+        Tensor { shape, data }
     }
 
     /// The extents, outermost first.

@@ -17,8 +17,6 @@ pub(crate) struct Arguments<'a> {
     pub(crate) types: BTreeMap<&'a str, Vec<&'a TensorType>>,
     /// The values of the operands known by now, by parameter.
     pub(crate) constants: BTreeMap<&'a str, Constant<'a>>,
-    /// The declared types of the results.
-    pub(crate) outputs: Vec<&'a TensorType>,
 }
 
 /// The value of a constant operand.
@@ -56,7 +54,9 @@ impl<'a> Arguments<'a> {
         for name in names {
             let dtype = self.ty(name)?.dtype;
             if !dtype.is_float() {
-                return Err(Problem::Unsupported(format!("`{name}` has type {dtype}, expected fp16 or fp32")));
+                return Err(Problem::Unsupported(format!(
+                    "`{name}` has type {dtype}, expected fp16 or fp32"
+                )));
             }
         }
         Ok(())

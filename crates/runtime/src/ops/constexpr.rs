@@ -76,7 +76,8 @@ impl Palette<'_> {
 
     /// Checks the tables against the indices; answers the number of elements in an entry.
     fn check_lut(&self) -> Result<usize, String> {
-        let bad = || format!("tables of shape {:?} do not fit indices of shape {:?}", self.lut_shape, self.shape);
+        let bad =
+            || format!("tables of shape {:?} do not fit indices of shape {:?}", self.lut_shape, self.shape);
         let [groups @ .., entries, vector] = self.lut_shape else { return Err(bad()) };
         let divides = |(d, g): (&usize, &usize)| *g > 0 && d.is_multiple_of(*g);
         let fits = groups.len() == self.shape.len()
@@ -198,7 +199,14 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused() {
-        let good = Palette { indices: &[0; 3], bits: 4, shape: &[2, 3], lut: &[0.0; 32], lut_shape: &[2, 1, 16, 1], vector_axis: 0 };
+        let good = Palette {
+            indices: &[0; 3],
+            bits: 4,
+            shape: &[2, 3],
+            lut: &[0.0; 32],
+            lut_shape: &[2, 1, 16, 1],
+            vector_axis: 0,
+        };
         assert!(good.to_dense().is_ok());
         assert!(Palette { indices: &[0; 2], ..good }.to_dense().unwrap_err().contains("6 indices of 4 bits"));
         let good = Palette { indices: &[0; 3], ..good };

@@ -76,7 +76,8 @@ fn axis(args: &Arguments<'_>, i: usize, count: usize) -> Result<Axis, Problem> {
     let entry = |name: &str, i: usize, len: usize, least: usize| -> Result<Option<usize>, Problem> {
         let Some(values) = args.i32s(name)? else { return Ok(None) };
         let value = values.get(i).and_then(|v| usize::try_from(*v).ok());
-        let bad = || Problem::Malformed(format!("`{name}` {values:?}: expected {len} entries of at least {least}"));
+        let bad =
+            || Problem::Malformed(format!("`{name}` {values:?}: expected {len} entries of at least {least}"));
         value.filter(|v| values.len() == len && *v >= least).map(Some).ok_or_else(bad)
     };
     let pad = match args.text("pad_type")?.unwrap_or("valid") {
@@ -186,7 +187,8 @@ impl Operation for Conv {
         let (left, columns) = self.axes[1].geometry(width, kw).ok_or_else(fit)?;
         let mut shape = vec![batch, out, rows, columns];
         let mut y = vec![0f32; element_count(&shape).ok_or("the result has too many elements")?];
-        let window = Window { axes: self.axes, before: [top, left], extents: [height, width], out: [rows, columns] };
+        let window =
+            Window { axes: self.axes, before: [top, left], extents: [height, width], out: [rows, columns] };
         let (x_all, w_all) = (x.f32s()?, weight.f32s()?);
         let plane = height * width;
         for (i, y) in y.chunks_exact_mut((rows * columns).max(1)).enumerate() {
@@ -251,7 +253,9 @@ mod tests {
 
     #[test]
     fn one_point_agrees_with_the_plain_loops() {
-        for (x, w) in [([1, 6, 1, 5], [4, 6, 1, 1]), ([2, 3, 2, 2], [5, 3, 1, 1]), ([1, 9, 1, 1], [3, 9, 1, 1])] {
+        for (x, w) in
+            [([1, 6, 1, 5], [4, 6, 1, 1]), ([2, 3, 2, 2], [5, 3, 1, 1]), ([1, 9, 1, 1], [3, 9, 1, 1])]
+        {
             let (x, w) = (numbers(&x), numbers(&w));
             let bias = Some(numbers(&w.shape()[..1]));
             let fast = Pointwise { bias: bias.clone() }.run(vec![x.clone(), w.clone()]).unwrap();

@@ -45,7 +45,7 @@ fn softmax_row(row: &mut [f32]) {
 }
 
 /// Applies `f` to the elements that differ only in `axes`, taken as one row.
-fn by_rows(x: Arc<Tensor>, axes: &[usize], f: impl Fn(&mut [f32]) + Sync) -> Result<Tensor, String> {
+fn by_rows(x: Arc<Tensor>, axes: &[usize], f: impl Fn(&mut [f32]) + Send + Sync) -> Result<Tensor, String> {
     let rank = x.shape().len();
     let row: usize = axes.iter().map(|a| x.shape()[*a]).product();
     let order: Vec<usize> = (0..rank).filter(|i| !axes.contains(i)).chain(axes.iter().copied()).collect();

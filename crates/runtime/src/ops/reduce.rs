@@ -47,8 +47,12 @@ impl Operation for Reduce {
         }
         let rows = transposed(x, &[kept.as_slice(), &axes].concat())?.into_data();
         let data: TensorData = match rows {
-            TensorData::F32(v) => v.chunks_exact(row).map(|r| reduce_floats(self.kind, r)).collect::<Vec<_>>().into(),
-            TensorData::I32(v) => v.chunks_exact(row).map(|r| reduce_integers(self.kind, r)).collect::<Vec<_>>().into(),
+            TensorData::F32(v) => {
+                v.chunks_exact(row).map(|r| reduce_floats(self.kind, r)).collect::<Vec<_>>().into()
+            }
+            TensorData::I32(v) => {
+                v.chunks_exact(row).map(|r| reduce_integers(self.kind, r)).collect::<Vec<_>>().into()
+            }
             TensorData::Bool(_) => return Err("cannot reduce booleans".to_owned()),
         };
         let shape = match self.keep_dims {

@@ -311,7 +311,12 @@ fn tiled<T: Copy>(x: &[T], shape: &[usize], reps: &[usize]) -> Vec<T> {
     for (extent, reps) in shape.iter().zip(reps).rev() {
         run *= extent;
         if *reps > 1 && run > 0 {
-            data = data.chunks_exact(run).flat_map(|c| std::iter::repeat_n(c, *reps)).flatten().copied().collect();
+            data = data
+                .chunks_exact(run)
+                .flat_map(|c| std::iter::repeat_n(c, *reps))
+                .flatten()
+                .copied()
+                .collect();
         }
         run *= reps;
     }
