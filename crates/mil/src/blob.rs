@@ -1,1 +1,23 @@
-//! placeholder
+//! Weight files: the storage format of `weight.bin`, version 2.
+//!
+//! A header of 64 bytes, then records. A record is 64 bytes of metadata at a multiple of 64, and its data
+//! right behind them; zeros fill up to the next record, and the file ends where the last data end. Programs
+//! refer to a blob by the offset of its metadata. All numbers are little-endian.
+//!
+//! Writing goes in two steps, so that no weight need be in memory for long: a [`BlobLayout`] plans every offset
+//! from types alone, which is all that the program needs, and a [`BlobWriter`] then takes the data in plan
+//! order, in pieces of any size. Reading maps whole files ([`WeightStore`]).
+
+mod layout;
+mod map;
+mod record;
+mod store;
+mod writer;
+
+pub use layout::BlobLayout;
+pub use record::Record;
+pub use store::{WeightFile, WeightStore};
+pub use writer::BlobWriter;
+
+/// The name under which programs refer to the weight file that anelith writes.
+pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";

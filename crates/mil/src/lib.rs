@@ -2,6 +2,7 @@
 
 pub mod blob;
 pub mod compiled;
+pub mod disk;
 mod dtype;
 mod error;
 mod infer;

@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 
 use prost::Message;
 
-use crate::error::{Error, Invalid, Result};
+use crate::error::{Error, Result};
 use crate::model::{Description, Metadata, Model};
 use crate::validate::ProgramInfo;
 
@@ -45,7 +45,7 @@ pub fn encode(model: &Model, info: &ProgramInfo) -> Result<Vec<u8>> {
     if model.description.metadata == Metadata::default() {
         description.metadata = None;
     }
-    let program = program::encode(&model.program).map_err(|e: Invalid| Error::Invalid(e))?;
+    let program = program::encode(&model.program)?;
     let message = pb::Model {
         specification_version: model.specification_version,
         description: Some(description),

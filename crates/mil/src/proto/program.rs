@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::dtype::DataType;
 use crate::error::Invalid;
 use crate::opset::OpKind;
-use crate::program::{Argument, Function, Op, Operand, Opset, Program, VarId};
+use crate::program::{Argument, Function, Op, Operand, Opset, Program, Var, VarId};
 use crate::types::Type;
 use crate::value::{Data, Value};
 
@@ -88,7 +88,7 @@ fn encode_operand(f: &Function, operand: &Operand) -> Result<pb::Binding, String
     Ok(pb::Binding { bound: Some(bound) })
 }
 
-fn var(f: &Function, id: VarId) -> Result<&crate::program::Var, String> {
+fn var(f: &Function, id: VarId) -> Result<&Var, String> {
     f.vars.get(id.0 as usize).ok_or_else(|| format!("variable {} is not in the function's table", id.0))
 }
 
@@ -179,9 +179,9 @@ fn only_block(mut blocks: BTreeMap<String, pb::Block>, opset: Opset) -> Decoded<
 }
 
 fn decode_attributes(attributes: BTreeMap<String, pb::Value>) -> Decoded<BTreeMap<String, Value>> {
-    let decode = |(name, v): (String, pb::Value)| match value::decode(v) {
-        Ok(v) => Ok((name, v)),
-        fault => fault.at(|| format!("attribute `{name}`")).map(|v| (name, v)),
+    let decode = |(name, v): (String, pb::Value)| {
+        let value = value::decode(v).at(|| format!("attribute `{name}`"))?;
+        Ok((name, value))
     };
     attributes.into_iter().map(decode).collect()
 }

@@ -15,7 +15,7 @@ use super::fault::{Decoded, Fault};
 /// The deepest nesting that is walked; prost itself stops at 100.
 const MAX_DEPTH: usize = 100;
 
-/// A message and its fields by number; sorted, so that tables read like the `.proto` files.
+/// A message and its fields by number.
 #[derive(Debug)]
 pub(super) struct Schema {
     name: &'static str,

@@ -1,0 +1,33 @@
+//! A file mapped into memory: the one place in this crate that needs `unsafe`.
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use crate::error::{Error, Result};
+
+/// The contents of a file, read by the operating system when they are touched.
+#[derive(Debug)]
+pub(super) struct Map(Mmap);
+
+impl Map {
+    pub(super) fn open(path: &Path) -> Result<Map> {
+        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        // SAFETY: the map is read-only and private to this struct, so nothing in this process writes to it.
+        // Another process could shorten or rewrite the file; weight files are only ever replaced whole, by a
+        // rename, which leaves the mapped one as it is.
+        #[allow(unsafe_code, reason = "mapping a file cannot be checked by the compiler")]
+        let map = unsafe { Mmap::map(&file) };
+        map.map(Map).map_err(Error::io("cannot map", path))
+    }
+}
+
+impl Deref for Map {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}

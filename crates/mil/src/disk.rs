@@ -1,0 +1,225 @@
+//! Files and directories that appear whole or not at all, and files that share their bytes.
+//!
+//! What is written is staged under a name of its own beside its final place, `.NAME.partial`, and renamed
+//! when it is complete and on the disk. The name is always the same, so what a killed run left behind is found
+//! and cleared by the next; two processes must not stage the same path at once.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// How the file begins that stands in the place of a large one in a Git repository whose large files were not
+/// fetched; users meet it, so readers tell it from garbage.
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+/// How a file came to share the contents of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sharing {
+    /// Both names lead to one file; the contents take space once.
+    HardLink,
+    /// The file system does not link them, so the contents were copied.
+    Copy,
+}
+
+/// Gives the contents of `source` to `dest` too, replacing what is there; nothing happens if both are the same
+/// file already. `dest` appears at once.
+///
+/// A hard link comes first: a copy-on-write clone would be safer against later writes, but asking for one needs
+/// an `ioctl` that neither the standard library nor this crate's dependencies offer. The standard copy, which
+/// is the second choice, makes such clones on some file systems by itself. So the rule for both names is:
+/// replace the file, never write into it.
+///
+/// # Errors
+/// `Io` when `source` is missing or `dest` cannot be written.
+pub fn share_file(source: &Path, dest: &Path) -> Result<Sharing> {
+    // A link is made to the file itself, not to a symbolic link that leads to it.
+    let source = fs::canonicalize(source).map_err(Error::io("cannot open", source))?;
+    if is_same_file(&source, dest) {
+        return Ok(Sharing::HardLink);
+    }
+    let staged = Staged::file(dest)?;
+    let sharing = match fs::hard_link(&source, staged.path()) {
+        Ok(()) => Sharing::HardLink,
+        Err(_) => {
+            fs::copy(&source, staged.path()).map_err(Error::io("cannot copy to", staged.path()))?;
+            Sharing::Copy
+        }
+    };
+    staged.commit()?;
+    Ok(sharing)
+}
+
+#[cfg(unix)]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    identity(a).is_some_and(|id| identity(b) == Some(id))
+}
+
+#[cfg(not(unix))]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
+}
+
+/// Writes `bytes` as the file `path`, replacing what is there at once. Missing parents are created.
+///
+/// # Errors
+/// `Io`, with the path and what was tried.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let staged = Staged::file(path)?;
+    fs::write(staged.path(), bytes).map_err(Error::io("cannot write", staged.path()))?;
+    staged.commit()
+}
+
+/// A file or directory that is being written and is not yet in its place. Dropped without `commit`, it vanishes.
+#[derive(Debug)]
+pub struct Staged {
+    target: PathBuf,
+    partial: PathBuf,
+    old: PathBuf,
+    is_committed: bool,
+}
+
+impl Staged {
+    /// An empty directory that will become `target`. Missing parents are created.
+    ///
+    /// An existing `target` stays until `commit` replaces it with all it holds; whether that may be is for
+    /// the caller to know.
+    ///
+    /// # Errors
+    /// `Io` when a file stands at `target`, `target` has no name, or the disk refuses.
+    pub fn directory(target: &Path) -> Result<Staged> {
+        let staged = Staged::prepare(target)?;
+        if target.exists() && !target.is_dir() {
+            return Err(refusal("cannot replace", target, "it is not a directory"));
+        }
+        fs::create_dir(&staged.partial).map_err(Error::io("cannot create", &staged.partial))?;
+        Ok(staged)
+    }
+
+    /// A file, yet to be created at `path()`, that will become `target`. Missing parents are created.
+    ///
+    /// # Errors
+    /// `Io` when a directory stands at `target`, `target` has no name, or the disk refuses.
+    pub fn file(target: &Path) -> Result<Staged> {
+        let staged = Staged::prepare(target)?;
+        if target.is_dir() {
+            return Err(refusal("cannot replace", target, "it is a directory"));
+        }
+        Ok(staged)
+    }
+
+    fn prepare(target: &Path) -> Result<Staged> {
+        let name =
+            target.file_name().ok_or_else(|| refusal("cannot write", target, "the path has no file name"))?;
+        let beside = |suffix: &str| {
+            let mut hidden = OsString::from(".");
+            hidden.push(name);
+            hidden.push(suffix);
+            target.with_file_name(hidden)
+        };
+        let (partial, old) = (beside(".partial"), beside(".old"));
+        let parent = parent_of(target);
+        fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
+        remove(&partial)?;
+        let staged = Staged { target: target.to_path_buf(), partial, old, is_committed: false };
+        staged.recover()?;
+        Ok(staged)
+    }
+
+    /// Puts the old directory back if a run was killed after it had moved that away and before the new one was
+    /// in place.
+    fn recover(&self) -> Result<()> {
+        if fs::symlink_metadata(&self.old).is_err() {
+            return Ok(());
+        }
+        if fs::symlink_metadata(&self.target).is_ok() {
+            return remove(&self.old);
+        }
+        fs::rename(&self.old, &self.target).map_err(Error::io("cannot restore", &self.target))
+    }
+
+    /// Where to write.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
+    /// Waits until everything is on the disk, then puts it in place of `target`.
+    ///
+    /// A file replaces a file in one step. Directories cannot: the old one is renamed away first, so for a
+    /// moment a reader finds nothing at `target`, but never a part of something.
+    ///
+    /// # Errors
+    /// `Io`; `target` is then what it was.
+    pub fn commit(mut self) -> Result<()> {
+        sync(&self.partial)?;
+        let replaces_directory = self.target.is_dir();
+        if replaces_directory {
+            fs::rename(&self.target, &self.old).map_err(Error::io("cannot move away", &self.target))?;
+        }
+        if let Err(error) = fs::rename(&self.partial, &self.target) {
+            if replaces_directory {
+                fs::rename(&self.old, &self.target).map_err(Error::io("cannot restore", &self.target))?;
+            }
+            return Err(Error::io("cannot replace", &self.target)(error));
+        }
+        self.is_committed = true;
+        sync_one(parent_of(&self.target))?;
+        remove(&self.old)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.is_committed {
+            // There is no one left to tell; the next run clears what stays.
+            let _ = remove(&self.partial);
+        }
+    }
+}
+
+fn refusal(action: &'static str, path: &Path, problem: &str) -> Error {
+    Error::io(action, path)(io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned()))
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Removes a file, a symbolic link (not what it leads to) or a directory with all it holds, if there is one.
+fn remove(path: &Path) -> Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => Err(error),
+    };
+    removed.map_err(Error::io("cannot remove", path))
+}
+
+/// Waits until a file, or a directory with all it holds, is on the disk.
+fn sync(path: &Path) -> Result<()> {
+    if fs::symlink_metadata(path).map_err(Error::io("cannot read", path))?.is_dir() {
+        for entry in fs::read_dir(path).map_err(Error::io("cannot read", path))? {
+            sync(&entry.map_err(Error::io("cannot read", path))?.path())?;
+        }
+    }
+    sync_one(path)
+}
+
+fn sync_one(path: &Path) -> Result<()> {
+    // Only Unix can open a directory to wait for it.
+    if cfg!(not(unix)) && path.is_dir() {
+        return Ok(());
+    }
+    File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("cannot write to disk", path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! Staging: what a reader sees before, after and in spite of failures.
+
+use super::*;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("a folder");
+    let mut names: Vec<_> =
+        entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_directory_replaces_the_old_one_only_when_committed() {
+    let dir = folder();
+    let target = dir.path().join("new/a.mlpackage");
+    for content in ["first", "second"] {
+        let staged = Staged::directory(&target).expect("a staged directory");
+        fs::write(staged.path().join(content), content).expect("a file");
+        assert!(!target.join(content).exists());
+        staged.commit().expect("a commit");
+        assert_eq!(names(&target), [content]);
+        assert_eq!(names(&dir.path().join("new")), ["a.mlpackage"]);
+    }
+}
+
+#[test]
+fn a_dropped_stage_leaves_nothing_and_the_target_alone() {
+    let dir = folder();
+    let target = dir.path().join("a");
+    write_file(&target, b"old").expect("a file");
+    let staged = Staged::file(&target).expect("a staged file");
+    fs::write(staged.path(), b"half").expect("a file");
+    drop(staged);
+    assert_eq!(names(dir.path()), ["a"]);
+    assert_eq!(fs::read(&target).expect("a file"), b"old");
+}
+
+#[test]
+fn what_a_killed_run_left_is_cleared_or_put_back() {
+    let dir = folder();
+    let target = dir.path().join("a");
+    fs::create_dir(dir.path().join(".a.partial")).expect("a folder");
+    fs::write(dir.path().join(".a.partial/half"), b"").expect("a file");
+    fs::create_dir(dir.path().join(".a.old")).expect("a folder");
+    fs::write(dir.path().join(".a.old/whole"), b"").expect("a file");
+
+    let staged = Staged::directory(&target).expect("a staged directory");
+    assert_eq!(names(&target), ["whole"]);
+    assert!(names(staged.path()).is_empty());
+    fs::create_dir(dir.path().join(".a.old")).expect("a folder");
+    drop(staged);
+    Staged::directory(&target).expect("a staged directory").commit().expect("a commit");
+    assert_eq!(names(dir.path()), ["a"]);
+    assert!(names(&target).is_empty());
+}
+
+#[test]
+fn files_and_directories_do_not_replace_each_other() {
+    let dir = folder();
+    let error = Staged::file(dir.path()).expect_err("a refusal").to_string();
+    assert!(error.ends_with("it is a directory"), "{error}");
+    let file = dir.path().join("file");
+    write_file(&file, b"").expect("a file");
+    let error = Staged::directory(&file).expect_err("a refusal").to_string();
+    assert!(error.starts_with("cannot replace") && error.ends_with("it is not a directory"), "{error}");
+    assert!(Staged::directory(&dir.path().join("..")).is_err());
+    assert_eq!(names(dir.path()), ["file"]);
+}
+
+#[test]
+fn an_error_names_the_action_and_the_path() {
+    let dir = folder();
+    write_file(&dir.path().join("file"), b"").expect("a file");
+    let error = write_file(&dir.path().join("file/below"), b"").expect_err("a refusal").to_string();
+    assert!(error.starts_with("cannot create ") && error.contains("file"), "{error}");
+    let error = share_file(&dir.path().join("missing"), &dir.path().join("b")).expect_err("a refusal");
+    assert!(error.to_string().starts_with("cannot open "), "{error}");
+}
+
+#[test]
+fn sharing_replaces_the_target_and_leaves_the_source_whole() {
+    let dir = folder();
+    let (source, dest) = (dir.path().join("source"), dir.path().join("dest"));
+    write_file(&source, b"weights").expect("a file");
+    write_file(&dest, b"stale").expect("a file");
+    for _ in 0..2 {
+        share_file(&source, &dest).expect("a shared file");
+        assert_eq!(fs::read(&dest).expect("a file"), b"weights");
+        assert_eq!(names(dir.path()), ["dest", "source"]);
+    }
+    share_file(&source, &source).expect("nothing to do");
+    assert_eq!(fs::read(&source).expect("a file"), b"weights");
+
+    write_file(&dest, b"new").expect("a file");
+    assert_eq!(fs::read(&source).expect("a file"), b"weights");
+}
+
+#[cfg(unix)]
+#[test]
+fn sharing_follows_a_symbolic_link_to_the_file() {
+    let dir = folder();
+    let (source, link, dest) = (dir.path().join("source"), dir.path().join("link"), dir.path().join("dest"));
+    write_file(&source, b"weights").expect("a file");
+    std::os::unix::fs::symlink("source", &link).expect("a link");
+    share_file(&link, &dest).expect("a shared file");
+    assert!(fs::symlink_metadata(&dest).expect("a file").is_file());
+}

@@ -1,0 +1,142 @@
+//! Packages: what is written is read again and stays the same; broken manifests are refused with the field.
+
+use std::path::{Path, PathBuf};
+
+use anelith_mil::blob::WEIGHT_FILE;
+use anelith_mil::disk::Staged;
+use anelith_mil::package::{Package, weights_path, write_into};
+use anelith_mil::proto;
+
+/// The folder of real models beside the repository; `None` when it is absent and need not be there.
+fn shared() -> Option<PathBuf> {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
+    if path.is_dir() {
+        return Some(path.to_path_buf());
+    }
+    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
+    println!("skipped: no ../shared");
+    None
+}
+
+fn written(dir: &Path) -> PathBuf {
+    let path = dir.join("a.mlpackage");
+    let staged = Staged::directory(&path).expect("a staged directory");
+    write_into(staged.path(), b"model").expect("a package");
+    std::fs::write(weights_path(staged.path()), b"weights").expect("a file");
+    staged.commit().expect("a commit");
+    path
+}
+
+#[test]
+fn a_written_package_opens() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = written(dir.path());
+    let package = Package::open(&path).expect("a package");
+    assert_eq!(package.specification, b"model");
+    assert_eq!(package.root, path.join("Data/com.apple.CoreML"));
+    assert_eq!(package.model_path, package.root.join("model.mlmodel"));
+    let weights = package.root.join(WEIGHT_FILE.trim_start_matches("@model_path/"));
+    assert_eq!(std::fs::read(weights).expect("a file"), b"weights");
+}
+
+#[test]
+fn the_manifest_depends_on_the_model_alone_and_has_core_mls_form() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let manifest = std::fs::read_to_string(written(dir.path()).join("Manifest.json")).expect("a manifest");
+    let expected = r#"{
+    "fileFormatVersion": "1.0.0",
+    "itemInfoEntries": {
+        "306be486-4680-805d-8816-9969a599dfcc": {
+            "author": "com.apple.CoreML",
+            "description": "CoreML Model Weights",
+            "name": "weights",
+            "path": "com.apple.CoreML/weights"
+        },
+        "ffecf5c2-3755-81ce-91cd-de4aba7514fc": {
+            "author": "com.apple.CoreML",
+            "description": "CoreML Model Specification",
+            "name": "model.mlmodel",
+            "path": "com.apple.CoreML/model.mlmodel"
+        }
+    },
+    "rootModelIdentifier": "ffecf5c2-3755-81ce-91cd-de4aba7514fc"
+}
+"#;
+    assert_eq!(manifest, expected);
+}
+
+#[test]
+fn broken_manifests_are_refused_with_the_field() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = written(dir.path());
+    let file = path.join("Manifest.json");
+    let good = std::fs::read_to_string(&file).expect("a manifest");
+    let cases = [
+        (
+            "\"1.0.0\"",
+            "\"1.0\"",
+            "malformed: `fileFormatVersion` is `1.0`, expected three numbers up to 1.0.0",
+        ),
+        ("\"1.0.0\"", "\"1.-1.0\"", "malformed: `fileFormatVersion` is `1.-1.0`"),
+        ("\"1.0.0\"", "\"1.0.1\"", "not supported: `fileFormatVersion` is `1.0.1`"),
+        ("\"1.0.0\"", "1", "`fileFormatVersion` is 1, expected a string"),
+        ("itemInfoEntries", "items", "`itemInfoEntries` is missing, expected an object"),
+        ("rootModelIdentifier\": \"", "rootModelIdentifier\": \"x", "expected a key of `itemInfoEntries`"),
+        ("\"name\": \"weights\"", "\"name\": null", "`name` is null, expected a string"),
+        ("\"author\"", "\"writer\"", "`author` is missing, expected a string"),
+        (
+            "com.apple.CoreML/weights",
+            "../weights",
+            "`path` is `../weights`, expected a path inside the package",
+        ),
+        ("com.apple.CoreML/weights", "/weights", "`path` is `/weights`, expected a path inside the package"),
+        ("com.apple.CoreML/weights", "com.apple.CoreML/others", "com.apple.CoreML/others` is not there"),
+        ("{", "[", "is not JSON"),
+    ];
+    for (from, to, expected) in cases {
+        std::fs::write(&file, good.replacen(from, to, 1)).expect("a file");
+        let error = Package::open(&path).expect_err(expected).to_string();
+        assert!(error.contains("Manifest.json") && error.contains(expected), "{error}\nexpected {expected}");
+    }
+    for length in 0..good.len() - 2 {
+        std::fs::write(&file, &good[..length]).expect("a file");
+        assert!(Package::open(&path).is_err(), "cut to {length} bytes");
+    }
+    std::fs::remove_file(&file).expect("a file");
+    assert!(Package::open(&path).expect_err("a refusal").to_string().starts_with("cannot read "));
+}
+
+#[test]
+fn a_model_that_was_not_fetched_is_told_from_garbage() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("model.mlmodel");
+    std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").expect("a file");
+    let error = Package::open_specification(&path).expect_err("a refusal").to_string();
+    assert!(error.contains("git lfs pull"), "{error}");
+}
+
+fn open_all(dir: &Path, opened: &mut [usize; 2]) {
+    for path in std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()) {
+        let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
+        if is("mlpackage") {
+            let package = Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
+            proto::decode(&package.specification, "model.mlmodel").unwrap_or_else(|e| panic!("{e}"));
+            opened[0] += 1;
+        } else if path.is_dir() {
+            open_all(&path, opened);
+        } else if is("mlmodel") {
+            Package::open_specification(&path).unwrap_or_else(|e| panic!("{e}"));
+            opened[1] += 1;
+        }
+    }
+}
+
+#[test]
+fn real_packages_open() {
+    let Some(shared) = shared() else { return };
+    let mut opened = [0; 2];
+    for folder in ["oracle", "reference", "vectors"] {
+        open_all(&shared.join(folder), &mut opened);
+    }
+    assert!(opened[0] > 40 && opened[1] >= 4, "only {opened:?} opened");
+}
