@@ -1,1 +1,43 @@
-//! placeholder
+//! Runs an ML program on the CPU: tensors in, tensors out, state kept between calls.
+//!
+//! ```text
+//! mil::Program --plan--> Plan (one a function) --run--> tensors
+//!                          \__ Instance: plans of one program + the state that they share
+//! ```
+//!
+//! The crate knows ops, not models: any function whose ops are in `mil`'s op table runs, whoever made it.
+//! What it cannot run it refuses when the plan is made, naming op, opset and function; once a plan exists
+//! only the data can be wrong (an index out of range, a slice that does not fit), and that is an [`Error`],
+//! never a panic.
+//!
+//! # Numeric contract
+//!
+//! Tensors of fp16 and fp32 are held as `f32`, integers of any width as `i32`, booleans as `bool`.
+//!
+//! * [`Precision::Exact`] follows the types of the program: every op computes in `f32` from the values of
+//!   its operands, and each fp16-typed result is rounded to fp16 once (nearest, ties to even; 65520 and
+//!   above become infinite). Inputs and states of type fp16 are rounded too.
+//! * [`Precision::F32`] computes the same without rounding anything; the weights are what is stored.
+//!
+//! Products, convolutions and sums accumulate in `f32` in an order that depends on the shapes only, so
+//! results do not change with the number of threads. `layer_norm` takes mean and variance in `f64`.
+//! Integers wrap: results of ops and casts to a narrow type keep its low bits. Infinities and NaN go where
+//! IEEE 754 sends them: a row of `softmax` that is all minus infinity is NaN.
+//!
+//! # Memory
+//!
+//! A weight is decompressed once and shared by all functions of a program that name the same blob. Values
+//! are reference-counted and given up at their last use, which lets `slice_update` write in place: a
+//! key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied.
+
+mod error;
+mod instance;
+mod kernels;
+mod ops;
+mod plan;
+mod tensor;
+
+pub use error::{Error, Result};
+pub use instance::Instance;
+pub use plan::{Constants, Feature, Plan, Precision};
+pub use tensor::{Tensor, TensorData};

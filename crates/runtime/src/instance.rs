@@ -1,0 +1,160 @@
+//! A program ready to run, with the state that its functions share.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use anelith_mil::blob::WeightStore;
+use anelith_mil::{DataType, Dim, Program, ProgramInfo, TensorType};
+
+use crate::error::{Error, Result};
+use crate::plan::{Constants, Feature, Plan, Precision, States};
+use crate::tensor::{Tensor, TensorData};
+
+/// Some functions of one program and their common state.
+#[derive(Debug)]
+pub struct Instance {
+    plans: Vec<Plan>,
+    features: Vec<Feature>,
+    states: States,
+}
+
+impl Instance {
+    /// Plans `functions` of `program`; weights that they share are decompressed once. States start as zeros.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], and [`Error::State`] when two functions declare one state with different types.
+    pub fn new(
+        program: &Program,
+        info: &ProgramInfo,
+        weights: &WeightStore,
+        functions: &[&str],
+        precision: Precision,
+    ) -> Result<Instance> {
+        let mut constants = Constants::new(weights);
+        let plan = |name: &&str| Plan::new(program, info, &mut constants, name, precision);
+        let plans = functions.iter().map(plan).collect::<Result<Vec<_>>>()?;
+        let features = shared_states(&plans)?;
+        let mut instance = Instance { plans, features, states: States::new() };
+        instance.reset();
+        Ok(instance)
+    }
+
+    /// Sets every state to zeros.
+    pub fn reset(&mut self) {
+        // The old values go first, so that memory never holds both.
+        self.states.clear();
+        self.states = self.features.iter().map(|f| (f.name.clone(), Arc::new(zeros(&f.ty)))).collect();
+    }
+
+    /// The plan of `function`.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`] when the instance was made without it.
+    pub fn plan(&self, function: &str) -> Result<&Plan> {
+        find(&self.plans, function)
+    }
+
+    /// The contents of the state called `name`.
+    pub fn state(&self, name: &str) -> Option<&Tensor> {
+        self.states.get(name).map(Arc::as_ref)
+    }
+
+    /// Runs `function` on `inputs`, in any order, and answers its outputs in declaration order.
+    ///
+    /// # Errors
+    /// [`Error::NoFunction`]; [`Error::Input`] for an input that is missing, unknown or not of the declared
+    /// type, with the state untouched; [`Error::Run`] when an op fails, with every state reset to zeros.
+    pub fn run(&mut self, function: &str, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        let plan = find(&self.plans, function)?;
+        let inputs = bind(plan, inputs)?;
+        let result = plan.run(inputs, &mut self.states);
+        if result.is_err() {
+            self.reset();
+        }
+        result
+    }
+}
+
+fn find<'a>(plans: &'a [Plan], function: &str) -> Result<&'a Plan> {
+    plans.iter().find(|p| p.function() == function).ok_or_else(|| Error::NoFunction {
+        name: function.to_owned(),
+        available: plans.iter().map(|p| format!("`{}`", p.function())).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// The states of all plans, each once.
+fn shared_states(plans: &[Plan]) -> Result<Vec<Feature>> {
+    let mut features: Vec<Feature> = Vec::new();
+    for state in plans.iter().flat_map(Plan::states) {
+        match features.iter().find(|f| f.name == state.name) {
+            None => features.push(state.clone()),
+            Some(known) if known.ty == state.ty => {}
+            Some(known) => {
+                let (name, one, other) = (state.name.clone(), known.ty.clone(), state.ty.clone());
+                return Err(Error::State { name, one, other });
+            }
+        }
+    }
+    Ok(features)
+}
+
+fn zeros(ty: &TensorType) -> Tensor {
+    let extent = |d: &Dim| match d {
+        Dim::Known(n) => usize::try_from(*n).unwrap_or(0),
+        Dim::Unknown => 0,
+    };
+    Tensor::zeros(ty.dtype, ty.shape.iter().map(extent).collect())
+}
+
+/// The tensors in the order of the plan's inputs.
+fn bind(plan: &Plan, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
+    let error = |name: &str, problem: String| Error::Input {
+        function: plan.function().to_owned(),
+        name: name.to_owned(),
+        problem,
+    };
+    for (i, (name, _)) in inputs.iter().enumerate() {
+        if !plan.inputs().any(|f| f.name == *name) {
+            let known = plan.inputs().map(|f| format!("`{}`", f.name)).collect::<Vec<_>>().join(", ");
+            return Err(error(name, format!("the function has no such input; it takes {known}")));
+        }
+        if inputs[..i].iter().any(|(earlier, _)| earlier == name) {
+            return Err(error(name, "it is given twice".to_owned()));
+        }
+    }
+    let value = |feature: &Feature| {
+        let given = inputs.iter().find(|(name, _)| *name == feature.name);
+        let (_, tensor) = given.ok_or_else(|| error(&feature.name, "it is missing".to_owned()))?;
+        check(&feature.ty, tensor).map_err(|problem| error(&feature.name, problem))?;
+        Ok(tensor.clone())
+    };
+    plan.inputs().map(value).collect()
+}
+
+/// Whether `tensor` has the type `ty`.
+fn check(ty: &TensorType, tensor: &Tensor) -> Result<(), String> {
+    let fits = |(dim, extent): (&Dim, &usize)| match dim {
+        Dim::Known(n) => usize::try_from(*n) == Ok(*extent),
+        Dim::Unknown => true,
+    };
+    if ty.rank() != tensor.shape().len() || !ty.shape.iter().zip(tensor.shape()).all(fits) {
+        return Err(format!("it has shape {:?}, expected {ty}", tensor.shape()));
+    }
+    let range: RangeInclusive<i32> = match (ty.dtype, tensor.data()) {
+        (DataType::Bool, TensorData::Bool(_)) => return Ok(()),
+        (dtype, TensorData::F32(_)) if dtype.is_float() => return Ok(()),
+        (DataType::Int8, TensorData::I32(_)) => -128..=127,
+        (DataType::UInt8, TensorData::I32(_)) => 0..=255,
+        (DataType::Int16, TensorData::I32(_)) => -32768..=32767,
+        (DataType::UInt16, TensorData::I32(_)) => 0..=65535,
+        (DataType::Int32, TensorData::I32(_)) => return Ok(()),
+        (_, data) => return Err(format!("it holds {}, expected {ty}", data.class())),
+    };
+    match tensor.as_i32s().and_then(|v| v.iter().find(|v| !range.contains(*v))) {
+        Some(v) => Err(format!("the value {v} does not fit {}", ty.dtype)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
