@@ -90,12 +90,7 @@ impl Monolith {
         states.iter().filter_map(values).all(|v| v.iter().all(|x| x.is_finite()))
     }
 
-    fn call(
-        &mut self,
-        function: &str,
-        tokens: &[u32],
-        start: usize,
-    ) -> Result<Vec<(String, Tensor)>, Error> {
+    fn call(&mut self, function: &str, tokens: &[u32], start: usize) -> Result<Vec<(String, Tensor)>, Error> {
         let inputs = self.inputs(tokens, start).map_err(|e| Error::new(Kind::Model, e.to_string()))?;
         self.instance.run(function, &inputs).map_err(|e| Error::new(Kind::Model, e.to_string()))
     }

@@ -55,12 +55,8 @@ pub(crate) fn part(args: &PartArgs, interrupt: Interrupt) -> Result<()> {
         Part::Monolithic => Step::Infer,
         Part::MonolithicPrefill => Step::Prefill,
     };
-    // The prefill package shares the weights that step 1 writes, so that comes first where it is not done.
     let selection = Selection::Only(step.number());
-    let outcome = match step {
-        Step::Prefill => pipeline.run_with_needs(step, &bars)?,
-        _ => pipeline.run(selection, &bars)?,
-    };
+    let outcome = pipeline.run(selection, &bars)?;
     show(&outcome, selection)
 }
 
@@ -71,7 +67,10 @@ fn show(outcome: &Outcome, selection: Selection) -> Result<()> {
         eprintln!("{step}: {}: {done}", outcome.outputs.path(*step).display());
         if *step == Step::Compile {
             let package = outcome.outputs.path(Step::Combine);
-            eprintln!("  on a Mac, Apple's compiler does the same: {}", recompile(&package, outcome.outputs.dir()));
+            eprintln!(
+                "  on a Mac, Apple's compiler does the same: {}",
+                recompile(&package, outcome.outputs.dir())
+            );
         }
     }
     let palettized = matches!(selection, Selection::Needed | Selection::From(_) | Selection::Only(1));
@@ -94,7 +93,10 @@ fn assert_family(wanted: &str, found: Architecture) -> Result<()> {
         return Ok(());
     }
     let what = "the model is of another family";
-    Err(Failure::new(crate::failure::Status::Input, report(what).expected(format!("{found}, as config.json says"))))
+    Err(Failure::new(
+        crate::failure::Status::Input,
+        report(what).expected(format!("{found}, as config.json says")),
+    ))
 }
 
 fn options(args: &ModelArgs) -> Result<Options> {
@@ -127,7 +129,9 @@ fn hub_id(model: &Path) -> Result<()> {
         None => false,
     };
     if is_id && !model.exists() {
-        return Err(Failure::not_yet(&format!("downloading {text} from the hub; give a model directory to --model")));
+        return Err(Failure::not_yet(&format!(
+            "downloading {text} from the hub; give a model directory to --model"
+        )));
     }
     Ok(())
 }
@@ -143,7 +147,11 @@ fn foreign(args: &ForeignArgs) -> Result<()> {
         eprintln!("warning: {option} has no effect: {why}");
     }
     let refused = [
-        (args.static_prefill_slice, "--static-prefill-slice", "it would make a model that default consumers break"),
+        (
+            args.static_prefill_slice,
+            "--static-prefill-slice",
+            "it would make a model that default consumers break",
+        ),
         (args.single_cache, "--single-cache", "the supported families have a single cache anyway"),
         (args.allow_missing_weights, "--allow-missing-weights", "missing weights would be random numbers"),
     ];
@@ -165,4 +173,3 @@ fn foreign(args: &ForeignArgs) -> Result<()> {
         None => Ok(()),
     }
 }
-

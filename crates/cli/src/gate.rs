@@ -39,7 +39,10 @@ pub(crate) fn chat(meta: &Path, interrupt: &Interrupt) -> Result<()> {
 }
 
 fn gate(report: Report) -> Failure {
-    Failure::new(Status::Gate, report.mend("convert again; if that does not help, report it with the model's name"))
+    Failure::new(
+        Status::Gate,
+        report.mend("convert again; if that does not help, report it with the model's name"),
+    )
 }
 
 /// Runs one full batch through `prefill` and the same tokens through `infer`, and compares the logits that follow.

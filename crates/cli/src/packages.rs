@@ -40,7 +40,8 @@ pub(crate) fn compile(args: &CompileArgs, interrupt: Interrupt) -> Result<()> {
         return print_line(&bundle.display().to_string());
     }
     if args.source[0] != Path::new("monolithic") {
-        let report = Report::new("no output is named").expected("`monolithic`, or SOURCE.mlpackage OUT.mlmodelc");
+        let report =
+            Report::new("no output is named").expected("`monolithic`, or SOURCE.mlpackage OUT.mlmodelc");
         return Err(Failure::usage(report.found(args.source[0].display())));
     }
     let (input, output) = places(&args.step, Step::Combine)?;

@@ -45,7 +45,8 @@ struct Call {
 fn read_calls(path: &Path) -> Result<Vec<Call>> {
     let fail = |what: String| Failure::new(Status::Input, Report::new(what).at(path.display()));
     let text = fs::read_to_string(path).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
+    let value: Value =
+        serde_json::from_str(&text).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
     let calls = value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into()))?;
     let read = |(i, call): (usize, &Value)| {
         read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}")))
@@ -66,7 +67,8 @@ fn read_call(call: &Value) -> std::result::Result<Call, String> {
 
 fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
     let list = |key: &str| value.get(key).and_then(Value::as_array).ok_or(format!("no list `{key}`"));
-    let extent = |v: &Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or("`shape` holds no extents");
+    let extent =
+        |v: &Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).ok_or("`shape` holds no extents");
     let shape = list("shape")?.iter().map(extent).collect::<std::result::Result<Vec<_>, _>>()?;
     let data = list("data")?;
     let dtype = value.get("dtype").and_then(Value::as_str).ok_or("no `dtype`")?;
@@ -77,7 +79,8 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
             data.iter().map(read).collect::<std::result::Result<Vec<bool>, _>>()?.into()
         }
         "int8" | "int16" | "int32" | "uint8" | "uint16" => {
-            let read = |v: &Value| v.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or("`data` holds no int32");
+            let read =
+                |v: &Value| v.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or("`data` holds no int32");
             data.iter().map(read).collect::<std::result::Result<Vec<i32>, _>>()?.into()
         }
         other => return Err(format!("`dtype` is \"{other}\", expected fp16, fp32, int32, ... or bool")),
@@ -90,7 +93,9 @@ fn read_float(value: &Value) -> std::result::Result<f32, String> {
         Some("inf") => Ok(f32::INFINITY),
         Some("-inf") => Ok(f32::NEG_INFINITY),
         Some(other) => Err(format!("`data` holds \"{other}\", expected a number, \"inf\" or \"-inf\"")),
-        None => value.as_f64().map(|v| v as f32).ok_or_else(|| "`data` holds something that is no number".into()),
+        None => {
+            value.as_f64().map(|v| v as f32).ok_or_else(|| "`data` holds something that is no number".into())
+        }
     }
 }
 
@@ -112,6 +117,12 @@ fn write_float(x: f32) -> Value {
     if x.is_finite() {
         return json!(x);
     }
-    let name = if x.is_nan() { "nan" } else if x > 0.0 { "inf" } else { "-inf" };
+    let name = if x.is_nan() {
+        "nan"
+    } else if x > 0.0 {
+        "inf"
+    } else {
+        "-inf"
+    };
     json!(name)
 }

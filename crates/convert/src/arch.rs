@@ -38,12 +38,14 @@ pub(crate) fn infer<'c>(
     splits: &[HeadSplit],
 ) -> Result<Function> {
     let mut g = Graph::new(config, sizes, weights)?;
-    let x = decoder(&mut g, g.inputs.current_pos)?;
+    let positions = g.inputs.current_pos;
+    let x = decoder(&mut g, positions)?;
     let x = g.rms_norm(x, &Scope::new("model.norm"))?;
     let head = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
     let logits = g.lm_head(x, head, splits)?;
     // Consumers always send position_ids; a function that did not take it would refuse the call.
-    g.unary(Opcode::Identity, "position_ids_tmp", g.inputs.position_ids)?;
+    let unused = g.inputs.position_ids;
+    g.unary(Opcode::Identity, "position_ids_tmp", unused)?;
     Ok(g.finish(logits))
 }
 
@@ -53,7 +55,8 @@ pub(crate) fn infer<'c>(
 /// position after the final norm, [1, 1, hidden].
 pub(crate) fn prefill<'c>(config: &'c Config, sizes: Sizes, weights: &mut Weights<'c>) -> Result<Function> {
     let mut g = Graph::new(config, sizes, weights)?;
-    let x = decoder(&mut g, g.inputs.position_ids)?;
+    let positions = g.inputs.position_ids;
+    let x = decoder(&mut g, positions)?;
     let x = g.last_position(x)?;
     let hidden = g.rms_norm_as("output_hidden_states", x, &Scope::new("model.norm"))?;
     Ok(g.finish(vec![hidden]))

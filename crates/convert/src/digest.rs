@@ -11,12 +11,12 @@ use crate::error::{Result, io};
 
 /// Hashes files, each physical file once however many names it has.
 #[derive(Debug, Default)]
-pub struct Digests {
+pub(crate) struct Digests {
     known: BTreeMap<(u64, u64), String>,
 }
 
 /// The hash of several parts; a part cannot run into the next.
-pub fn digest_parts(parts: &[&str]) -> String {
+pub(crate) fn digest_parts(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
@@ -30,7 +30,7 @@ impl Digests {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn file(&mut self, path: &Path) -> Result<String> {
+    pub(crate) fn file(&mut self, path: &Path) -> Result<String> {
         let metadata = fs::metadata(path).map_err(io("read", path))?;
         let key = identity(&metadata);
         if let Some(known) = key.and_then(|k| self.known.get(&k)) {
@@ -57,7 +57,7 @@ impl Digests {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn path(&mut self, path: &Path) -> Result<Option<String>> {
+    pub(crate) fn path(&mut self, path: &Path) -> Result<Option<String>> {
         if !path.exists() {
             return Ok(None);
         }

@@ -90,7 +90,11 @@ pub(crate) const STATE_NAME: &str = "model_model_kv_cache_0";
 
 impl<'w, 'c> Graph<'w, 'c> {
     /// A function `main` with the inputs that consumers send, and the cache read once.
-    pub(crate) fn new(config: &'c Config, sizes: Sizes, weights: &'w mut Weights<'c>) -> Result<Graph<'w, 'c>> {
+    pub(crate) fn new(
+        config: &'c Config,
+        sizes: Sizes,
+        weights: &'w mut Weights<'c>,
+    ) -> Result<Graph<'w, 'c>> {
         let mut builder = FunctionBuilder::new("main", Opset::Ios18);
         let int32 = |shape: &[u64]| TensorType::new(DataType::Int32, shape);
         let mask = TensorType::new(DataType::Fp16, &[1, 1, sizes.tokens, sizes.context]);
@@ -128,7 +132,13 @@ impl<'w, 'c> Graph<'w, 'c> {
     }
 
     /// An op of two operands.
-    pub(crate) fn binary(&mut self, opcode: Opcode, name: &str, x: VarId, y: impl Into<Argument>) -> Result<VarId> {
+    pub(crate) fn binary(
+        &mut self,
+        opcode: Opcode,
+        name: &str,
+        x: VarId,
+        y: impl Into<Argument>,
+    ) -> Result<VarId> {
         self.call(opcode, name, &[("x", x.into()), ("y", y.into())])
     }
 
@@ -207,7 +217,8 @@ impl<'w, 'c> Graph<'w, 'c> {
 fn to_i32s(shape: &[u64]) -> Result<Vec<i32>> {
     use crate::error::{Error, Report};
     let narrow = |d: &u64| {
-        let report = || Report::new(format!("extent {d} is beyond what Core ML can address")).expected(i32::MAX);
+        let report =
+            || Report::new(format!("extent {d} is beyond what Core ML can address")).expected(i32::MAX);
         i32::try_from(*d).map_err(|_| Error::Input(report()))
     };
     shape.iter().map(narrow).collect()

@@ -63,22 +63,14 @@ impl KMeans {
     #[must_use]
     pub fn new(bits: u32) -> Self {
         assert!((1..=8).contains(&bits), "{bits} bits: expected 1 to 8");
-        Self {
-            slots: 1 << bits,
-            census: Census::new(),
-            partitioner: Partitioner::default(),
-        }
+        Self { slots: 1 << bits, census: Census::new(), partitioner: Partitioner::default() }
     }
 
     /// Clusters one group, as [`KMeans::cluster_into`] does, into new memory.
     pub fn cluster(&mut self, weights: &[f16]) -> Result<Clustering, NonFinite> {
         let (mut table, mut indices) = (Vec::with_capacity(self.slots), Vec::new());
         let noise = self.cluster_into(weights, &mut table, &mut indices)?;
-        Ok(Clustering {
-            table,
-            indices,
-            noise,
-        })
+        Ok(Clustering { table, indices, noise })
     }
 
     /// Clusters one group; appends `2^bits` entries to `table` and one index

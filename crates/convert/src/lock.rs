@@ -7,11 +7,11 @@ use std::path::Path;
 use crate::error::{Error, Report, Result, io};
 
 /// The lock's file name in the output directory; it stays there, unlocked, after a run.
-pub const LOCK_FILE: &str = ".anelith.lock";
+pub(crate) const LOCK_FILE: &str = ".anelith.lock";
 
 /// Holds an output directory until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -20,7 +20,7 @@ impl Lock {
     ///
     /// # Errors
     /// `Machine` when the directory cannot be written, or when another process holds it.
-    pub fn acquire(dir: &Path) -> Result<Lock> {
+    pub(crate) fn acquire(dir: &Path) -> Result<Lock> {
         fs::create_dir_all(dir).map_err(io("create output directory", dir))?;
         let path = dir.join(LOCK_FILE);
         let mut file = File::options()

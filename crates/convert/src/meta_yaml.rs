@@ -13,7 +13,7 @@ use crate::options::{Group, Lut, Options};
 
 /// What `meta.yaml` states besides the options.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The model's name: its directory's own.
     pub model_name: &'a str,
     /// The licence that the model's README states.
@@ -32,7 +32,7 @@ pub struct Facts<'a> {
 const FORM_VERSION: &str = "0.3.0";
 
 /// The text of `meta.yaml`.
-pub fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
+pub(crate) fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
     let (context, batch, name) = (options.context, options.batch, facts.model_name);
     let architecture = facts.config.architecture;
     let license = plain(facts.license.unwrap_or("unknown"));
@@ -104,7 +104,8 @@ fn plain(text: &str) -> String {
     let bare = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '(' | ')' | '/');
     let word = text.starts_with(|c: char| c.is_ascii_alphabetic());
     let reserved = ["true", "false", "yes", "no", "on", "off", "null", "y", "n"];
-    if word && text.chars().all(|c| bare(c) || c == ' ') && !reserved.contains(&text.to_lowercase().as_str()) {
+    if word && text.chars().all(|c| bare(c) || c == ' ') && !reserved.contains(&text.to_lowercase().as_str())
+    {
         return text.trim_end().to_owned();
     }
     Value::from(text).to_string()
@@ -114,4 +115,3 @@ fn plain(text: &str) -> String {
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
-

@@ -197,7 +197,9 @@ mod tests {
         ] {
             match (text.parse::<Lut>(), expected) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),
-                (Err(got), Err(want)) => assert!(got.starts_with(want) && got.contains(GRAMMAR), "{text}: {got}"),
+                (Err(got), Err(want)) => {
+                    assert!(got.starts_with(want) && got.contains(GRAMMAR), "{text}: {got}")
+                }
                 (got, want) => panic!("{text}: {got:?}, expected {want:?}"),
             }
         }

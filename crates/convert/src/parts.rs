@@ -1,9 +1,7 @@
 //! The models that a conversion writes: inference, prefill, and both in one.
 
 use anelith_checkpoint::{Checkpoint, Config};
-use anelith_mil::{
-    Description, Feature, Function, Interface, Model, Program, Type, VarId,
-};
+use anelith_mil::{Description, Feature, Function, Interface, Model, Program, Type, VarId};
 
 use crate::arch;
 use crate::error::{Error, Report, Result};
@@ -107,7 +105,7 @@ fn interface(function: &Function, name: &str) -> Interface {
 ///
 /// # Errors
 /// When a model is not of that form, or when their states differ.
-pub fn combine(infer: &Model, prefill: &Model) -> Result<Model> {
+pub(crate) fn combine(infer: &Model, prefill: &Model) -> Result<Model> {
     let (first, first_face) = main_function(infer, "inference model")?;
     let (second, second_face) = main_function(prefill, "prefill model")?;
     if first_face.states != second_face.states {
@@ -144,4 +142,3 @@ fn main_function<'m>(model: &'m Model, what: &str) -> Result<(&'m Function, &'m 
         Error::Input(report.expected("one function `main`").found(names.join(", ")))
     })
 }
-

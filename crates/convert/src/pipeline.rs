@@ -56,7 +56,11 @@ impl<'c> Pipeline<'c> {
     ///
     /// # Errors
     /// `Usage` for options that do not fit, `Input` and `Checkpoint` for a model that cannot be converted.
-    pub fn new(checkpoint: &'c Checkpoint, options: &Options, progress: &dyn Progress) -> Result<Pipeline<'c>> {
+    pub fn new(
+        checkpoint: &'c Checkpoint,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Pipeline<'c>> {
         options.check()?;
         options.check_context(checkpoint)?;
         check::output_is_not_model(options)?;
@@ -152,7 +156,13 @@ impl Run<'_, '_> {
             Step::Combine => build::combine(outputs, progress)?,
             Step::Compile => build::compile(outputs, progress)?,
             Step::Describe => {
-                describe::describe(pipeline.checkpoint, &pipeline.options, &pipeline.plan.head, outputs, progress)?;
+                describe::describe(
+                    pipeline.checkpoint,
+                    &pipeline.options,
+                    &pipeline.plan.head,
+                    outputs,
+                    progress,
+                )?;
             }
         }
         self.record.note(outputs, step, inputs, report, &mut self.digests)
@@ -167,9 +177,12 @@ impl Run<'_, '_> {
             Status::Missing => "is missing",
             Status::Stale => "was made from another model, with other options, or by something else",
         };
-        let report = Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
+        let report =
+            Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
         let made_by = format!("the output of {step} ({})", step.title());
-        Err(Error::Input(report.expected(made_by).mend(format!("run again with --restart {}", step.number()))))
+        Err(Error::Input(
+            report.expected(made_by).mend(format!("run again with --restart {}", step.number())),
+        ))
     }
 
     /// The digest of everything that a step's output depends on.

@@ -20,7 +20,7 @@ pub const RECORD_FILE: &str = ".anelith.json";
 
 /// The record of an output directory.
 #[derive(Debug)]
-pub struct Record {
+pub(crate) struct Record {
     path: PathBuf,
     steps: BTreeMap<String, Made>,
 }
@@ -39,7 +39,7 @@ struct Made {
 
 /// Whether a step's output can be used as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
+pub(crate) enum Status {
     /// There is no output.
     Missing,
     /// The output was made from the same inputs and has not changed since.
@@ -50,7 +50,7 @@ pub enum Status {
 
 impl Record {
     /// The record of `dir`; empty where there is none, or none that can be read.
-    pub fn open(dir: &Path) -> Record {
+    pub(crate) fn open(dir: &Path) -> Record {
         let path = dir.join(RECORD_FILE);
         let text = fs::read_to_string(&path).unwrap_or_default();
         Record { path, steps: serde_json::from_str(&text).unwrap_or_default() }
@@ -64,7 +64,13 @@ impl Record {
     ///
     /// # Errors
     /// When the output cannot be read.
-    pub fn status(&self, outputs: &Outputs, step: Step, inputs: &str, digests: &mut Digests) -> Result<Status> {
+    pub(crate) fn status(
+        &self,
+        outputs: &Outputs,
+        step: Step,
+        inputs: &str,
+        digests: &mut Digests,
+    ) -> Result<Status> {
         let path = outputs.path(step);
         if !path.exists() {
             return Ok(Status::Missing);
@@ -77,7 +83,7 @@ impl Record {
     }
 
     /// What palettization did when step 1 made its output.
-    pub fn report(&self, outputs: &Outputs) -> Option<&WeightReport> {
+    pub(crate) fn report(&self, outputs: &Outputs) -> Option<&WeightReport> {
         self.steps.get(&Self::key(outputs, Step::Infer))?.report.as_ref()
     }
 
@@ -85,7 +91,7 @@ impl Record {
     ///
     /// # Errors
     /// When the output cannot be read or the record cannot be written.
-    pub fn note(
+    pub(crate) fn note(
         &mut self,
         outputs: &Outputs,
         step: Step,

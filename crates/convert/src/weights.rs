@@ -9,7 +9,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anelith_checkpoint::{TensorRef, Tensors};
-use anelith_mil::blob::BlobLayout;
+use anelith_mil::blob::{BlobLayout, WEIGHT_FILE};
 use anelith_mil::{BlobRef, DataType, Value};
 use half::f16;
 use serde::{Deserialize, Serialize};
@@ -18,9 +18,6 @@ use crate::error::{Error, Report, Result};
 use crate::options::{DEFAULT_GROUP, Group, Lut};
 
 pub use write::{ComponentReport, Regrouped, WeightReport};
-
-/// The weight file that every package has, by the name programs use.
-pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
 
 /// Matrices of at most this many elements stay fp16.
 const SMALLEST_PALETTIZED: u64 = 2048;
@@ -244,7 +241,13 @@ impl<'c> Weights<'c> {
         Ok(BlobRef { file: WEIGHT_FILE.to_owned(), offset: self.layout.push(dtype, count)? })
     }
 
-    fn record(&mut self, new: NewEntry<'_>, source: Source, palette: Option<Palette>, stored: Stored) -> Stored {
+    fn record(
+        &mut self,
+        new: NewEntry<'_>,
+        source: Source,
+        palette: Option<Palette>,
+        stored: Stored,
+    ) -> Stored {
         self.index.insert(new.name.to_owned(), self.entries.len());
         self.entries.push(Entry {
             name: new.name.to_owned(),

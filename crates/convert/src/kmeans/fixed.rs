@@ -19,11 +19,7 @@ pub(super) fn from_f16(value: f16) -> i64 {
         0 => fraction,
         _ => (1024 + fraction) << (exponent - 1),
     };
-    if value.is_sign_negative() {
-        -magnitude
-    } else {
-        magnitude
-    }
+    if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
 /// The fp16 of `units`, which must be representable; zero is positive.
@@ -45,11 +41,7 @@ pub(super) fn mean(sum: i128, count: u64) -> i64 {
     let (quotient, rest) = (magnitude / step, magnitude % step);
     let up = 2 * rest > step || (2 * rest == step && quotient % 2 == 1);
     let rounded = (quotient + u128::from(up)) * (step / count);
-    if sum < 0 {
-        -(rounded as i64)
-    } else {
-        rounded as i64
-    }
+    if sum < 0 { -(rounded as i64) } else { rounded as i64 }
 }
 
 /// Sum and number of weights given as distinct `values` and their `counts`.

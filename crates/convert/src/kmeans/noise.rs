@@ -57,8 +57,7 @@ impl Noise {
         // Taking off the rounded mean first leaves nothing large to cancel.
         let mean = (sum / count).round();
         let centre = mean as i128;
-        let about_centre =
-            self.squares - 2 * centre * self.sum + i128::from(self.count) * centre * centre;
+        let about_centre = self.squares - 2 * centre * self.sum + i128::from(self.count) * centre * centre;
         let residue = (self.sum - i128::from(self.count) * centre) as f64;
         ((about_centre as f64 - residue * residue / count).max(0.0)) * UNIT * UNIT
     }

@@ -57,11 +57,7 @@ impl Partitioner {
         if spread * f64::EPSILON * runs as f64 <= least * TOLERANCE {
             return ends;
         }
-        let exact = Exact {
-            values,
-            centre: self.centre,
-            moments: &self.moments,
-        };
+        let exact = Exact { values, centre: self.centre, moments: &self.moments };
         search.solve(&exact, spread, runs).0
     }
 
@@ -101,9 +97,7 @@ impl Search {
         };
         let ends = quick.unwrap_or_else(|| self.table.fill(costs, runs));
         let starts = std::iter::once(&0).chain(&ends);
-        let least = starts
-            .zip(&ends)
-            .map(|(&start, &end)| costs.cost(start, end));
+        let least = starts.zip(&ends).map(|(&start, &end)| costs.cost(start, end));
         let least = least.sum();
         (ends, least)
     }
@@ -178,9 +172,7 @@ mod tests {
     fn levy_and_table_agree() {
         let bell = |i: i64| (40_000.0 / (1.0 + (i as f64 / 300.0).powi(2))) as u64;
         let values: Vec<i64> = (-900..900).map(|i| i * 4099 + i * i % 101).collect();
-        let counts: Vec<u64> = (-900..900)
-            .map(|i| 1 + bell(i) + i.unsigned_abs() % 7)
-            .collect();
+        let counts: Vec<u64> = (-900..900).map(|i| 1 + bell(i) + i.unsigned_abs() % 7).collect();
         let mut partitioner = Partitioner::default();
         partitioner.sum_up(&values, &counts);
         partitioner.rounded.read(&partitioner.moments);
@@ -205,10 +197,7 @@ mod tests {
             let lengths: Vec<usize> = starts.zip(&ends).map(|(s, e)| e - s).collect();
             let even = |&length: &usize| length.abs_diff(120 / runs) <= 1;
             assert!(lengths.iter().all(even), "{runs}: {lengths:?}");
-            assert!(
-                lengths.iter().all(|&l| l >= 120 / runs),
-                "{runs}: {lengths:?}"
-            );
+            assert!(lengths.iter().all(|&l| l >= 120 / runs), "{runs}: {lengths:?}");
         }
     }
 }

@@ -7,10 +7,7 @@ struct Source(u64);
 
 impl Source {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % bound
     }
 
@@ -37,11 +34,7 @@ impl Source {
             _ => {
                 let bits = (self.below(1 << 16)) as u16;
                 let value = f16::from_bits(bits);
-                if value.is_finite() {
-                    value
-                } else {
-                    f16::NEG_ZERO
-                }
+                if value.is_finite() { value } else { f16::NEG_ZERO }
             }
         }
     }
@@ -62,9 +55,7 @@ fn distinct(weights: &[f16]) -> (Vec<i64>, Vec<u64>) {
 fn run_cost(values: &[i64], counts: &[u64]) -> f64 {
     let weighted = || values.iter().zip(counts);
     let total: i128 = counts.iter().map(|&c| i128::from(c)).sum();
-    let sum: i128 = weighted()
-        .map(|(&v, &c)| i128::from(v) * i128::from(c))
-        .sum();
+    let sum: i128 = weighted().map(|(&v, &c)| i128::from(v) * i128::from(c)).sum();
     let about = sum / total;
     let square = |(&v, &c): (&i64, &u64)| (i128::from(v) - about).pow(2) * i128::from(c);
     let rest = (sum - about * total) as f64;
@@ -75,9 +66,7 @@ fn run_cost(values: &[i64], counts: &[u64]) -> f64 {
 fn least_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
     let n = values.len();
     let cost = |from: usize, to: usize| run_cost(&values[from..to], &counts[from..to]);
-    let costs: Vec<Vec<f64>> = (0..n)
-        .map(|from| (from + 1..=n).map(|to| cost(from, to)).collect())
-        .collect();
+    let costs: Vec<Vec<f64>> = (0..n).map(|from| (from + 1..=n).map(|to| cost(from, to)).collect()).collect();
     let mut least = vec![f64::INFINITY; n + 1];
     least[0] = 0.0;
     let mut answer = f64::INFINITY;
@@ -98,10 +87,7 @@ fn found_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
     let ends = Partitioner::default().partition(values, counts, runs);
     assert_eq!((ends.len(), ends.last()), (runs, Some(&values.len())));
     let starts = std::iter::once(0).chain(ends.iter().copied());
-    starts
-        .zip(&ends)
-        .map(|(start, &end)| run_cost(&values[start..end], &counts[start..end]))
-        .sum()
+    starts.zip(&ends).map(|(start, &end)| run_cost(&values[start..end], &counts[start..end])).sum()
 }
 
 #[test]
@@ -137,10 +123,7 @@ fn partitions_large_counts() {
             if runs < values.len() {
                 let least = least_cost(&values, &counts, runs);
                 let found = found_cost(&values, &counts, runs);
-                assert!(
-                    found - least <= least * 1e-9,
-                    "{case} {runs}: {found} {least}"
-                );
+                assert!(found - least <= least * 1e-9, "{case} {runs}: {found} {least}");
             }
         }
     }
@@ -149,15 +132,8 @@ fn partitions_large_counts() {
 /// Everything [`Clustering`] promises about one group.
 fn check(weights: &[f16], bits: u32, found: &Clustering) {
     let slots = 1usize << bits;
-    assert_eq!(
-        (found.table.len(), found.indices.len()),
-        (slots, weights.len())
-    );
-    let used = found
-        .indices
-        .iter()
-        .max()
-        .map_or(0, |&i| usize::from(i) + 1);
+    assert_eq!((found.table.len(), found.indices.len()), (slots, weights.len()));
+    let used = found.indices.iter().max().map_or(0, |&i| usize::from(i) + 1);
     let table: Vec<f64> = found.table.iter().map(|e| e.to_f64()).collect();
     assert!(table[..used].is_sorted_by(|a, b| a < b), "{table:?}");
     assert!(found.table[used..].iter().all(|e| e.to_bits() == 0));
@@ -229,15 +205,10 @@ fn groups_are_appended() {
     let (mut table, mut indices) = (Vec::new(), Vec::new());
     let mut kmeans = KMeans::new(2);
     for group in &groups {
-        kmeans
-            .cluster_into(group, &mut table, &mut indices)
-            .expect("finite weights");
+        kmeans.cluster_into(group, &mut table, &mut indices).expect("finite weights");
     }
     let expected = [1.0, 2.0, 5.0, 0.0, -7.0, 7.0, 0.0, 0.0].map(f16::from_f32);
-    assert_eq!(
-        (table.as_slice(), indices.as_slice()),
-        (&expected[..], &[0, 1, 2, 1, 1, 0][..])
-    );
+    assert_eq!((table.as_slice(), indices.as_slice()), (&expected[..], &[0, 1, 2, 1, 1, 0][..]));
 }
 
 #[test]
@@ -248,10 +219,7 @@ fn weights_that_are_not_finite_are_refused() {
         let weights = [f16::ONE, f16::MAX, value, value];
         let refused = kmeans.cluster_into(&weights, &mut table, &mut indices);
         let refused = refused.expect_err("not finite");
-        assert_eq!(
-            (refused.position, refused.value.to_bits()),
-            (2, value.to_bits())
-        );
+        assert_eq!((refused.position, refused.value.to_bits()), (2, value.to_bits()));
         assert!(table.is_empty() && indices.is_empty());
         let after = kmeans.cluster(&[f16::ONE]).expect("finite weights");
         assert_eq!((after.table[0], after.table[1]), (f16::ONE, f16::ZERO));

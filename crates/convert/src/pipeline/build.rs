@@ -71,7 +71,12 @@ pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn
 ///
 /// # Errors
 /// When the source cannot be read, is not a valid ML program, or the bundle cannot be written.
-pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler, progress: &dyn Progress) -> Result<()> {
+pub fn compile_package(
+    source: &Path,
+    bundle: &Path,
+    compiler: &Compiler,
+    progress: &dyn Progress,
+) -> Result<()> {
     progress.begin(Step::Compile.title(), 0);
     let package = Package::open(source)?;
     let model = read_model(&package)?;
@@ -97,7 +102,7 @@ fn read_model(package: &Package) -> Result<Model> {
 
 /// The weight file of a package in the making; its directory is there.
 fn weights_file(package: &Path) -> Result<std::path::PathBuf> {
-    let path = package::weights_path(package).join("weight.bin");
+    let path = package::weights_path(package);
     let dir = path.parent().expect("the path has a file name");
     fs::create_dir_all(dir).map_err(io("create", dir))?;
     Ok(path)

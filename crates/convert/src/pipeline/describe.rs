@@ -28,7 +28,8 @@ pub(super) fn describe(
     progress.begin(Step::Describe.title(), 0);
     for TokenizerFile { name, path } in tokenizer_files(&checkpoint.dir)? {
         let contents = fs::read(&path).map_err(io("read", &path))?;
-        let contents = if name == TOKENIZER_CONFIG { with_template(&checkpoint.dir, contents)? } else { contents };
+        let contents =
+            if name == TOKENIZER_CONFIG { with_template(&checkpoint.dir, contents)? } else { contents };
         disk::write_file(&outputs.dir().join(name), &contents)?;
     }
     let generation = json_object(&checkpoint.dir.join("generation_config.json"))?;

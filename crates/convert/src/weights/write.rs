@@ -79,7 +79,8 @@ impl Weights<'_> {
             sums.entry((entry.component, bits)).or_default().add(entry, &noise);
         }
         blobs.writer.finish()?;
-        let components = sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
+        let components =
+            sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
         Ok(WeightReport { components, regrouped })
     }
@@ -139,18 +140,27 @@ impl Entry {
     fn stored_bytes(&self) -> u64 {
         match self.palette {
             None => 2 * self.elements(),
-            Some(p) => (self.elements() * u64::from(p.bits)).div_ceil(8) + (self.rows / p.rows) * (2 << p.bits),
+            Some(p) => {
+                (self.elements() * u64::from(p.bits)).div_ceil(8) + (self.rows / p.rows) * (2 << p.bits)
+            }
         }
     }
 
     fn regrouped(&self) -> Option<Regrouped> {
         let palette = self.palette.filter(|p| p.rows < p.wanted.min(self.rows))?;
-        Some(Regrouped { name: self.name.clone(), rows: self.rows, used: palette.rows, wanted: palette.wanted })
+        Some(Regrouped {
+            name: self.name.clone(),
+            rows: self.rows,
+            used: palette.rows,
+            wanted: palette.wanted,
+        })
     }
 
     fn read(&self, range: Range<usize>, out: &mut Vec<f16>) -> Result<()> {
         match &self.source {
-            Source::Tensor { tensor, first } => Ok(tensor.read_f16(first + range.start..first + range.end, out)?),
+            Source::Tensor { tensor, first } => {
+                Ok(tensor.read_f16(first + range.start..first + range.end, out)?)
+            }
             Source::Computed(values) => {
                 out.clear();
                 out.extend_from_slice(&values[range]);
@@ -192,7 +202,12 @@ impl Entry {
     }
 
     /// Writes the indices as they come and the tables, which are small, at the end.
-    fn write_palettized(&self, palette: Palette, blobs: &mut Blobs, progress: &dyn Progress) -> Result<Noise> {
+    fn write_palettized(
+        &self,
+        palette: Palette,
+        blobs: &mut Blobs,
+        progress: &dyn Progress,
+    ) -> Result<Noise> {
         let group = (palette.rows * self.columns) as usize;
         // Pieces of eight groups end on a byte whatever the width of an index.
         let unit = group * 8;

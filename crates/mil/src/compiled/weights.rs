@@ -1,7 +1,7 @@
 //! The weight files of a compiled model.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 use crate::program::{Operand, Program};
@@ -23,7 +23,7 @@ pub(super) fn place(program: &Program, root: &Path, dir: &Path) -> Result<()> {
                 "the compiled model has another file there, expected e.g. `@model_path/weights/weight.bin`";
             return Err(Error::unsupported(format!("weight file `{file}`"), problem));
         }
-        share_file(&source, &dest)?;
+        crate::disk::share_file(&source, &dest)?;
     }
     Ok(())
 }
@@ -69,11 +69,4 @@ fn relative_path(file: &str) -> Result<&Path> {
             "expected a path below `@model_path` without `..`, e.g. `@model_path/weights/weight.bin`";
         Error::unsupported(format!("weight file `{file}`"), problem)
     })
-}
-
-/// Gives `dest` the contents of `source`.
-fn share_file(source: &Path, dest: &Path) -> Result<()> {
-    let source: PathBuf = source.to_path_buf();
-    std::fs::copy(&source, dest).map_err(Error::io("cannot copy", &source))?;
-    Ok(())
 }

@@ -42,12 +42,7 @@ impl Levy {
     /// proportional to `x`: so does the error of a fine partition, which falls
     /// with the square of the number. Rational steps of `x` keep to operations
     /// that round alike everywhere.
-    pub(super) fn search(
-        &mut self,
-        costs: &impl Costs,
-        spread: f64,
-        runs: usize,
-    ) -> Option<Vec<usize>> {
+    pub(super) fn search(&mut self, costs: &impl Costs, spread: f64, runs: usize) -> Option<Vec<usize>> {
         let wanted = runs as f64;
         let mut below = (0.0, 0.0);
         let mut above: Option<(f64, f64)> = None;
@@ -64,9 +59,7 @@ impl Levy {
                 above = Some(here);
             }
             x = match above {
-                Some(above) => {
-                    below.0 + (above.0 - below.0) * (wanted - below.1) / (above.1 - below.1)
-                }
+                Some(above) => below.0 + (above.0 - below.0) * (wanted - below.1) / (above.1 - below.1),
                 None => x * wanted / here.1,
             };
         }
@@ -84,16 +77,11 @@ impl Levy {
         self.queue.push(Candidate { start: 0, from: 1 });
         let mut front = 0;
         for end in 1..=count {
-            while self
-                .queue
-                .get(front + 1)
-                .is_some_and(|next| next.from <= end)
-            {
+            while self.queue.get(front + 1).is_some_and(|next| next.from <= end) {
                 front += 1;
             }
             let start = self.queue[front].start;
-            self.least
-                .push(self.least[start] + costs.cost(start, end) + levy);
+            self.least.push(self.least[start] + costs.cost(start, end) + levy);
             self.starts.push(start as u16);
             self.admit(costs, end, front);
         }
@@ -129,10 +117,7 @@ impl Levy {
             }
         }
         if better <= count {
-            self.queue.push(Candidate {
-                start,
-                from: better,
-            });
+            self.queue.push(Candidate { start, from: better });
         }
     }
 

@@ -43,11 +43,7 @@ impl Table {
         for runs_so_far in 2..=runs {
             // Each later run needs a value of its own.
             let last = count - (runs - runs_so_far);
-            let mut row = Row {
-                runs: runs_so_far,
-                first: runs_so_far,
-                last,
-            };
+            let mut row = Row { runs: runs_so_far, first: runs_so_far, last };
             if runs_so_far == runs {
                 row.first = last;
             }
@@ -73,8 +69,7 @@ impl Table {
                 let low = left.max(above.map(|above| above[end]));
                 let low = low.map_or(0, usize::from).max(row.runs - 1);
                 let high = right.map_or(end - 1, usize::from);
-                let (start, cost) =
-                    best(costs, &self.previous, low..=high.clamp(low, end - 1), end);
+                let (start, cost) = best(costs, &self.previous, low..=high.clamp(low, end - 1), end);
                 splits[end] = start as u16;
                 self.current[end] = cost;
             }
