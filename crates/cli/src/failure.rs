@@ -27,14 +27,14 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: Status,
-    report: convert::Report,
+    report: Box<convert::Report>,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     pub(crate) fn new(status: Status, report: convert::Report) -> Failure {
-        Failure { status, report }
+        Failure { status, report: Box::new(report) }
     }
 
     pub(crate) fn usage(report: convert::Report) -> Failure {

@@ -12,7 +12,7 @@ pub(crate) const LOCK_FILE: &str = ".anelith.lock";
 /// Holds an output directory until it is dropped, or the process ends in whatever way.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -43,7 +43,14 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         note(&mut file).map_err(io("write", &path))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Takes the process id out again, so that what a run leaves does not depend on it.
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
     }
 }
 

@@ -30,12 +30,15 @@ pub struct Package {
 }
 
 impl Package {
-    /// Opens the package at `path`.
+    /// Opens the package at `path`, or the bare model file.
     ///
     /// # Errors
     /// `Io` when it or its model cannot be read; `Malformed` when the manifest breaks the format or leads to what
     /// is not there; `Unsupported` when the manifest is of a later version.
     pub fn open(path: &Path) -> Result<Package> {
+        if path.is_file() {
+            return Package::open_specification(path);
+        }
         let manifest = path.join(MANIFEST);
         let what = manifest.display().to_string();
         let text = fs::read(&manifest).map_err(Error::io("cannot read", &manifest))?;
@@ -48,11 +51,7 @@ impl Package {
         Package::open_specification(&data.join(paths.model))
     }
 
-    /// Opens a model file that is in no package.
-    ///
-    /// # Errors
-    /// `Io` when it cannot be read; `Malformed` when it is a Git LFS pointer.
-    pub fn open_specification(path: &Path) -> Result<Package> {
+    fn open_specification(path: &Path) -> Result<Package> {
         let specification = fs::read(path).map_err(Error::io("cannot read", path))?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";

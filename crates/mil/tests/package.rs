@@ -111,7 +111,7 @@ fn a_model_that_was_not_fetched_is_told_from_garbage() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("model.mlmodel");
     std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").expect("a file");
-    let error = Package::open_specification(&path).expect_err("a refusal").to_string();
+    let error = Package::open(&path).expect_err("a refusal").to_string();
     assert!(error.contains("git lfs pull"), "{error}");
 }
 
@@ -125,7 +125,7 @@ fn open_all(dir: &Path, opened: &mut [usize; 2]) {
         } else if path.is_dir() {
             open_all(&path, opened);
         } else if is("mlmodel") {
-            Package::open_specification(&path).unwrap_or_else(|e| panic!("{e}"));
+            Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
             opened[1] += 1;
         }
     }

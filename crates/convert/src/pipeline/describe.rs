@@ -55,7 +55,7 @@ pub(super) fn inputs(
     digests: &mut Digests,
 ) -> Result<String> {
     let mut parts = vec![
-        format!("{options:?}"),
+        format!("{} {} {:?} {}", options.context, options.batch, options.lut, outputs.prefix()),
         checkpoint.model_name().to_owned(),
         license(&checkpoint.dir)?.unwrap_or_default(),
     ];
