@@ -90,7 +90,7 @@ fn check_tiny_decoder(scheme: &str, precision: Precision, tolerance: f32) {
 #[test]
 fn the_tiny_decoder_agrees_with_pytorch() {
     for scheme in ["fp16", "lut2_uniform", "lut3_tensor", "lut4_g8", "lut4_vec2", "lut6_g16"] {
-        check_tiny_decoder(scheme, Precision::F32, 1e-4);
+        check_tiny_decoder(scheme, Precision::F32, 2e-3);
         check_tiny_decoder(scheme, Precision::Exact, 1e-2);
     }
 }
