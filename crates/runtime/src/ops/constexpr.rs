@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn tables_agree_with_their_slow_twin() {
-        let cases: [(&[usize], &[usize], u32, usize, usize); 8] = [
+        type Case<'a> = (&'a [usize], &'a [usize], u32, usize, usize);
+        let cases: [Case<'_>; 8] = [
             (&[8, 6], &[2, 1], 4, 1, 0),
             (&[8, 6], &[1, 1], 3, 1, 0),
             (&[4, 6], &[2, 3], 6, 1, 0),

@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn shapes_with_zero_and_minus_one() {
-        let cases: [(&[usize], &[i32], Option<&[usize]>); 6] = [
+        type Case<'a> = (&'a [usize], &'a [i32], Option<&'a [usize]>);
+        let cases: [Case<'_>; 6] = [
             (&[2, 6], &[3, -1], Some(&[3, 4])),
             (&[2, 6], &[0, 2, -1], Some(&[2, 2, 3])),
             (&[1], &[], Some(&[])),
