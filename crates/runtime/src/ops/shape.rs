@@ -164,16 +164,20 @@ fn transpose_elements<T: Copy>(x: &[T], shape: &[usize], perm: &[usize]) -> Vec<
         return Vec::new();
     }
     let steps = strides(shape);
-    // Trailing axes that stay where they are move as one run.
+    // Trailing axes that stay where they are move as one run; where none does, the last axis is a strided row.
     let fixed = (0..perm.len()).rev().take_while(|i| perm[*i] == *i).count();
-    let (outer, kept) = perm.split_at(perm.len() - fixed);
-    let run: usize = kept.iter().map(|a| shape[*a]).product();
+    let (outer, inner) = perm.split_at(perm.len() - fixed.max(1));
+    let run: usize = inner.iter().map(|a| shape[*a]).product();
+    let step = if fixed > 0 { 1 } else { steps[inner[0]] };
     let extents: Vec<usize> = outer.iter().map(|a| shape[*a]).collect();
     let mut out = Vec::with_capacity(x.len());
     let mut index = vec![0usize; outer.len()];
     while out.len() < x.len() {
         let from: usize = index.iter().zip(outer).map(|(i, a)| i * steps[*a]).sum();
-        out.extend_from_slice(&x[from..from + run]);
+        match step {
+            1 => out.extend_from_slice(&x[from..from + run]),
+            _ => out.extend(x[from..].iter().step_by(step).take(run)),
+        }
         advance(&mut index, &extents);
     }
     out
