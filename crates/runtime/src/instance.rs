@@ -1,6 +1,5 @@
 //! A program ready to run, with the state that its functions share.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anelith_mil::blob::WeightStore;
@@ -8,7 +7,7 @@ use anelith_mil::{DataType, Dim, Program, ProgramInfo, TensorType};
 
 use crate::error::{Error, Result};
 use crate::plan::{Constants, Feature, Plan, Precision, States};
-use crate::tensor::{Tensor, TensorData};
+use crate::tensor::Tensor;
 
 /// Some functions of one program and their common state.
 #[derive(Debug)]
@@ -131,24 +130,15 @@ fn bind(plan: &Plan, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>> {
     plan.inputs().map(value).collect()
 }
 
-/// Whether `tensor` has the type `ty`.
+/// Whether `tensor` has the type `ty` and only values that fit it.
 fn check(ty: &TensorType, tensor: &Tensor) -> Result<(), String> {
-    let fits = |(dim, extent): (&Dim, &usize)| match dim {
-        Dim::Known(n) => usize::try_from(*n) == Ok(*extent),
-        Dim::Unknown => true,
-    };
-    if ty.rank() != tensor.shape().len() || !ty.shape.iter().zip(tensor.shape()).all(fits) {
-        return Err(format!("it has shape {:?}, expected {ty}", tensor.shape()));
-    }
-    let range: RangeInclusive<i32> = match (ty.dtype, tensor.data()) {
-        (DataType::Bool, TensorData::Bool(_)) => return Ok(()),
-        (dtype, TensorData::F32(_)) if dtype.is_float() => return Ok(()),
-        (DataType::Int8, TensorData::I32(_)) => -128..=127,
-        (DataType::UInt8, TensorData::I32(_)) => 0..=255,
-        (DataType::Int16, TensorData::I32(_)) => -32768..=32767,
-        (DataType::UInt16, TensorData::I32(_)) => 0..=65535,
-        (DataType::Int32, TensorData::I32(_)) => return Ok(()),
-        (_, data) => return Err(format!("it holds {}, expected {ty}", data.class())),
+    tensor.expect_type(ty)?;
+    let range = match ty.dtype {
+        DataType::Int8 => -128..=127,
+        DataType::UInt8 => 0..=255,
+        DataType::Int16 => -32768..=32767,
+        DataType::UInt16 => 0..=65535,
+        _ => return Ok(()),
     };
     match tensor.as_i32s().and_then(|v| v.iter().find(|v| !range.contains(*v))) {
         Some(v) => Err(format!("the value {v} does not fit {}", ty.dtype)),

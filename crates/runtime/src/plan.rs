@@ -87,6 +87,8 @@ enum Source {
 #[derive(Debug)]
 struct Target {
     slot: Option<usize>,
+    /// What later ops rely on, also where a flexible shape kept the type from being inferred.
+    ty: TensorType,
     finish: Finish,
 }
 
@@ -182,7 +184,7 @@ fn fetch(source: &Source, values: &mut [Option<Arc<Tensor>>]) -> Result<Arc<Tens
 
 impl Step {
     fn run(&self, values: &mut [Option<Arc<Tensor>>], states: &mut States) -> Result<(), String> {
-        let results = match &self.action {
+        let results: Vec<_> = match &self.action {
             Action::Run(operation, sources) => {
                 let inputs = sources.iter().map(|s| fetch(s, values)).collect::<Result<Vec<_>, _>>()?;
                 operation.run(inputs)?.into_iter().map(Arc::new).collect()
@@ -196,7 +198,11 @@ impl Step {
                 Vec::new()
             }
         };
+        if results.len() != self.outputs.len() {
+            return Err(format!("it has {} results, expected {}", results.len(), self.outputs.len()));
+        }
         for (mut result, target) in results.into_iter().zip(&self.outputs) {
+            result.expect_type(&target.ty)?;
             if target.finish != Finish::Keep {
                 finish(Arc::make_mut(&mut result), target.finish);
             }

@@ -1,6 +1,6 @@
 //! Tensors: a shape and its elements in row-major order.
 
-use anelith_mil::DataType;
+use anelith_mil::{DataType, Dim, TensorType};
 
 use crate::error::{Error, Result};
 
@@ -81,7 +81,7 @@ impl Tensor {
     /// A tensor of `shape`; the empty shape is a scalar.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the shape does not ask for exactly the elements given.
+    /// [`Error::Shape`] when the shape does not ask for exactly the elements given, or for more than 2^31.
     pub fn new(shape: &[usize], data: impl Into<TensorData>) -> Result<Tensor> {
         let data = data.into();
         if element_count(shape) != Some(data.len()) {
@@ -132,6 +132,24 @@ impl Tensor {
         }
     }
 
+    /// Whether the tensor is one of type `ty`, as far as rank, known extents and class of elements go.
+    pub(crate) fn expect_type(&self, ty: &TensorType) -> Result<(), String> {
+        let fits = |(dim, extent): (&Dim, &usize)| match dim {
+            Dim::Known(n) => usize::try_from(*n) == Ok(*extent),
+            Dim::Unknown => true,
+        };
+        if ty.rank() != self.shape.len() || !ty.shape.iter().zip(&self.shape).all(fits) {
+            return Err(format!("it has shape {:?}, expected {ty}", self.shape));
+        }
+        let class = match (ty.dtype, &self.data) {
+            (DataType::Bool, TensorData::Bool(_)) => true,
+            (dtype, TensorData::F32(_)) => dtype.is_float(),
+            (dtype, TensorData::I32(_)) => dtype.is_integer(),
+            _ => false,
+        };
+        if class { Ok(()) } else { Err(format!("it holds {}, expected {ty}", self.data.class())) }
+    }
+
     pub(crate) fn f32s(&self) -> Result<&[f32], String> {
         self.as_f32s().ok_or_else(|| self.wrong_class("floating-point numbers"))
     }
@@ -160,9 +178,13 @@ impl Tensor {
     }
 }
 
-/// The number of elements of `shape`, or `None` when it overflows.
+/// Tensors have no more elements than this: 8 GiB as `f32`.
+pub(crate) const MAX_ELEMENTS: usize = 1 << 31;
+
+/// The number of elements of `shape`, or `None` when it is above `MAX_ELEMENTS`.
 pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
+    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    count.filter(|n| *n <= MAX_ELEMENTS)
 }
 
 /// For each axis of `shape`, how many elements apart its neighbours lie.

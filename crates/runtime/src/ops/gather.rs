@@ -52,8 +52,11 @@ fn pick<T: Copy>(x: &[T], extent: usize, run: usize, at: &[usize]) -> Vec<T> {
     if run == 0 || extent == 0 {
         return Vec::new();
     }
-    let blocks = x.chunks_exact(extent * run);
-    blocks.flat_map(|block| at.iter().flat_map(|i| &block[i * run..(i + 1) * run])).copied().collect()
+    let mut out = Vec::with_capacity(x.len() / extent * at.len());
+    for block in x.chunks_exact(extent * run) {
+        at.iter().for_each(|i| out.extend_from_slice(&block[i * run..(i + 1) * run]));
+    }
+    out
 }
 
 #[cfg(test)]

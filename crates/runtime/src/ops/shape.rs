@@ -1,5 +1,6 @@
 //! Ops that move whole elements: `reshape` and its kin, `transpose`, `concat`, `split`, `tile`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anelith_mil::Opcode;
@@ -163,16 +164,20 @@ fn transpose_elements<T: Copy>(x: &[T], shape: &[usize], perm: &[usize]) -> Vec<
         return Vec::new();
     }
     let steps = strides(shape);
-    // Trailing axes that stay where they are move as one run.
+    // Trailing axes that stay where they are move as one run; where none does, the last axis is a strided row.
     let fixed = (0..perm.len()).rev().take_while(|i| perm[*i] == *i).count();
-    let (outer, kept) = perm.split_at(perm.len() - fixed);
-    let run: usize = kept.iter().map(|a| shape[*a]).product();
+    let (outer, inner) = perm.split_at(perm.len() - fixed.max(1));
+    let run: usize = inner.iter().map(|a| shape[*a]).product();
+    let step = if fixed > 0 { 1 } else { steps[inner[0]] };
     let extents: Vec<usize> = outer.iter().map(|a| shape[*a]).collect();
     let mut out = Vec::with_capacity(x.len());
     let mut index = vec![0usize; outer.len()];
     while out.len() < x.len() {
         let from: usize = index.iter().zip(outer).map(|(i, a)| i * steps[*a]).sum();
-        out.extend_from_slice(&x[from..from + run]);
+        match step {
+            1 => out.extend_from_slice(&x[from..from + run]),
+            _ => out.extend(x[from..].iter().step_by(step).take(run)),
+        }
         advance(&mut index, &extents);
     }
     out
@@ -276,7 +281,9 @@ fn cut<T: Copy>(x: &[T], run: usize, from: usize, to: usize) -> Vec<T> {
     if run == 0 {
         return Vec::new();
     }
-    x.chunks_exact(run).flat_map(|c| &c[from..to]).copied().collect()
+    let mut out = Vec::with_capacity(x.len() / run * (to - from));
+    x.chunks_exact(run).for_each(|c| out.extend_from_slice(&c[from..to]));
+    out
 }
 
 /// Plans `tile`.
@@ -306,21 +313,20 @@ impl Operation for Tile {
 
 /// The elements of `x` repeated along each axis, innermost axis first.
 fn tiled<T: Copy>(x: &[T], shape: &[usize], reps: &[usize]) -> Vec<T> {
+    let mut data = Cow::Borrowed(x);
     let mut run = 1;
-    let mut data = x.to_vec();
     for (extent, reps) in shape.iter().zip(reps).rev() {
         run *= extent;
         if *reps > 1 && run > 0 {
-            data = data
-                .chunks_exact(run)
-                .flat_map(|c| std::iter::repeat_n(c, *reps))
-                .flatten()
-                .copied()
-                .collect();
+            let mut out = Vec::with_capacity(data.len() * reps);
+            for chunk in data.chunks_exact(run) {
+                (0..*reps).for_each(|_| out.extend_from_slice(chunk));
+            }
+            data = Cow::Owned(out);
         }
         run *= reps;
     }
-    data
+    data.into_owned()
 }
 
 #[cfg(test)]

@@ -221,3 +221,46 @@ fn shape_value(value: &Value) -> Result<Vec<usize>, Problem> {
         _ => Err(bad()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use anelith_mil::{Program, ProgramInfo, text, validate};
+
+    use super::*;
+
+    fn known(
+        program: &Program,
+        info: &ProgramInfo,
+        constants: &mut Constants<'_>,
+        index: usize,
+    ) -> Arc<Tensor> {
+        let scope = Scope { function: &program.functions[index], info: &info.functions[index] };
+        let weight = scope.function.ops[0].outputs[0];
+        constants.tensor(scope, scope.defined(weight).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn equal_constants_of_two_functions_share_their_memory() {
+        let function = |name: &str, last: &str| {
+            format!(
+                r#"func {name}<ios18>(tensor<fp16, [2, 2]> x) {{
+                    tensor<fp16, [2, 2]> w = constexpr_lut_to_dense(
+                        indices = tensor<uint1, [2, 2]>([[0, 1], [1, 0]]),
+                        lut = tensor<fp16, [1, 1, 2, 1]>([[[[1.0], [{last}]]]]))[name = string("w")];
+                    tensor<fp16, [2, 2]> y = add(x = x, y = w)[name = string("y")];
+                }} -> (y);"#
+            )
+        };
+        let functions = [function("a", "2.0"), function("b", "2.0"), function("c", "3.0")].concat();
+        let program = text::parse(&format!("program(1.3) {{ {functions} }}"), "test").unwrap();
+        let info = validate(&program).unwrap();
+        let weights = WeightStore::open(Path::new("."), &program).unwrap();
+        let mut constants = Constants::new(&weights);
+        let [a, b, c] = [0, 1, 2].map(|index| known(&program, &info, &mut constants, index));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert_eq!(a.as_f32s().unwrap(), [1.0, 2.0, 2.0, 1.0]);
+        assert_eq!(c.as_f32s().unwrap(), [1.0, 3.0, 3.0, 1.0]);
+    }
+}

@@ -11,9 +11,7 @@ use super::{Action, Feature, Finish, Plan, Precision, Source, Step, Target, fini
 use crate::error::{Error, Result};
 use crate::ops::arguments::{Arguments, Constant};
 use crate::ops::{self, Planned, Problem};
-
-/// Tensors larger than this are refused: 8 GiB as `f32`.
-const MAX_ELEMENTS: u64 = 1 << 31;
+use crate::tensor::MAX_ELEMENTS;
 
 /// Makes one plan.
 pub(super) struct Planner<'f, 'c, 'w> {
@@ -95,7 +93,7 @@ impl<'f> Planner<'f, '_, '_> {
             let used = self.scope.info.last_uses.get(at).copied().flatten().is_some();
             let ty = check_type(&vars[at].ty)?;
             let finish = if computed { finish_of(ty.dtype, self.precision) } else { Finish::Keep };
-            Ok(Target { slot: used.then_some(at), finish })
+            Ok(Target { slot: used.then_some(at), ty: ty.clone(), finish })
         };
         let outputs = op.outputs.iter().map(target).collect::<Result<_, _>>()?;
         Ok(Some(Step { at: label(op), action, outputs }))
@@ -166,10 +164,22 @@ impl<'f> Planner<'f, '_, '_> {
 
     fn source(&mut self, operand: &'f Operand) -> Result<Source, Problem> {
         match (self.scope.known(operand), operand) {
-            (Some(known), _) => Ok(Source::Constant(self.constants.tensor(self.scope, known)?)),
+            (Some(known), Operand::Var(id)) => self.constant_source(known, *id),
+            (Some(known), Operand::Value(_)) => {
+                Ok(Source::Constant(self.constants.tensor(self.scope, known)?))
+            }
             (None, Operand::Var(id)) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
             (None, Operand::Value(_)) => Err("a literal has no value".to_owned().into()),
         }
+    }
+
+    /// The constant that the variable `id` is, which must be of the type that the variable declares.
+    fn constant_source(&mut self, known: Known<'f>, id: VarId) -> Result<Source, Problem> {
+        let var = self.scope.function.var(id);
+        let tensor = self.constants.tensor(self.scope, known)?;
+        let checked = tensor.expect_type(check_type(&var.ty)?);
+        checked.map_err(|problem| format!("constant `{}`: {problem}", var.name))?;
+        Ok(Source::Constant(tensor))
     }
 
     /// The state bound to `input`.
@@ -196,7 +206,7 @@ impl<'f> Planner<'f, '_, '_> {
             let ty = check_type(&var.ty).map_err(|p| self.error(at(), p))?;
             features.push(Feature { name: var.name.clone(), ty: ty.clone() });
             let source = match self.scope.defined(*id) {
-                Some(known) => self.constants.tensor(self.scope, known).map(Source::Constant),
+                Some(known) => self.constant_source(known, *id),
                 None => Ok(Source::Slot { slot: id.0 as usize, last: false }),
             };
             sources.push(source.map_err(|p| self.error(at(), p))?);
@@ -247,7 +257,7 @@ fn check_type(ty: &Type) -> Result<&TensorType, Problem> {
     let known = |d: &Dim| if let Dim::Known(n) = d { *n } else { 1 };
     let count = tensor.shape.iter().map(known).try_fold(1u64, u64::checked_mul);
     match (held, count) {
-        (true, Some(count)) if count <= MAX_ELEMENTS => Ok(tensor),
+        (true, Some(count)) if count <= MAX_ELEMENTS as u64 => Ok(tensor),
         (true, _) => Err(Problem::Unsupported(format!("{tensor} has more than {MAX_ELEMENTS} elements"))),
         (false, _) => Err(Problem::Unsupported(format!("a variable of type {ty}"))),
     }
