@@ -2,8 +2,9 @@
 //! how to mend it.
 
 use std::error::Error as StdError;
-use std::fmt::Display;
 use std::path::Path;
+
+use anelith_report::{Report, Reported};
 
 /// What sort of thing went wrong; decides the exit status of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,35 +23,19 @@ pub enum Kind {
 
 /// An error with the lines a user needs to act on it.
 ///
-/// `Display` gives only what went wrong; the accessors give the other lines.
+/// `Display` gives only what went wrong; the report gives the other lines.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Error(Box<Report>);
-
-#[derive(Debug, thiserror::Error)]
-#[error("{what}")]
-struct Report {
+#[error("{report}")]
+pub struct Error {
     kind: Kind,
-    what: String,
-    location: Option<String>,
-    expected: Option<String>,
-    found: Option<String>,
-    mend: Option<String>,
+    report: Box<Report>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `kind` about `what` (lower case, no final period), without details.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self(Box::new(Report {
-            kind,
-            what: what.into(),
-            location: None,
-            expected: None,
-            found: None,
-            mend: None,
-            source: None,
-        }))
+        Self { kind, report: Box::new(Report::new(what)), source: None }
     }
 
     /// A file or directory that could not be read; `found` is the operating system's message.
@@ -76,63 +61,25 @@ impl Error {
         Self::new(Kind::Model, what)
     }
 
-    /// Says where: a file, a key in it, a position.
-    #[must_use]
-    pub fn at(mut self, location: impl Display) -> Self {
-        self.0.location = Some(location.to_string());
-        self
-    }
-
-    /// Says what would have been right.
-    #[must_use]
-    pub fn expecting(mut self, expected: impl Display) -> Self {
-        self.0.expected = Some(expected.to_string());
-        self
-    }
-
-    /// Says what was there instead.
-    #[must_use]
-    pub fn finding(mut self, found: impl Display) -> Self {
-        self.0.found = Some(found.to_string());
-        self
-    }
-
-    /// Says what the user can do about it.
-    #[must_use]
-    pub fn mending(mut self, mend: impl Display) -> Self {
-        self.0.mend = Some(mend.to_string());
-        self
-    }
-
     /// Keeps the error underneath for [`std::error::Error::source`].
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.source = Some(source.into());
         self
     }
 
     /// The sort of failure.
     pub fn kind(&self) -> Kind {
-        self.0.kind
+        self.kind
+    }
+}
+
+impl Reported for Error {
+    fn report(&self) -> &Report {
+        &self.report
     }
 
-    /// Where it went wrong, when that is known.
-    pub fn location(&self) -> Option<&str> {
-        self.0.location.as_deref()
-    }
-
-    /// What would have been right, when that can be said.
-    pub fn expected(&self) -> Option<&str> {
-        self.0.expected.as_deref()
-    }
-
-    /// What was there instead, when that can be said.
-    pub fn found(&self) -> Option<&str> {
-        self.0.found.as_deref()
-    }
-
-    /// What the user can do, when there is something.
-    pub fn mend(&self) -> Option<&str> {
-        self.0.mend.as_deref()
+    fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
     }
 }

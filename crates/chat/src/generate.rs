@@ -3,6 +3,7 @@
 use crate::error::{Error, Kind};
 use crate::model::{LanguageModel, Next};
 use crate::sampler::greedy;
+use anelith_report::Reported;
 use std::collections::BTreeSet;
 
 /// When to stop even though the model would go on.

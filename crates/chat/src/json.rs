@@ -1,6 +1,7 @@
 //! Reading the small JSON files that stand beside a model.
 
 use crate::error::{Error, Kind};
+use anelith_report::Reported;
 use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

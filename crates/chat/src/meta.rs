@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::json::read_text_optional;
+use anelith_report::Reported;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,6 @@
 //! A monolithic Core ML model as a language model: the protocol that ANEMLL's consumers speak.
 
+use anelith_report::Reported;
 use std::path::Path;
 
 use anelith_mil::Bundle;

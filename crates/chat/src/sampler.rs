@@ -1,6 +1,7 @@
 //! From logits to a token.
 
 use crate::error::Error;
+use anelith_report::Reported;
 
 /// The token with the largest logit; among equals the first.
 ///
@@ -26,6 +27,8 @@ pub fn greedy(logits: &[f32]) -> Result<u32, Error> {
 
 #[cfg(test)]
 mod tests {
+    use anelith_report::Reported;
+
     use super::greedy;
     use crate::Kind;
 

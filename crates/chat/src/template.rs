@@ -3,6 +3,7 @@
 use crate::date::strftime;
 use crate::error::{Error, Kind};
 use crate::json::{Object, read_text_optional};
+use anelith_report::Reported;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};

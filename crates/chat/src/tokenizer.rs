@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::json::read_text_optional;
 use crate::special::{Class, KNOWN_TERMINATORS, SpecialTokens};
+use anelith_report::Reported;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;

@@ -9,6 +9,7 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
+use anelith_report::Reported;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -81,8 +82,8 @@ impl Config {
         if metadata.len() > MAX_CONFIG_BYTES {
             return Err(Error::malformed("config.json is too large to be one")
                 .at(path.display())
-                .with_expected(format!("at most {MAX_CONFIG_BYTES} bytes"))
-                .with_found(format!("{} bytes", metadata.len())));
+                .expecting(format!("at most {MAX_CONFIG_BYTES} bytes"))
+                .finding(format!("{} bytes", metadata.len())));
         }
         let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
@@ -105,8 +106,8 @@ impl Config {
         let Value::Object(object) = document else {
             return Err(Error::malformed("config.json is not a JSON object")
                 .at(path.display())
-                .with_expected("an object: { \"model_type\": ... }")
-                .with_found(fields::abbreviate(&document.to_string())));
+                .expecting("an object: { \"model_type\": ... }")
+                .finding(fields::abbreviate(&document.to_string())));
         };
         from_object(&object, path)
     }
@@ -131,8 +132,8 @@ impl Config {
 fn no_config(path: &Path) -> Error {
     Error::missing("no config.json in the model directory")
         .at(path.display())
-        .with_expected("a model directory in Hugging Face format")
-        .with_mend("point --model at the directory that holds config.json")
+        .expecting("a model directory in Hugging Face format")
+        .mending("point --model at the directory that holds config.json")
 }
 
 fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {

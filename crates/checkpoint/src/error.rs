@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use anelith_report::{Report, Reported};
+
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -24,31 +26,17 @@ pub enum ErrorKind {
 
 /// An error about a model directory.
 ///
-/// `Display` prints one line that says what happened; the accessors hold the rest.
+/// `Display` prints one line that says what happened; the report holds the rest.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.what)]
-pub struct Error(Box<Detail>);
-
-#[derive(Debug)]
-struct Detail {
+#[error("{report}")]
+pub struct Error {
     kind: ErrorKind,
-    what: String,
-    location: Option<String>,
-    expected: Option<String>,
-    found: Option<String>,
-    mend: Option<String>,
+    report: Box<Report>,
 }
 
 impl Error {
     fn new(kind: ErrorKind, what: impl Display) -> Self {
-        Self(Box::new(Detail {
-            kind,
-            what: what.to_string(),
-            location: None,
-            expected: None,
-            found: None,
-            mend: None,
-        }))
+        Self { kind, report: Box::new(Report::new(what.to_string())) }
     }
 
     /// An operating-system error while doing `action` (`read`, `open`, `list`) to `path`.
@@ -73,48 +61,18 @@ impl Error {
         Self::new(ErrorKind::Caller, what)
     }
 
-    pub(crate) fn at(mut self, location: impl Display) -> Self {
-        self.0.location = Some(location.to_string());
-        self
-    }
-
-    pub(crate) fn with_expected(mut self, expected: impl Display) -> Self {
-        self.0.expected = Some(expected.to_string());
-        self
-    }
-
-    pub(crate) fn with_found(mut self, found: impl Display) -> Self {
-        self.0.found = Some(found.to_string());
-        self
-    }
-
-    pub(crate) fn with_mend(mut self, mend: impl Display) -> Self {
-        self.0.mend = Some(mend.to_string());
-        self
-    }
-
     /// What sort of failure this is.
     pub fn kind(&self) -> ErrorKind {
-        self.0.kind
+        self.kind
+    }
+}
+
+impl Reported for Error {
+    fn report(&self) -> &Report {
+        &self.report
     }
 
-    /// The file it happened in, with line and column or byte offset where there is one.
-    pub fn location(&self) -> Option<&str> {
-        self.0.location.as_deref()
-    }
-
-    /// What would have been accepted.
-    pub fn expected(&self) -> Option<&str> {
-        self.0.expected.as_deref()
-    }
-
-    /// What was there instead.
-    pub fn found(&self) -> Option<&str> {
-        self.0.found.as_deref()
-    }
-
-    /// What the user can do about it.
-    pub fn mend(&self) -> Option<&str> {
-        self.0.mend.as_deref()
+    fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
     }
 }

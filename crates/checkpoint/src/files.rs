@@ -1,5 +1,6 @@
 //! The files of a model directory that are neither config nor weights: tokenizer, templates, and what the README declares.
 
+use anelith_report::Reported;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -51,8 +52,8 @@ pub fn tokenizer_files(dir: &Path) -> Result<Vec<TokenizerFile>> {
 fn missing(name: &str, path: &Path) -> Error {
     Error::missing(format!("no {name} in the model directory"))
         .at(path.display())
-        .with_expected(format!("the file {name}"))
-        .with_mend("download the tokenizer files of the model into its directory")
+        .expecting(format!("the file {name}"))
+        .mending("download the tokenizer files of the model into its directory")
 }
 
 fn is_file(path: &Path) -> Result<bool> {
@@ -61,7 +62,7 @@ fn is_file(path: &Path) -> Result<bool> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             Err(Error::missing(format!("`{}` is a link to a missing file", path.display()))
                 .at(path.display())
-                .with_mend("download the file again, or remove the link"))
+                .mending("download the file again, or remove the link"))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io("read", path, &e)),

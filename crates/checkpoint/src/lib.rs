@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod tensors;
 
+use anelith_report::Reported;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -55,7 +56,7 @@ fn check_directory(dir: &Path) -> Result<String> {
         std::io::ErrorKind::NotFound => {
             Error::missing(format!("Model directory does not exist: {}", dir.display()))
                 .at(dir.display())
-                .with_mend("check the path given to --model")
+                .mending("check the path given to --model")
         }
         _ => Error::io("open", dir, &e),
     })?;
@@ -63,8 +64,8 @@ fn check_directory(dir: &Path) -> Result<String> {
         let what = format!("Model path is not a directory: {}", dir.display());
         return Err(Error::malformed(what)
             .at(dir.display())
-            .with_expected("a directory with config.json, weights and tokenizer")
-            .with_found("a file"));
+            .expecting("a directory with config.json, weights and tokenizer")
+            .finding("a file"));
     }
     let canonical = dir.canonicalize().map_err(|e| Error::io("open", dir, &e))?;
     let name = canonical.file_name().unwrap_or(canonical.as_os_str());

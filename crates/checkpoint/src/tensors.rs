@@ -6,6 +6,7 @@ mod tensor_ref;
 #[cfg(test)]
 mod tests;
 
+use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -136,9 +137,9 @@ impl Tensors {
         let listing = self.listing.display();
         Error::missing(format!("tensor `{name}` is missing from `{listing}`"))
             .at(listing)
-            .with_expected(format!("a tensor `{name}`"))
-            .with_found(format!("{} other tensors", self.entries.len()))
-            .with_mend("download the checkpoint again, or check that config.json belongs to it")
+            .expecting(format!("a tensor `{name}`"))
+            .finding(format!("{} other tensors", self.entries.len()))
+            .mending("download the checkpoint again, or check that config.json belongs to it")
     }
 }
 
@@ -148,7 +149,7 @@ fn open_shard(path: &Path, shard: &str, index: &Index) -> Result<(Source, BTreeM
         Ok(false) => {
             Err(Error::missing(format!("shard `{shard}` is missing; `{}` names it", index.path.display()))
                 .at(path.display())
-                .with_mend("download the missing shard"))
+                .mending("download the missing shard"))
         }
         Err(e) => Err(Error::io("read", path, &e)),
     }
@@ -157,23 +158,23 @@ fn open_shard(path: &Path, shard: &str, index: &Index) -> Result<(Source, BTreeM
 fn not_in_shard(dir: &Path, index: &Index, name: &str, shard: &str) -> Error {
     Error::missing(format!("tensor `{name}` is not in `{shard}`, where `{}` places it", index.path.display()))
         .at(dir.join(shard).display())
-        .with_mend("download the index and the shards again; they do not belong together")
+        .mending("download the index and the shards again; they do not belong together")
 }
 
 fn wrong_shape(name: &str, entry: &Entry, expected: &[usize]) -> Error {
     let found = &entry.info.shape;
     Error::malformed(format!("tensor `{name}` has shape {found:?}, expected {expected:?}"))
         .at(entry.source.path().display())
-        .with_expected(format!("{expected:?}"))
-        .with_found(format!("{found:?}"))
-        .with_mend("check that config.json and the weights belong to the same model")
+        .expecting(format!("{expected:?}"))
+        .finding(format!("{found:?}"))
+        .mending("check that config.json and the weights belong to the same model")
 }
 
 fn wrong_dtype(name: &str, entry: &Entry) -> Error {
     let dtype = entry.info.dtype;
     Error::unsupported(format!("tensor `{name}` has element type {dtype}, expected F32, F16 or BF16"))
         .at(entry.source.path().display())
-        .with_expected("F32, F16 or BF16")
-        .with_found(dtype)
-        .with_mend("use an unquantized checkpoint in float32, float16 or bfloat16")
+        .expecting("F32, F16 or BF16")
+        .finding(dtype)
+        .mending("use an unquantized checkpoint in float32, float16 or bfloat16")
 }

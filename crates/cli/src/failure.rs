@@ -6,6 +6,7 @@ use anelith_chat as chat;
 use anelith_checkpoint as checkpoint;
 use anelith_convert as convert;
 use anelith_mil as mil;
+use anelith_report::Reported;
 use anelith_runtime as runtime;
 
 /// The exit statuses, apart from 0.

@@ -3,6 +3,7 @@
 use super::{End, Generator, Limits};
 use crate::fixtures::{Call, Script};
 use crate::{Error, Kind, LanguageModel, Next};
+use anelith_report::Reported;
 use std::collections::BTreeSet;
 
 const STOP: u32 = 31;

@@ -3,6 +3,7 @@
 use super::Meta;
 use crate::fixtures::directory;
 use crate::{Error, Kind};
+use anelith_report::Reported;
 
 const OURS: &str = r#"model_info:
   name: anemll-demo-ctx512-monolithic

@@ -3,6 +3,7 @@
 use super::{RenderOptions, Role, Template, Turn};
 use crate::fixtures::{Files, directory, ids, json, shared};
 use crate::{Error, Kind, Tokenizer};
+use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};

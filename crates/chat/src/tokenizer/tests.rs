@@ -2,6 +2,7 @@
 
 use crate::fixtures::{Files, directory, ids, json, shared, word_tokenizer};
 use crate::{Kind, Tokenizer};
+use anelith_report::Reported;
 use std::collections::BTreeSet;
 
 const RECORDED: [&str; 4] = ["qwen3", "deepseek-r1-distill-llama", "smollm2", "tinyllama"];

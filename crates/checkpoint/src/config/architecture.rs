@@ -1,5 +1,6 @@
 //! The three supported families, and which of them a `config.json` names.
 
+use anelith_report::Reported;
 use std::fmt;
 use std::str::FromStr;
 
@@ -57,7 +58,7 @@ impl FromStr for Architecture {
         let known = Self::ALL.into_iter().find(|a| a.model_type() == name);
         known.ok_or_else(|| {
             let what = format!("Unknown architecture `{name}`; supported: {}", supported());
-            Error::unsupported(what).with_expected(supported()).with_found(format!("`{name}`"))
+            Error::unsupported(what).expecting(supported()).finding(format!("`{name}`"))
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Which family a `config.json` describes; whatever is not supported is refused by its own name.
 
+use anelith_report::Reported;
 use serde_json::Value;
 
 use super::architecture::{Architecture, supported};
@@ -45,20 +46,20 @@ fn unknown(fields: &Fields<'_>, name: &str) -> Error {
     let what = format!("Unknown architecture `{name}` in config.json; supported: {supported}");
     let error = Error::unsupported(what)
         .at(fields.path().display())
-        .with_expected(format!("one of {supported}"))
-        .with_found(format!("`{name}`"));
+        .expecting(format!("one of {supported}"))
+        .finding(format!("`{name}`"));
     match wrapper(fields) {
-        Some(key) => error.with_mend(format!(
+        Some(key) => error.mending(format!(
             "`{key}` marks a multimodal wrapper, which anelith does not convert; use a text-only checkpoint"
         )),
-        None => error.with_mend("use a checkpoint of a supported family"),
+        None => error.mending("use a checkpoint of a supported family"),
     }
 }
 
 fn unnamed(fields: &Fields<'_>) -> Error {
     Error::malformed("config.json names no architecture: it has neither `model_type` nor `architectures`")
         .at(fields.path().display())
-        .with_expected(format!("`model_type`: one of {}", supported()))
+        .expecting(format!("`model_type`: one of {}", supported()))
 }
 
 /// The field that marks a multimodal wrapper, if there is one.

@@ -1,5 +1,6 @@
 //! Typed access to the fields of one JSON object: every wrong type or size is an error that names the field.
 
+use anelith_report::Reported;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -44,16 +45,16 @@ impl<'a> Fields<'a> {
         let found = abbreviate(&found.to_string());
         Error::malformed(format!("config.json: `{name}` is {found}, expected {expected}"))
             .at(self.path.display())
-            .with_expected(expected)
-            .with_found(found)
-            .with_mend(format!("correct `{name}` in config.json"))
+            .expecting(expected)
+            .finding(found)
+            .mending(format!("correct `{name}` in config.json"))
     }
 
     pub(super) fn absent(&self, key: &str, why: &str) -> Error {
         let name = self.name(key);
         Error::malformed(format!("config.json has no `{name}`, which {why} needs"))
             .at(self.path.display())
-            .with_mend(format!("add `{name}` to config.json"))
+            .mending(format!("add `{name}` to config.json"))
     }
 
     /// An integer within `range`, or `None` when absent or null.

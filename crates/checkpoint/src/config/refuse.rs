@@ -1,5 +1,6 @@
 //! Fields that would change the numbers and are not implemented are refused; those the class ignores are warned of.
 
+use anelith_report::Reported;
 use serde_json::Value;
 
 use super::architecture::Architecture;
@@ -14,7 +15,7 @@ pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
         let what = format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
         return Err(Error::unsupported(what)
             .at(fields.path().display())
-            .with_mend("use a text-only checkpoint"));
+            .mending("use a text-only checkpoint"));
     }
     refuse_quantized(fields)?;
     if let Some(act) = fields.object().get("hidden_act")
@@ -36,8 +37,8 @@ fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Val
     let found = abbreviate(&value.to_string());
     Error::unsupported(format!("config.json: `{key}` {found} is not supported, only {expected}"))
         .at(fields.path().display())
-        .with_expected(expected)
-        .with_found(found)
+        .expecting(expected)
+        .finding(found)
 }
 
 fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
@@ -50,9 +51,9 @@ fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
     let what = format!("the weights are already quantized (`{method}`, `{key}` in config.json)");
     Err(Error::unsupported(what)
         .at(fields.path().display())
-        .with_expected("weights in float32, float16 or bfloat16")
-        .with_found(format!("`{method}`"))
-        .with_mend("use the original, unquantized checkpoint of this model"))
+        .expecting("weights in float32, float16 or bfloat16")
+        .finding(format!("`{method}`"))
+        .mending("use the original, unquantized checkpoint of this model"))
 }
 
 /// Adds one line for every field that the class of `architecture` does not read.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ErrorKind;
+use anelith_report::Reported;
 use std::path::PathBuf;
 
 /// A folder below `../shared`, or `None` (said in one line) where there is none.

@@ -1,5 +1,6 @@
 //! Which files hold the weights of a directory: one file, or shards named by an index.
 
+use anelith_report::Reported;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -50,9 +51,9 @@ impl Layout {
         match (others.next(), others.next()) {
             (Some(only), None) => Ok(Self::Single(only)),
             (Some(_), Some(_)) => Err(no_weights(dir)
-                .with_found(format!("{} .safetensors files and no index", others.count() + 2))
-                .with_mend(format!("add {INDEX}, which says where each tensor is"))),
-            (None, _) => Err(no_weights(dir).with_mend(
+                .finding(format!("{} .safetensors files and no index", others.count() + 2))
+                .mending(format!("add {INDEX}, which says where each tensor is"))),
+            (None, _) => Err(no_weights(dir).mending(
                 "add the weights; a checkpoint in another format (pytorch_model.bin, GGUF) must be saved as safetensors first",
             )),
         }
@@ -64,8 +65,8 @@ impl Index {
         let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
         if metadata.len() > MAX_INDEX_BYTES {
             return Err(malformed(path, "it is too large")
-                .with_expected(format!("at most {MAX_INDEX_BYTES} bytes"))
-                .with_found(format!("{} bytes", metadata.len())));
+                .expecting(format!("at most {MAX_INDEX_BYTES} bytes"))
+                .finding(format!("{} bytes", metadata.len())));
         }
         let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         let document: Document = serde_json::from_slice(&bytes).map_err(|e| {
@@ -91,20 +92,18 @@ fn check_plain_name(index: &Path, tensor: &str, shard: &str) -> Result<()> {
         return Ok(());
     }
     let why = format!("tensor `{tensor}` is in `{shard}`, which is not a plain file name");
-    Err(malformed(index, &why)
-        .with_expected("the name of a file beside the index")
-        .with_found(format!("`{shard}`")))
+    Err(malformed(index, &why).expecting("the name of a file beside the index").finding(format!("`{shard}`")))
 }
 
 fn malformed(path: &Path, why: &str) -> Error {
     let what = format!("`{}` is not a valid index: {why}", path.display());
-    Error::malformed(what).at(path.display()).with_mend("download the index again")
+    Error::malformed(what).at(path.display()).mending("download the index again")
 }
 
 fn no_weights(dir: &Path) -> Error {
     Error::missing("no weights in the model directory")
         .at(dir.display())
-        .with_expected(format!("{SINGLE}, or {INDEX} with its shards"))
+        .expecting(format!("{SINGLE}, or {INDEX} with its shards"))
 }
 
 fn exists(path: &Path) -> Result<bool> {

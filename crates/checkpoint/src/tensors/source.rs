@@ -1,5 +1,6 @@
 //! One safetensors file: its checked header, and its data read by position.
 
+use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -70,8 +71,8 @@ impl Source {
         if length > MAX_HEADER_BYTES {
             return Err(self
                 .malformed("the header length is not credible", 0)
-                .with_expected(format!("at most {MAX_HEADER_BYTES} bytes"))
-                .with_found(format!("{length} bytes")));
+                .expecting(format!("at most {MAX_HEADER_BYTES} bytes"))
+                .finding(format!("{length} bytes")));
         }
         if length > file_bytes - LENGTH_BYTES {
             return Err(self.truncated(LENGTH_BYTES + length, file_bytes));
@@ -91,7 +92,7 @@ impl Source {
             return Ok(());
         }
         let what = format!("`{}` is a Git LFS pointer, not the weights", self.path.display());
-        Err(Error::malformed(what).at(self.path.display()).with_mend("fetch the real file: git lfs pull"))
+        Err(Error::malformed(what).at(self.path.display()).mending("fetch the real file: git lfs pull"))
     }
 
     fn parse_header(&self, header: &[u8], file_bytes: u64) -> Result<BTreeMap<String, TensorInfo>> {
@@ -105,8 +106,8 @@ impl Source {
         if file_bytes > expected {
             return Err(self
                 .malformed("data after the last tensor", expected)
-                .with_expected(format!("{expected} bytes"))
-                .with_found(format!("{file_bytes} bytes")));
+                .expecting(format!("{expected} bytes"))
+                .finding(format!("{file_bytes} bytes")));
         }
         let tensors = metadata.tensors().into_iter();
         Ok(tensors.map(|(name, info)| (name, info.clone())).collect())
@@ -125,8 +126,8 @@ impl Source {
                 let needed = bytes.map_or("more than memory can address".to_owned(), |b| b.to_string());
                 let what = format!("tensor `{name}` does not fit its data offsets");
                 self.malformed(&what, LENGTH_BYTES)
-                    .with_expected(format!("{needed} bytes ({} {:?})", info.dtype, info.shape))
-                    .with_found(format!("data_offsets [{start}, {end}]"))
+                    .expecting(format!("{needed} bytes ({} {:?})", info.dtype, info.shape))
+                    .finding(format!("data_offsets [{start}, {end}]"))
             })
         })
     }
@@ -137,16 +138,16 @@ impl Source {
             self.path.display()
         ))
         .at(self.path.display())
-        .with_expected(format!("{expected} bytes"))
-        .with_found(format!("{found} bytes"))
-        .with_mend("download the file again")
+        .expecting(format!("{expected} bytes"))
+        .finding(format!("{found} bytes"))
+        .mending("download the file again")
     }
 
     fn malformed(&self, why: &str, offset: u64) -> Error {
         let what = format!("`{}` is not a valid safetensors file: {why}", self.path.display());
         Error::malformed(what)
             .at(format!("{}, byte {offset}", self.path.display()))
-            .with_mend("download the file again")
+            .mending("download the file again")
     }
 }
 

@@ -1,5 +1,6 @@
 //! A tensor that can be read in pieces, as fp16 or f32, from any thread.
 
+use anelith_report::Reported;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -129,7 +130,7 @@ impl TensorRef {
             let what = format!("elements {range:?} of tensor `{}` do not exist", self.name);
             return Err(Error::caller(what)
                 .at(self.source.path().display())
-                .with_expected(format!("a range within 0..{}", self.elements)));
+                .expecting(format!("a range within 0..{}", self.elements)));
         }
         let size = self.dtype.size();
         let mut buffer = vec![0; CHUNK.min(range.len()) * size];
@@ -155,9 +156,9 @@ impl TensorRef {
             self.name
         ))
         .at(self.source.path().display())
-        .with_expected("a finite value, at most 65504 in magnitude")
-        .with_found(value)
-        .with_mend("use a checkpoint whose weights fit fp16")
+        .expecting("a finite value, at most 65504 in magnitude")
+        .finding(value)
+        .mending("use a checkpoint whose weights fit fp16")
     }
 }
 

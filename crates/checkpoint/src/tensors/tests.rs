@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Checkpoint, ErrorKind};
+use anelith_report::Reported;
 use half::f16;
 use std::fs;
 

@@ -1,5 +1,6 @@
 //! Reads `rope_theta` with `rope_scaling` (the older form) or `rope_parameters` (the newer one) into a [`Rope`].
 
+use anelith_report::Reported;
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
@@ -71,7 +72,7 @@ fn scaling_object<'a>(document: &Fields<'a>) -> Result<Option<Source<'a>>> {
 fn conflict(document: &Fields<'_>, one: &str, other: &str) -> Error {
     Error::malformed(format!("config.json: `{one}` and `{other}` disagree"))
         .at(document.path().display())
-        .with_mend(format!("keep the one that the model was trained with, `{one}` or `{other}`"))
+        .mending(format!("keep the one that the model was trained with, `{one}` or `{other}`"))
 }
 
 fn refuse_partial_rotation(fields: &Fields<'_>) -> Result<()> {
@@ -81,8 +82,8 @@ fn refuse_partial_rotation(fields: &Fields<'_>) -> Result<()> {
             let what = format!("config.json: `{}` {value} is not supported", fields.name(key));
             Err(Error::unsupported(what)
                 .at(fields.path().display())
-                .with_expected("1.0, or no such field")
-                .with_found(value))
+                .expecting("1.0, or no such field")
+                .finding(value))
         }
         _ => Ok(()),
     }
@@ -111,7 +112,7 @@ fn rope_type<'a>(fields: &Fields<'a>, newer: bool) -> Result<&'a str> {
         (Some(name), _) | (None, Some(name)) => Ok(name),
         (None, None) if newer => Ok("default"),
         (None, None) => {
-            Err(fields.absent("rope_type", "a rope scaling").with_expected(format!("one of {TYPES}")))
+            Err(fields.absent("rope_type", "a rope scaling").expecting(format!("one of {TYPES}")))
         }
     }
 }
@@ -135,8 +136,8 @@ fn scaling(fields: &Fields<'_>, name: &str, max_position_embeddings: usize) -> R
 fn unknown(fields: &Fields<'_>, name: &str) -> Error {
     Error::unsupported(format!("unknown rope type `{name}` in config.json; supported: {TYPES}"))
         .at(fields.path().display())
-        .with_expected(format!("one of {TYPES}"))
-        .with_found(format!("`{name}`"))
+        .expecting(format!("one of {TYPES}"))
+        .finding(format!("`{name}`"))
 }
 
 fn factor(fields: &Fields<'_>, why: &str) -> Result<f64> {
