@@ -1,10 +1,12 @@
 //! Generation: an iterator of token ids over a [`LanguageModel`].
 
+use std::collections::BTreeSet;
+
+use anelith_report::Reported;
+
 use crate::error::{Error, Kind};
 use crate::model::{LanguageModel, Next};
 use crate::sampler::greedy;
-use anelith_report::Reported;
-use std::collections::BTreeSet;
 
 /// When to stop even though the model would go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

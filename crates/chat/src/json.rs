@@ -1,10 +1,12 @@
 //! Reading the small JSON files that stand beside a model.
 
-use crate::error::{Error, Kind};
-use anelith_report::Reported;
-use serde_json::{Map, Value};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use anelith_report::Reported;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Kind};
 
 /// A JSON object read from disk; remembers its path so that errors can name it.
 #[derive(Debug, Clone)]

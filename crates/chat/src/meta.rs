@@ -1,10 +1,12 @@
 //! `meta.yaml`: the file by which chat programs recognise a converted model.
 
-use crate::error::Error;
-use crate::json::read_text_optional;
+use std::path::{Path, PathBuf};
+
 use anelith_report::Reported;
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::json::read_text_optional;
 
 /// What `meta.yaml` says about a monolithic model; keys that do not matter here are ignored.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,9 @@
 //! A monolithic Core ML model as a language model: the protocol that ANEMLL's consumers speak.
 
-use anelith_report::Reported;
 use std::path::Path;
 
 use anelith_mil::Bundle;
+use anelith_report::Reported;
 use anelith_runtime::{Instance, Precision, Tensor};
 
 use crate::error::{Error, Kind};

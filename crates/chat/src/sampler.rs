@@ -1,7 +1,8 @@
 //! From logits to a token.
 
-use crate::error::Error;
 use anelith_report::Reported;
+
+use crate::error::Error;
 
 /// The token with the largest logit; among equals the first.
 ///

@@ -1,18 +1,20 @@
 //! Chat templates: from the turns of a conversation to the text the model was trained on.
 
-use crate::date::strftime;
-use crate::error::{Error, Kind};
-use crate::json::{Object, read_text_optional};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
 use anelith_report::Reported;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+
+use crate::date::strftime;
+use crate::error::{Error, Kind};
+use crate::json::{Object, read_text_optional};
 
 const NAME: &str = "chat_template";
 

@@ -1,12 +1,14 @@
 //! Text to token ids and back, with the same ids as the fast tokenizers of transformers.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anelith_report::Reported;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+
 use crate::error::Error;
 use crate::json::read_text_optional;
 use crate::special::{Class, KNOWN_TERMINATORS, SpecialTokens};
-use anelith_report::Reported;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 /// A model's tokenizer: `tokenizer.json` and what the files beside it add to it.
 #[derive(Debug)]

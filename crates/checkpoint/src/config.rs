@@ -9,11 +9,11 @@ mod rope;
 #[cfg(test)]
 mod tests;
 
-use anelith_report::Reported;
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use anelith_report::Reported;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};

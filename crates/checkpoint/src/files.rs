@@ -1,9 +1,10 @@
 //! The files of a model directory that are neither config nor weights: tokenizer, templates, and what the README declares.
 
-use anelith_report::Reported;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use anelith_report::Reported;
 
 use crate::error::{Error, Result};
 

@@ -12,9 +12,10 @@ mod error;
 mod files;
 mod tensors;
 
-use anelith_report::Reported;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use anelith_report::Reported;
 
 pub use config::{Architecture, Config, Rope, RopeScaling, Yarn};
 pub use error::{Error, ErrorKind, Result};

@@ -6,11 +6,11 @@ mod tensor_ref;
 #[cfg(test)]
 mod tests;
 
-use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anelith_report::Reported;
 use safetensors::tensor::TensorInfo;
 
 use crate::error::{Error, Result};

@@ -1,10 +1,12 @@
 //! The protocol towards the model, and every way a generation ends.
 
+use std::collections::BTreeSet;
+
+use anelith_report::Reported;
+
 use super::{End, Generator, Limits};
 use crate::fixtures::{Call, Script};
 use crate::{Error, Kind, LanguageModel, Next};
-use anelith_report::Reported;
-use std::collections::BTreeSet;
 
 const STOP: u32 = 31;
 

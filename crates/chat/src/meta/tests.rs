@@ -1,9 +1,10 @@
 //! `meta.yaml` as we write it, as upstream writes it, and broken in every way that matters.
 
+use anelith_report::Reported;
+
 use super::Meta;
 use crate::fixtures::directory;
 use crate::{Error, Kind};
-use anelith_report::Reported;
 
 const OURS: &str = r#"model_info:
   name: anemll-demo-ctx512-monolithic

@@ -1,12 +1,14 @@
 //! Rendered conversations against what transformers recorded, and the Python in templates.
 
-use super::{RenderOptions, Role, Template, Turn};
-use crate::fixtures::{Files, directory, ids, json, shared};
-use crate::{Error, Kind, Tokenizer};
-use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
+
+use anelith_report::Reported;
+
+use super::{RenderOptions, Role, Template, Turn};
+use crate::fixtures::{Files, directory, ids, json, shared};
+use crate::{Error, Kind, Tokenizer};
 
 const OPTIONS: RenderOptions =
     RenderOptions { add_generation_prompt: true, enable_thinking: None, now: UNIX_EPOCH };

@@ -1,9 +1,11 @@
 //! Ids, text, stop ids and streams against what transformers recorded.
 
+use std::collections::BTreeSet;
+
+use anelith_report::Reported;
+
 use crate::fixtures::{Files, directory, ids, json, shared, word_tokenizer};
 use crate::{Kind, Tokenizer};
-use anelith_report::Reported;
-use std::collections::BTreeSet;
 
 const RECORDED: [&str; 4] = ["qwen3", "deepseek-r1-distill-llama", "smollm2", "tinyllama"];
 

@@ -1,8 +1,9 @@
 //! The three supported families, and which of them a `config.json` names.
 
-use anelith_report::Reported;
 use std::fmt;
 use std::str::FromStr;
+
+use anelith_report::Reported;
 
 use crate::error::{Error, Result};
 

@@ -1,9 +1,9 @@
 //! Typed access to the fields of one JSON object: every wrong type or size is an error that names the field.
 
-use anelith_report::Reported;
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use anelith_report::Reported;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};

@@ -1,9 +1,11 @@
 //! Real configs pass, broken ones are named, and rotary frequencies equal numbers computed apart from this code.
 
+use std::path::PathBuf;
+
+use anelith_report::Reported;
+
 use super::*;
 use crate::ErrorKind;
-use anelith_report::Reported;
-use std::path::PathBuf;
 
 /// A folder below `../shared`, or `None` (said in one line) where there is none.
 fn shared(relative: &str) -> Option<PathBuf> {

@@ -1,10 +1,10 @@
 //! Which files hold the weights of a directory: one file, or shards named by an index.
 
-use anelith_report::Reported;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use anelith_report::Reported;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};

@@ -1,11 +1,11 @@
 //! One safetensors file: its checked header, and its data read by position.
 
-use anelith_report::Reported;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use anelith_report::Reported;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::{Error, Result};

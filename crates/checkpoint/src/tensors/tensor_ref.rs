@@ -1,9 +1,9 @@
 //! A tensor that can be read in pieces, as fp16 or f32, from any thread.
 
-use anelith_report::Reported;
 use std::ops::Range;
 use std::sync::Arc;
 
+use anelith_report::Reported;
 use half::bf16;
 use half::f16;
 use half::slice::HalfFloatSliceExt;

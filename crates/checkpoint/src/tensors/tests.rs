@@ -1,10 +1,12 @@
 //! Real weights are read exactly; every way in which a file can lie about itself is an error that names it.
 
-use super::*;
-use crate::{Checkpoint, ErrorKind};
+use std::fs;
+
 use anelith_report::Reported;
 use half::f16;
-use std::fs;
+
+use super::*;
+use crate::{Checkpoint, ErrorKind};
 
 /// A safetensors file from a header in JSON and its data.
 fn file(header: &str, data: &[u8]) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! Reads `rope_theta` with `rope_scaling` (the older form) or `rope_parameters` (the newer one) into a [`Rope`].
 
-use anelith_report::Reported;
 use std::ops::RangeInclusive;
 
+use anelith_report::Reported;
 use serde_json::{Map, Value};
 
 use super::super::families::ROPE_THETA;
