@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anelith_mil::{
     DataType, Description, Feature, Flexibility, Function, Interface, Metadata, Model, Opset, Program, Type,
-    proto, validate,
+    proto, validate, validate_model,
 };
 
 /// The folder of real models beside the repository; `None` when it is absent and need not be there.
@@ -29,7 +29,7 @@ fn model_files(dir: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn encode(model: &Model) -> Vec<u8> {
-    let info = validate(&model.program).expect("a valid program");
+    let info = validate_model(model).expect("a valid program");
     proto::encode(model, &info).expect("a model that can be encoded")
 }
 
