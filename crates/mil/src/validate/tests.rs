@@ -10,6 +10,9 @@ use crate::value::Value;
 
 use super::{validate, validate_model};
 
+/// What the error must say, and what breaks a sound thing.
+type Case<T> = (&'static str, fn(&mut T));
+
 /// `y = relu(x)` in an opset of a table that lacks `relu`, so that nothing but the rules of any op applies.
 fn relu() -> Function {
     let mut main = Function::new("main", Opset::Ios18);
@@ -33,7 +36,7 @@ fn of(functions: Vec<Function>) -> Program {
 
 #[test]
 fn what_no_text_says_is_refused() {
-    let cases: [(&str, fn(&mut Function)); 11] = [
+    let cases: [Case<Function>; 11] = [
         ("`y` is read before it is assigned", |f| f.ops[0].inputs = [("x".into(), VarId(1).into())].into()),
         ("`x` is assigned twice", |f| f.ops[0].outputs = vec![VarId(0)]),
         ("inputs: variable `x` is assigned twice", |f| f.inputs.push(VarId(0))),
@@ -129,7 +132,7 @@ fn of_ios17(model: &mut Model) {
 
 #[test]
 fn descriptions_that_differ_from_the_program_are_refused() {
-    let cases: [(&str, fn(&mut Model)); 22] = [
+    let cases: [Case<Model>; 22] = [
         ("function `infer`: program: the description does not describe it", |m| {
             m.description.functions.remove(0);
         }),
