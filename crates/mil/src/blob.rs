@@ -8,6 +8,10 @@
 //! from types alone, which is all that the program needs, and a [`BlobWriter`] then takes the data in plan
 //! order, in pieces of any size. Reading maps whole files ([`WeightStore`]).
 
+use std::path::{Component, Path};
+
+use crate::error::{Error, Result};
+
 mod layout;
 mod map;
 mod record;
@@ -21,3 +25,21 @@ pub use writer::BlobWriter;
 
 /// The name under which programs refer to the weight file that anelith writes.
 pub const WEIGHT_FILE: &str = "@model_path/weights/weight.bin";
+
+/// What the names of weight files start with: the directory that holds the program.
+const MODEL_PATH: &str = "@model_path/";
+
+/// The path of the weight file `name` below `@model_path`, which leads nowhere else.
+///
+/// # Errors
+/// `Malformed` when it would.
+pub(crate) fn relative_path(name: &str) -> Result<&Path> {
+    let inside = |path: &&Path| {
+        !path.as_os_str().is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)))
+    };
+    name.strip_prefix(MODEL_PATH).map(Path::new).filter(inside).ok_or_else(|| {
+        let problem =
+            "expected a path below `@model_path` without `..`, e.g. `@model_path/weights/weight.bin`";
+        Error::malformed(format!("weight file `{name}`"), problem)
+    })
+}

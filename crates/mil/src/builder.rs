@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::call::Scope;
 use crate::error::Invalid;
-use crate::infer::{Call, KnownArgument};
-use crate::opset::{OpKind, Opcode};
-use crate::program::{Argument, Function, Op, Operand, Opset, VarId};
+use crate::opset::{OpKind, Opcode, Opset};
+use crate::program::{Argument, Function, Op, Operand, VarId};
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
@@ -135,33 +135,15 @@ impl FunctionBuilder {
             Operand::Var(v) => Operand::Var(*v),
             Operand::Value(v) => Operand::Var(self.constant(&format!("{op}_{param}_{i}"), v.clone())),
         };
-        match argument {
-            Argument::One(o) => Argument::One(place(0, o)),
-            Argument::Many(os) => Argument::Many(os.iter().enumerate().map(|(i, o)| place(i, o)).collect()),
-        }
+        let operands = argument.operands().iter().enumerate();
+        operands.map(|(i, o)| place(i, o)).collect::<Vec<_>>().into()
     }
 
     fn infer(&self, opcode: Opcode, inputs: &BTreeMap<String, Argument>) -> Result<Vec<Type>, String> {
-        let mut call = Call::default();
-        for (name, argument) in inputs {
-            let known = argument.operands().iter().map(|o| self.known_argument(o)).collect();
-            call.arguments.insert(name, known);
-        }
-        (opcode.info().infer)(&call)
-    }
-
-    fn known_argument<'a>(&'a self, operand: &'a Operand) -> KnownArgument<'a> {
-        let id = match operand {
-            Operand::Value(v) => return KnownArgument { ty: &v.ty, value: Some(v), constant: true },
-            Operand::Var(id) => *id,
-        };
-        let op = self.definitions[id.0 as usize].map(|i| &self.function.ops[i]);
-        let is_const = op.is_some_and(|op| op.kind.is(Opcode::Const));
-        KnownArgument {
-            ty: &self.function.var(id).ty,
-            value: op.filter(|_| is_const).and_then(|op| op.attributes.get("val")),
-            constant: op.is_some_and(|op| op.kind.is_constant()),
-        }
+        let scope = Scope { function: &self.function, definitions: &self.definitions };
+        scope
+            .infer(opcode, inputs)?
+            .ok_or_else(|| "an argument has a flexible shape, expected fixed ones".to_owned())
     }
 
     fn invalid(&self, opcode: Opcode, name: &str, problem: String) -> Invalid {

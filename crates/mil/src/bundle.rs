@@ -8,14 +8,14 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::package::Package;
 use crate::proto;
-use crate::validate::{ProgramInfo, validate};
+use crate::validate::{ProgramInfo, validate_model};
 
 /// A model from disk, validated, with its weights at hand.
 #[derive(Debug)]
 pub struct Bundle {
     /// The model.
     pub model: Model,
-    /// The proof that its program is valid.
+    /// The proof that its program is valid and described as it is.
     pub info: ProgramInfo,
     /// Its weights, mapped into memory.
     pub weights: WeightStore,
@@ -25,7 +25,7 @@ impl Bundle {
     /// Opens a `.mlpackage`, a `.mlmodelc` or a bare `.mlmodel`.
     ///
     /// # Errors
-    /// When a file cannot be read or breaks its format, or when the program is not valid.
+    /// When a file cannot be read or breaks its format, or when the program is not valid or not what the description says.
     pub fn open(path: &Path) -> Result<Bundle> {
         if path.extension().is_some_and(|e| e == "mlmodelc") {
             return Bundle::of(compiled::read(path)?, path);
@@ -36,7 +36,7 @@ impl Bundle {
     }
 
     fn of(model: Model, root: &Path) -> Result<Bundle> {
-        let info = validate(&model.program)?;
+        let info = validate_model(&model)?;
         let weights = WeightStore::open(root, &model.program)?;
         Ok(Bundle { model, info, weights })
     }

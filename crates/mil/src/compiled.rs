@@ -17,12 +17,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use crate::error::{Error, Invalid, Result};
-use crate::model::{Description, Model};
+use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::program::Program;
 use crate::proto;
 use crate::text::{self, Dialect};
-use crate::validate::ProgramInfo;
+use crate::validate::{ProgramInfo, described_functions};
 
 mod core_data;
 mod flexible;
@@ -73,13 +73,13 @@ impl Default for Compiler {
     }
 }
 
-/// Writes `model`, whose program `info` proves valid, into the existing empty directory `dir`.
+/// Writes `model`, which `info`, from `validate_model`, proves valid, into the existing empty directory `dir`.
 ///
 /// The same arguments give the same bytes. After an error the directory holds part of the files.
 ///
 /// # Errors
-/// `Unsupported` for specification versions other than 6 to 9, enumerated shapes, and weight files outside
-/// the source's directory; `Invalid` for a described function or a function that the other side lacks; `Io`
+/// `Unsupported` for specification versions other than 6 to 9, enumerated shapes, and weight files where the
+/// compiled model has files of its own; `Malformed` for weight files outside the source's directory; `Invalid` for a described function or a function that the other side lacks; `Io`
 /// for a weight file that is missing, and for a file of `dir` that exists already.
 pub fn write(
     dir: &Path,
@@ -91,7 +91,7 @@ pub fn write(
     // The proof is all that is asked for: the text has no use for what validation learnt.
     let _ = info;
     check_version(model.specification_version, "model")?;
-    check_functions(&model.description, &model.program)?;
+    described_functions(&model.description, &model.program)?;
     let program = finished(model, compiler)?;
     let text = text::print(&program, Dialect::of_specification(model.specification_version));
     let description = proto::encode_description(&model.description);
@@ -148,30 +148,6 @@ fn check_version(version: i32, what: &str) -> Result<()> {
     }
     let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
     Err(Error::unsupported(what, format!("specification version {version}, expected {first} to {last}")))
-}
-
-/// Checks that the description and the program tell of the same functions.
-fn check_functions(description: &Description, program: &Program) -> Result<()> {
-    let lacks = |function: &str, at: &str, problem: &str| Invalid {
-        function: function.to_owned(),
-        at: at.to_owned(),
-        problem: problem.to_owned(),
-    };
-    for interface in &description.functions {
-        if program.function(&interface.name).is_none() {
-            return Err(lacks(&interface.name, "description", "the program has no such function").into());
-        }
-    }
-    for function in &program.functions {
-        if description.interface(&function.name).is_none() {
-            return Err(lacks(&function.name, "program", "the description does not describe it").into());
-        }
-    }
-    let default = description.default_name();
-    match description.interface(default) {
-        Some(_) => Ok(()),
-        None => Err(lacks(default, "description", "the default function is not described").into()),
-    }
 }
 
 /// The program with all that the compiler adds.

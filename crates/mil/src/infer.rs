@@ -6,6 +6,7 @@
 
 mod matrix;
 mod shape;
+mod slice;
 
 use std::collections::BTreeMap;
 
@@ -14,10 +15,8 @@ use crate::types::{TensorType, Type};
 use crate::value::Value;
 
 pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
-pub(crate) use shape::{
-    concat, expand_dims, gather, reduce, reshape, slice_by_index, slice_update, split, squeeze, tile,
-    transpose,
-};
+pub(crate) use shape::{concat, expand_dims, gather, reduce, reshape, split, squeeze, tile, transpose};
+pub(crate) use slice::{slice_by_index, slice_update};
 
 /// The arguments of one op, as type inference sees them.
 #[derive(Debug, Default)]
@@ -131,6 +130,15 @@ fn broadcast(a: &[u64], b: &[u64]) -> Result<Vec<u64>, String> {
     (0..rank).map(dim).collect()
 }
 
+/// The type of `x` and `y`, which the ops on pairs of numbers take.
+fn numbers(call: &Call<'_>) -> Result<DataType, String> {
+    let dtype = same_dtype(call, "x", "y")?;
+    if dtype.is_float() || dtype.is_integer() {
+        return Ok(dtype);
+    }
+    Err(format!("`x` and `y` have type {dtype}, expected numbers"))
+}
+
 fn same_dtype(call: &Call<'_>, a: &str, b: &str) -> Result<DataType, String> {
     let (x, y) = (call.tensor(a)?.dtype, call.tensor(b)?.dtype);
     if x != y {
@@ -149,15 +157,48 @@ pub(crate) fn same_as_x(call: &Call<'_>) -> Inferred {
     Ok(vec![Type::Tensor(call.tensor("x")?.clone())])
 }
 
+/// The type of `x`, which must be of floating-point numbers.
+pub(crate) fn float(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    if !x.dtype.is_float() {
+        return Err(format!("`x` has type {x}, expected floating-point numbers"));
+    }
+    same_as_x(call)
+}
+
+/// The type of `x`, scaled to sum to one along `axis`.
+pub(crate) fn softmax(call: &Call<'_>) -> Inferred {
+    normalize_axis(call.i32_or("axis", -1)?, call.tensor("x")?.rank())?;
+    float(call)
+}
+
+/// The type of `x`; `gamma` and `beta` have the extents of `axes`.
+pub(crate) fn layer_norm(call: &Call<'_>) -> Inferred {
+    let shape = call.shape("x")?;
+    let mut axes: Vec<usize> = (0..shape.len()).collect();
+    if call.has("axes") {
+        let named = call.i32s("axes")?;
+        axes = named.iter().map(|a| normalize_axis(*a, shape.len())).collect::<Result<_, _>>()?;
+        axes.sort_unstable();
+    }
+    let normalized: Vec<u64> = axes.iter().map(|a| shape[*a]).collect();
+    for name in ["gamma", "beta"] {
+        if call.has(name) && call.shape(name)? != normalized {
+            return Err(format!("`{name}` has shape {:?}, expected {normalized:?}", call.shape(name)?));
+        }
+    }
+    float(call)
+}
+
 /// Arithmetic on two tensors that broadcast.
 pub(crate) fn elementwise(call: &Call<'_>) -> Inferred {
-    let dtype = same_dtype(call, "x", "y")?;
+    let dtype = numbers(call)?;
     one(dtype, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
 }
 
 /// A comparison of two tensors that broadcast.
 pub(crate) fn comparison(call: &Call<'_>) -> Inferred {
-    same_dtype(call, "x", "y")?;
+    numbers(call)?;
     one(DataType::Bool, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
 }
 
@@ -171,11 +212,26 @@ pub(crate) fn select(call: &Call<'_>) -> Inferred {
     one(dtype, &broadcast(&call.shape("cond")?, &values)?)
 }
 
+/// What tensors can be converted to.
+const CAST_TYPES: [DataType; 8] = [
+    DataType::Bool,
+    DataType::Fp16,
+    DataType::Fp32,
+    DataType::Int8,
+    DataType::Int16,
+    DataType::Int32,
+    DataType::UInt8,
+    DataType::UInt16,
+];
+
 /// `x` converted to the type that `dtype` names.
 pub(crate) fn cast(call: &Call<'_>) -> Inferred {
     let name = call.value("dtype").and_then(Value::as_str).ok_or("`dtype` is not a constant string")?;
-    let dtype =
-        DataType::from_name(name).ok_or_else(|| format!("`dtype` is \"{name}\", which is no type"))?;
+    let dtype = DataType::from_name(name).filter(|dtype| CAST_TYPES.contains(dtype));
+    let dtype = dtype.ok_or_else(|| {
+        let names = CAST_TYPES.map(DataType::name).join(", ");
+        format!("`dtype` is \"{name}\", expected one of {names}")
+    })?;
     Ok(vec![Type::Tensor(TensorType { dtype, shape: call.tensor("x")?.shape.clone() })])
 }
 

@@ -4,9 +4,20 @@
 //! infers its output types. The builder, the validator and the executor read this table. An op outside it
 //! is carried through readers and writers as it stands (`OpKind::Foreign`), with its declared types.
 
+use std::fmt;
+
 use crate::infer::{self, Call};
-use crate::program::Opset;
 use crate::types::Type;
+
+/// The version of the op definitions that a function is written against.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(missing_docs, reason = "each variant is the operating system release that introduced it")]
+pub enum Opset {
+    Ios15,
+    Ios16,
+    Ios17,
+    Ios18,
+}
 
 /// Which operation an op is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -111,53 +122,94 @@ macro_rules! ops {
 }
 
 ops! {
-    Add = "add" [15 17] { x: tensor, y: tensor } => infer::elementwise;
-    Cast = "cast" [15 17] { x: tensor, dtype: constant } => infer::cast;
-    Concat = "concat" [15 17] { values: tensors, axis: constant, interleave: constant optional } => infer::concat;
+    Add = "add" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    Cast = "cast" [15 16 17 18] { x: tensor, dtype: constant } => infer::cast;
+    Concat = "concat" [15 17 18] { values: tensors, axis: constant, interleave: constant optional } => infer::concat;
     Const = "const" [15] {} => infer::constant;
     ConstexprLutToDense = "constexpr_lut_to_dense" [16 18]
         { indices: constant, lut: constant, vector_axis: constant optional } => infer::lut_to_dense;
-    Conv = "conv" [15 17] { x: tensor, weight: tensor, bias: constant optional, strides: constant optional,
+    Conv = "conv" [15 16 17 18] { x: tensor, weight: tensor, bias: constant optional, strides: constant optional,
         pad_type: constant optional, pad: constant optional, dilations: constant optional,
         groups: constant optional } => infer::conv;
-    Exp = "exp" [15 16] { x: tensor } => infer::same_as_x;
-    ExpandDims = "expand_dims" [15 17] { x: tensor, axes: constant } => infer::expand_dims;
-    Gather = "gather" [15 16 17] { x: tensor, indices: tensor, axis: constant optional,
+    Exp = "exp" [15 16] { x: tensor } => infer::float;
+    ExpandDims = "expand_dims" [15 17 18] { x: tensor, axes: constant } => infer::expand_dims;
+    Gather = "gather" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
         batch_dims: constant optional, validate_indices: constant optional } => infer::gather;
-    GreaterEqual = "greater_equal" [15 17] { x: tensor, y: tensor } => infer::comparison;
+    GreaterEqual = "greater_equal" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
     Identity = "identity" [15] { x: tensor } => infer::same_as_x;
-    LayerNorm = "layer_norm" [15 17] { x: tensor, axes: constant optional, gamma: constant optional,
-        beta: constant optional, epsilon: constant optional } => infer::same_as_x;
-    Linear = "linear" [15 17] { x: tensor, weight: constant, bias: constant optional } => infer::linear;
-    Matmul = "matmul" [15 17] { x: tensor, y: tensor, transpose_x: constant optional,
+    LayerNorm = "layer_norm" [15 16 17 18] { x: tensor, axes: constant optional, gamma: constant optional,
+        beta: constant optional, epsilon: constant optional } => infer::layer_norm;
+    Linear = "linear" [15 16 17 18] { x: tensor, weight: constant, bias: constant optional } => infer::linear;
+    Matmul = "matmul" [15 16 17 18] { x: tensor, y: tensor, transpose_x: constant optional,
         transpose_y: constant optional } => infer::matmul;
-    Mul = "mul" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    Mul = "mul" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     ReadState = "read_state" [18] { input: state } => infer::read_state;
-    RealDiv = "real_div" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    RealDiv = "real_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     ReduceMax = "reduce_max" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
     ReduceMean = "reduce_mean" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
     ReduceSum = "reduce_sum" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
-    Reshape = "reshape" [15 17] { x: tensor, shape: constant } => infer::reshape;
-    Rsqrt = "rsqrt" [15 17] { x: tensor, epsilon: constant optional } => infer::same_as_x;
+    Reshape = "reshape" [15 17 18] { x: tensor, shape: constant } => infer::reshape;
+    Rsqrt = "rsqrt" [15 16 17 18] { x: tensor, epsilon: constant optional } => infer::float;
     Select = "select" [15] { cond: tensor, a: tensor, b: tensor } => infer::select;
-    Silu = "silu" [15 16] { x: tensor } => infer::same_as_x;
-    SliceByIndex = "slice_by_index" [15 17] { x: tensor, begin: tensor, end: tensor, stride: constant optional,
+    Silu = "silu" [15 16 18] { x: tensor } => infer::float;
+    SliceByIndex = "slice_by_index" [15 17 18] { x: tensor, begin: tensor, end: tensor, stride: constant optional,
         begin_mask: constant optional, end_mask: constant optional, squeeze_mask: constant optional }
         => infer::slice_by_index;
     SliceUpdate = "slice_update" [18] { x: tensor, update: tensor, begin: tensor, end: tensor,
         stride: constant optional, begin_mask: constant optional, end_mask: constant optional,
         squeeze_mask: constant optional } => infer::slice_update;
-    Softmax = "softmax" [15 16] { x: tensor, axis: constant optional } => infer::same_as_x;
+    Softmax = "softmax" [15 16 18] { x: tensor, axis: constant optional } => infer::softmax;
     Split = "split" [15] { x: tensor, axis: constant, num_splits: constant optional,
         split_sizes: constant optional } => infer::split;
-    Squeeze = "squeeze" [15 17] { x: tensor, axes: constant optional } => infer::squeeze;
-    Sub = "sub" [15 17] { x: tensor, y: tensor } => infer::elementwise;
+    Squeeze = "squeeze" [15 17 18] { x: tensor, axes: constant optional } => infer::squeeze;
+    Sub = "sub" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     Tile = "tile" [15] { x: tensor, reps: constant } => infer::tile;
-    Transpose = "transpose" [15 17] { x: tensor, perm: constant } => infer::transpose;
+    Transpose = "transpose" [15 17 18] { x: tensor, perm: constant } => infer::transpose;
     WriteState = "write_state" [18] { input: state, data: tensor } => infer::write_state;
+}
+
+impl Opset {
+    /// All opsets, oldest first.
+    pub const ALL: [Opset; 4] = [Opset::Ios15, Opset::Ios16, Opset::Ios17, Opset::Ios18];
+
+    /// The name in protobuf: `CoreML5` to `CoreML8`.
+    pub fn proto_name(self) -> &'static str {
+        match self {
+            Opset::Ios15 => "CoreML5",
+            Opset::Ios16 => "CoreML6",
+            Opset::Ios17 => "CoreML7",
+            Opset::Ios18 => "CoreML8",
+        }
+    }
+
+    /// The name in text: `ios15` to `ios18`.
+    pub fn text_name(self) -> &'static str {
+        match self {
+            Opset::Ios15 => "ios15",
+            Opset::Ios16 => "ios16",
+            Opset::Ios17 => "ios17",
+            Opset::Ios18 => "ios18",
+        }
+    }
+
+    /// The iOS release: 15 to 18.
+    pub fn release(self) -> u8 {
+        match self {
+            Opset::Ios15 => 15,
+            Opset::Ios16 => 16,
+            Opset::Ios17 => 17,
+            Opset::Ios18 => 18,
+        }
+    }
+}
+
+impl fmt::Display for Opset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text_name())
+    }
 }
 
 impl Opcode {

@@ -1,11 +1,10 @@
 //! The IR: `Program`, `Function`, `Op`, `Var`. Plain data with public fields.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::opset::OpKind;
-use crate::types::Type;
-use crate::value::Value;
+use crate::opset::{OpKind, Opset};
+use crate::types::{TensorType, Type};
+use crate::value::{BlobRef, Data, Value};
 
 /// An ML program: functions that share weight files but nothing else.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -14,16 +13,6 @@ pub struct Program {
     pub functions: Vec<Function>,
     /// What made the program: free key-value pairs.
     pub build_info: BTreeMap<String, String>,
-}
-
-/// The version of the op definitions that a function is written against.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[allow(missing_docs, reason = "each variant is the operating system release that introduced it")]
-pub enum Opset {
-    Ios15,
-    Ios16,
-    Ios17,
-    Ios18,
 }
 
 /// A function: typed inputs, a straight line of ops, and the variables it returns.
@@ -79,7 +68,7 @@ pub struct Op {
 pub enum Argument {
     /// One operand.
     One(Operand),
-    /// A list of operands, e.g. `values` of `concat`.
+    /// A list of operands other than one, e.g. `values` of `concat`.
     Many(Vec<Operand>),
 }
 
@@ -92,45 +81,20 @@ pub enum Operand {
     Value(Value),
 }
 
-impl Opset {
-    /// All opsets, oldest first.
-    pub const ALL: [Opset; 4] = [Opset::Ios15, Opset::Ios16, Opset::Ios17, Opset::Ios18];
-
-    /// The name in protobuf: `CoreML5` to `CoreML8`.
-    pub fn proto_name(self) -> &'static str {
-        match self {
-            Opset::Ios15 => "CoreML5",
-            Opset::Ios16 => "CoreML6",
-            Opset::Ios17 => "CoreML7",
-            Opset::Ios18 => "CoreML8",
-        }
-    }
-
-    /// The name in text: `ios15` to `ios18`.
-    pub fn text_name(self) -> &'static str {
-        match self {
-            Opset::Ios15 => "ios15",
-            Opset::Ios16 => "ios16",
-            Opset::Ios17 => "ios17",
-            Opset::Ios18 => "ios18",
-        }
-    }
-
-    /// The iOS release: 15 to 18.
-    pub fn release(self) -> u8 {
-        match self {
-            Opset::Ios15 => 15,
-            Opset::Ios16 => 16,
-            Opset::Ios17 => 17,
-            Opset::Ios18 => 18,
-        }
-    }
-}
-
 impl Program {
     /// The function called `name`.
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|f| f.name == name)
+    }
+
+    /// Every place where a literal refers to a weight file, with the type it has there.
+    pub fn blobs(&self) -> impl Iterator<Item = (&BlobRef, &TensorType)> {
+        self.functions.iter().flat_map(Function::literals).filter_map(|value| {
+            match (&value.data, &value.ty) {
+                (Data::Blob(blob), Type::Tensor(ty)) => Some((blob, ty)),
+                _ => None,
+            }
+        })
     }
 }
 
@@ -146,6 +110,12 @@ impl Function {
             outputs: Vec::new(),
             vars: Vec::new(),
         }
+    }
+
+    /// The literals of the function's attributes and of all its ops.
+    fn literals(&self) -> impl Iterator<Item = &Value> {
+        let of_ops = self.ops.iter().flat_map(|op| op.literals().map(|(_, value)| value));
+        self.attributes.values().chain(of_ops)
     }
 
     /// Adds a variable to the table; it is up to the caller to make an input or an op assign it.
@@ -175,6 +145,15 @@ impl Op {
         self.inputs.iter().flat_map(|(name, a)| a.operands().iter().map(move |o| (name.as_str(), o)))
     }
 
+    /// The literals that the op brings, by parameter or attribute name: inline operands, then attributes.
+    pub fn literals(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let inline = self.operands().filter_map(|(name, o)| match o {
+            Operand::Value(v) => Some((name, v)),
+            Operand::Var(_) => None,
+        });
+        inline.chain(self.attributes.iter().map(|(name, v)| (name.as_str(), v)))
+    }
+
     /// The variables that the op reads.
     pub fn reads(&self) -> impl Iterator<Item = VarId> {
         self.operands().filter_map(|(_, o)| match o {
@@ -194,6 +173,16 @@ impl Argument {
     }
 }
 
+impl From<Vec<Operand>> for Argument {
+    /// A list of one is that one: the text and protobuf forms do not tell them apart.
+    fn from(operands: Vec<Operand>) -> Argument {
+        match <[Operand; 1]>::try_from(operands) {
+            Ok([operand]) => Argument::One(operand),
+            Err(operands) => Argument::Many(operands),
+        }
+    }
+}
+
 impl From<VarId> for Argument {
     fn from(v: VarId) -> Argument {
         Argument::One(Operand::Var(v))
@@ -203,11 +192,5 @@ impl From<VarId> for Argument {
 impl From<Value> for Argument {
     fn from(v: Value) -> Argument {
         Argument::One(Operand::Value(v))
-    }
-}
-
-impl fmt::Display for Opset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.text_name())
     }
 }

@@ -30,7 +30,7 @@ use schema::Schema;
 /// iOS 15 to iOS 18.
 const SPECIFICATION_VERSIONS: RangeInclusive<i32> = 6..=9;
 
-/// The bytes of `model.mlmodel` for `model`, whose program `info` proves valid.
+/// The bytes of `model.mlmodel` for `model`, which `info`, from `validate_model`, proves valid.
 ///
 /// # Errors
 /// `Invalid` when a literal does not fit its type; `Unsupported` or `Malformed` when the description is not

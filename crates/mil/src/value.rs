@@ -22,7 +22,7 @@ pub enum Data {
     Bytes(Vec<u8>),
     /// Elements of a string tensor.
     Strings(Vec<String>),
-    /// Elements that live in a weight file.
+    /// Elements that live in a weight file; never a member of a container.
     Blob(BlobRef),
     /// Members of a list.
     List(Vec<Value>),
@@ -148,23 +148,34 @@ impl Value {
         Some(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
     }
 
-    /// Whether the number of stored elements is what the type asks for. Blobs are checked when they are read.
+    /// Whether the contents are what the type asks for: as many elements or members, each of its type, and
+    /// booleans 0 or 1. What a blob holds is checked when it is read.
     pub fn is_well_formed(&self) -> bool {
         match (&self.ty, &self.data) {
-            (Type::Tensor(t), Data::Bytes(b)) => t.byte_len() == Some(b.len() as u64),
+            (Type::Tensor(t), Data::Bytes(b)) => {
+                let bits = if t.dtype == DataType::Bool { 1 } else { u8::MAX };
+                t.byte_len() == Some(b.len() as u64) && b.iter().all(|b| *b <= bits)
+            }
             (Type::Tensor(t), Data::Strings(s)) => {
                 t.dtype == DataType::String && t.element_count() == Some(s.len() as u64)
             }
             (Type::Tensor(t), Data::Blob(_)) => t.byte_len().is_some(),
-            (Type::List(ty, _), Data::List(vs)) => vs.iter().all(|v| v.ty == **ty && v.is_well_formed()),
-            (Type::Tuple(tys), Data::Tuple(vs)) => {
-                tys.len() == vs.len() && tys.iter().zip(vs).all(|(t, v)| v.ty == *t && v.is_well_formed())
+            (Type::List(ty, length), Data::List(vs)) => {
+                length.is_none_or(|n| n == vs.len() as u64) && vs.iter().all(|v| v.is_member(ty))
             }
-            (Type::Dict(k, v), Data::Dict(pairs)) => pairs
-                .iter()
-                .all(|(a, b)| a.ty == **k && b.ty == **v && a.is_well_formed() && b.is_well_formed()),
+            (Type::Tuple(tys), Data::Tuple(vs)) => {
+                tys.len() == vs.len() && tys.iter().zip(vs).all(|(t, v)| v.is_member(t))
+            }
+            (Type::Dict(k, v), Data::Dict(pairs)) => {
+                pairs.iter().all(|(key, value)| key.is_member(k) && value.is_member(v))
+            }
             _ => false,
         }
+    }
+
+    /// Whether the value may stand in a container whose members have type `ty`.
+    fn is_member(&self, ty: &Type) -> bool {
+        self.ty == *ty && !matches!(self.data, Data::Blob(_)) && self.is_well_formed()
     }
 }
 
@@ -189,5 +200,25 @@ mod tests {
         assert!(v.is_well_formed());
         v.data = Data::Bytes(vec![0; 11]);
         assert!(!v.is_well_formed());
+    }
+
+    #[test]
+    fn members_are_counted_and_typed() {
+        let strings = |length, members| Value {
+            ty: Type::List(Box::new(Type::scalar(DataType::String)), length),
+            data: Data::List(members),
+        };
+        assert!(strings(None, Vec::new()).is_well_formed());
+        assert!(strings(Some(1), vec![Value::string("a")]).is_well_formed());
+        assert!(!strings(Some(2), vec![Value::string("a")]).is_well_formed(), "one of two");
+        assert!(!strings(Some(1), vec![Value::i32(1)]).is_well_formed(), "another type");
+        let blob = BlobRef { file: "f".into(), offset: 64 };
+        let blobs = Value {
+            ty: Type::Tuple(vec![Type::tensor(DataType::Fp16, &[1])]),
+            data: Data::Tuple(vec![Value::blob(DataType::Fp16, &[1], blob)]),
+        };
+        assert!(!blobs.is_well_formed(), "a blob as a member");
+        let two = Value { data: Data::Bytes(vec![2]), ..Value::bool(true) };
+        assert!(!two.is_well_formed(), "a bool of 2");
     }
 }

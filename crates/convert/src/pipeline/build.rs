@@ -6,7 +6,7 @@ use std::path::Path;
 use anelith_mil::compiled::{self, Compiler, Source};
 use anelith_mil::disk::{self, Staged};
 use anelith_mil::package::{self, Package};
-use anelith_mil::{Model, proto, validate};
+use anelith_mil::{Model, proto, validate_model};
 
 use crate::digest::Digests;
 use crate::error::{Error, Report, Result, io};
@@ -80,7 +80,7 @@ pub fn compile_package(
     progress.begin(Step::Compile.title(), 0);
     let package = Package::open(source)?;
     let model = read_model(&package)?;
-    let info = validate(&model.program)?;
+    let info = validate_model(&model)?;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (class_name, model_name) = (stem(source), stem(&package.model_path));
     let source = Source {
@@ -109,7 +109,7 @@ fn weights_file(package: &Path) -> Result<std::path::PathBuf> {
 }
 
 fn write_package(staged: Staged, model: &Model) -> Result<()> {
-    let info = validate(&model.program)?;
+    let info = validate_model(model)?;
     let specification = proto::encode(model, &info)?;
     package::write_into(staged.path(), &specification)?;
     Ok(staged.commit()?)

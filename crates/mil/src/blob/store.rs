@@ -1,18 +1,17 @@
 //! Reads weight files; every rule of the format is checked before a byte is handed out.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::disk::LFS_POINTER;
 use crate::error::{Error, Result};
-use crate::program::{Function, Op, Operand, Program};
-use crate::types::{TensorType, Type};
-use crate::value::{BlobRef, Data, Value};
+use crate::program::Program;
+use crate::types::TensorType;
+use crate::value::BlobRef;
 
 use super::map::Map;
 use super::record::{ALIGNMENT, BadRecord, METADATA_LEN, Record, align, read_header};
-
-const MODEL_PATH: &str = "@model_path/";
+use super::relative_path;
 
 /// An open weight file.
 #[derive(Debug)]
@@ -137,9 +136,9 @@ impl WeightStore {
     /// name that leads out of `root`.
     pub fn open(root: &Path, program: &Program) -> Result<WeightStore> {
         let mut store = WeightStore { files: BTreeMap::new() };
-        for (blob, ty) in program.functions.iter().flat_map(blobs) {
+        for (blob, ty) in program.blobs() {
             if !store.files.contains_key(&blob.file) {
-                let file = WeightFile::open(&resolve(root, &blob.file)?)?;
+                let file = WeightFile::open(&root.join(relative_path(&blob.file)?))?;
                 store.files.insert(blob.file.clone(), file);
             }
             store.bytes(blob, ty)?;
@@ -163,38 +162,4 @@ impl WeightStore {
     pub fn files(&self) -> impl Iterator<Item = (&str, &WeightFile)> {
         self.files.iter().map(|(name, file)| (name.as_str(), file))
     }
-}
-
-/// The path behind a file name of a program.
-fn resolve(root: &Path, name: &str) -> Result<PathBuf> {
-    let relative = name.strip_prefix(MODEL_PATH).map(Path::new);
-    let inside = |path: &&Path| {
-        !path.as_os_str().is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)))
-    };
-    match relative.filter(inside) {
-        Some(path) => Ok(root.join(path)),
-        None => Err(Error::malformed(
-            format!("weight file name `{name}`"),
-            "expected `@model_path/` and a path inside the model",
-        )),
-    }
-}
-
-/// Every blob that a function refers to, with its declared type.
-fn blobs(function: &Function) -> impl Iterator<Item = (&BlobRef, &TensorType)> {
-    let of_function = function.attributes.values();
-    of_function.chain(function.ops.iter().flat_map(values)).filter_map(|value| {
-        match (&value.data, &value.ty) {
-            (Data::Blob(blob), Type::Tensor(ty)) => Some((blob, ty)),
-            _ => None,
-        }
-    })
-}
-
-fn values(op: &Op) -> impl Iterator<Item = &Value> {
-    let operands = op.operands().filter_map(|(_, operand)| match operand {
-        Operand::Value(value) => Some(value),
-        Operand::Var(_) => None,
-    });
-    op.attributes.values().chain(operands)
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::dtype::DataType;
 use crate::error::{Error, Result};
 use crate::model::{Feature, Flexibility, Interface, Model};
-use crate::opset::{OpKind, Opcode};
-use crate::program::{Function, Opset};
+use crate::opset::{OpKind, Opcode, Opset};
+use crate::program::Function;
 
 use super::precision;
 

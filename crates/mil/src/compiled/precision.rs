@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::dtype::DataType;
-use crate::program::{Function, Op, Operand};
+use crate::program::{Function, Op};
 use crate::value::{Data, Value};
 
 /// `Float16`, `UInt4` and so on; `None` for bool and string.
@@ -44,7 +44,7 @@ fn mixed(names: BTreeSet<String>) -> Option<String> {
 /// A compressed weight counts as what its elements are; tables, scales and masks do not count, as far as real
 /// files tell. Those files are of iOS 16: that the newer compressions are spelled alike is an assumption.
 fn stored(op: &Op) -> Vec<String> {
-    let blobs: Vec<(&str, &Value)> = literals(op).filter(|(_, v)| matches!(v.data, Data::Blob(_))).collect();
+    let blobs: Vec<(&str, &Value)> = op.literals().filter(|(_, v)| matches!(v.data, Data::Blob(_))).collect();
     if blobs.is_empty() {
         return Vec::new();
     }
@@ -60,20 +60,9 @@ fn stored(op: &Op) -> Vec<String> {
     }
 }
 
-/// The literals among the op's arguments and attributes, by name.
-fn literals(op: &Op) -> impl Iterator<Item = (&str, &Value)> {
-    let inputs = op.inputs.iter().flat_map(|(name, argument)| {
-        argument.operands().iter().filter_map(move |o| match o {
-            Operand::Value(v) => Some((name.as_str(), v)),
-            Operand::Var(_) => None,
-        })
-    });
-    inputs.chain(op.attributes.iter().map(|(name, v)| (name.as_str(), v)))
-}
-
 /// The width of an index into the op's table: since iOS 18 that of the index type, before by the table's size.
 fn palettized(op: &Op) -> Option<String> {
-    let tensor = |name: &str| literals(op).find(|(n, _)| *n == name).and_then(|(_, v)| v.ty.as_tensor());
+    let tensor = |name: &str| op.literals().find(|(n, _)| *n == name).and_then(|(_, v)| v.ty.as_tensor());
     let bits = if op.inputs.is_empty() {
         tensor("lut")?.element_count()?.checked_ilog2()?
     } else {

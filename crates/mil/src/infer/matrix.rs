@@ -43,7 +43,11 @@ pub(crate) fn linear(call: &Call<'_>) -> Inferred {
 }
 
 fn expect_bias(call: &Call<'_>, out: u64) -> Result<(), String> {
-    if call.has("bias") && call.shape("bias")? != [out] {
+    if !call.has("bias") {
+        return Ok(());
+    }
+    same_dtype(call, "weight", "bias")?;
+    if call.shape("bias")? != [out] {
         return Err(format!("`bias` has shape {:?}, expected [{out}]", call.shape("bias")?));
     }
     Ok(())
@@ -83,16 +87,26 @@ fn conv_extent(call: &Call<'_>, i: usize, extent: u64, kernel: u64) -> Result<u6
     let (stride, dilation) = (at("strides", i, 1)?, at("dilations", i, 1)?);
     let pad = match call.value("pad_type").and_then(Value::as_str) {
         None | Some("valid") => 0,
+        Some("same" | "same_lower") if stride > 0 => return Ok(extent.div_ceil(stride)),
         Some("custom") => at("pad", 2 * i, 0)? + at("pad", 2 * i + 1, 0)?,
-        Some(other) => return Err(format!("`pad_type` is \"{other}\", expected \"valid\" or \"custom\"")),
+        Some(other) => {
+            return Err(format!(
+                "`pad_type` is \"{other}\" with stride {stride}, expected \"valid\", \"custom\" or \"same\""
+            ));
+        }
     };
-    let span = kernel.checked_sub(1).and_then(|k| k.checked_mul(dilation)).ok_or("the kernel is empty")? + 1;
-    if stride == 0 || extent + pad < span {
+    let span = kernel
+        .checked_sub(1)
+        .and_then(|k| k.checked_mul(dilation))
+        .ok_or("the kernel is empty or too large")?;
+    let span = span.checked_add(1).ok_or("the kernel is too large")?;
+    let padded = extent.checked_add(pad).ok_or("the padded extent overflows")?;
+    if stride == 0 || padded < span {
         return Err(format!(
             "axis {i}: a kernel of {span} by stride {stride} does not fit {extent} with padding {pad}"
         ));
     }
-    Ok((extent + pad - span) / stride + 1)
+    Ok((padded - span) / stride + 1)
 }
 
 /// `indices` replaced by entries of `lut` [groups..., entries, vector].

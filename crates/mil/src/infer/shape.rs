@@ -1,30 +1,34 @@
 //! Type inference of ops that rearrange, select or reduce.
 
 use super::{Call, Inferred, expect_len, normalize_axis, one};
-use crate::dtype::DataType;
-use crate::types::Type;
+use crate::types::{Dim, Type};
 
 /// `values` joined along `axis`.
 pub(crate) fn concat(call: &Call<'_>) -> Inferred {
-    if call.bool_or("interleave", false)? {
-        return Err("`interleave` is true, expected false".to_owned());
-    }
+    let interleave = call.bool_or("interleave", false)?;
     let values = call.arguments.get("values").map_or(&[][..], Vec::as_slice);
     let first = values.first().and_then(|v| v.ty.as_tensor()).ok_or("`values` has no tensors")?;
     let mut shape = first.fixed_shape().ok_or("`values` has a flexible shape")?;
+    if shape.is_empty() {
+        // Scalars are joined as if each were a vector of one.
+        shape.push(1);
+    }
     let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len())?;
     for (i, value) in values.iter().enumerate().skip(1) {
-        let ty = value.ty.as_tensor().filter(|t| t.dtype == first.dtype);
-        let next = ty.and_then(|t| t.fixed_shape()).filter(|s| s.len() == shape.len());
+        let ty = value.ty.as_tensor().filter(|t| t.dtype == first.dtype && t.rank() == first.rank());
+        let next = ty.and_then(|t| t.fixed_shape());
         let next =
             next.ok_or_else(|| format!("`values[{i}]` has type {}, the first has {first}", value.ty))?;
-        if (0..shape.len()).any(|d| d != axis && shape[d] != next[d]) {
+        let differs = |d: &usize| (*d != axis || interleave) && first.shape[*d] != Dim::Known(next[*d]);
+        if (0..first.rank()).any(|d| differs(&d)) {
+            let may = if interleave { "none".to_owned() } else { format!("only axis {axis}") };
             return Err(format!(
-                "`values[{i}]` has type {}, the first has {first}; only axis {axis} may differ",
+                "`values[{i}]` has type {}, the first has {first}; {may} may differ",
                 value.ty
             ));
         }
-        shape[axis] = shape[axis].checked_add(next[axis]).ok_or("the joined axis overflows")?;
+        let extent = next.get(axis).copied().unwrap_or(1);
+        shape[axis] = shape[axis].checked_add(extent).ok_or("the joined axis overflows")?;
     }
     one(first.dtype, &shape)
 }
@@ -88,7 +92,7 @@ pub(crate) fn tile(call: &Call<'_>) -> Inferred {
     one(x.dtype, &tiled.ok_or_else(|| format!("`reps` {reps:?} must be positive"))?)
 }
 
-/// `x` as `shape`, where 0 keeps an extent and one -1 takes what remains.
+/// `x` as `shape`, where 0 keeps an extent, if the rank stays too, and one -1 takes what remains.
 pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     let x = call.tensor("x")?;
     let old = call.shape("x")?;
@@ -99,7 +103,7 @@ pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     for (i, &d) in wanted.iter().enumerate() {
         shape.push(match d {
             -1 => 1,
-            0 => *old.get(i).ok_or_else(bad)?,
+            0 => *old.get(i).filter(|_| old.len() == wanted.len()).ok_or_else(bad)?,
             d => u64::try_from(d).map_err(|_| bad())?,
         });
     }
@@ -119,12 +123,15 @@ pub(crate) fn gather(call: &Call<'_>) -> Inferred {
     if !indices.dtype.is_integer() {
         return Err(format!("`indices` has type {}, expected integers", indices.dtype));
     }
-    if call.i32_or("batch_dims", 0)? != 0 {
-        return Err("`batch_dims` is not 0".to_owned());
-    }
     let (shape, picked) = (call.shape("x")?, call.shape("indices")?);
     let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len())?;
-    one(x.dtype, &[&shape[..axis], &picked, &shape[axis + 1..]].concat())
+    let batch = usize::try_from(call.i32_or("batch_dims", 0)?).unwrap_or(usize::MAX);
+    if batch > axis || picked.get(..batch) != Some(&shape[..batch]) {
+        return Err(format!(
+            "`batch_dims` is {batch}, but {x} and {indices} do not have as many equal dimensions before axis {axis}"
+        ));
+    }
+    one(x.dtype, &[&shape[..axis], &picked[batch..], &shape[axis + 1..]].concat())
 }
 
 /// `x` reduced over `axes`, or over all of them.
@@ -173,65 +180,9 @@ fn split_sizes(call: &Call<'_>, extent: u64) -> Result<Vec<u64>, String> {
     if sizes.contains(&0) || sum != Some(extent) {
         return Err(format!("`split_sizes` {sizes:?} do not add up to the extent {extent}"));
     }
+    let count = call.i32_or("num_splits", i32::try_from(sizes.len()).unwrap_or(i32::MAX))?;
+    if usize::try_from(count) != Ok(sizes.len()) {
+        return Err(format!("`num_splits` is {count}, but `split_sizes` has {} entries", sizes.len()));
+    }
     Ok(sizes)
-}
-
-/// The extents that a slice selects, or `None` for the axes that run-time bounds leave open.
-fn sliced(call: &Call<'_>, shape: &[u64]) -> Result<Vec<Option<u64>>, String> {
-    let rank = shape.len();
-    let bounds = |name: &str| -> Result<Option<Vec<i32>>, String> {
-        let t = call.tensor(name)?;
-        if t.dtype != DataType::Int32 || t.fixed_shape() != Some(vec![rank as u64]) {
-            return Err(format!("`{name}` has type {t}, expected tensor<int32, [{rank}]>"));
-        }
-        Ok(call.value(name).and_then(|v| v.as_i32s()))
-    };
-    let (begin, end) = (bounds("begin")?, bounds("end")?);
-    let strides = if call.has("stride") { call.i32s("stride")? } else { vec![1; rank] };
-    expect_len("stride", strides.len(), rank)?;
-    let (begin_mask, end_mask) = (call.mask("begin_mask", rank)?, call.mask("end_mask", rank)?);
-    let axis = |i: usize| -> Result<Option<u64>, String> {
-        let extent = i64::try_from(shape[i]).map_err(|_| "the extent is too large")?;
-        let from = if begin_mask[i] { Some(0) } else { begin.as_ref().map(|b| i64::from(b[i])) };
-        let to = if end_mask[i] { Some(extent) } else { end.as_ref().map(|e| i64::from(e[i])) };
-        let (Some(from), Some(to)) = (from, to) else { return Ok(None) };
-        let wrap = |v: i64| if v < 0 { v + extent } else { v };
-        let (from, to) = (wrap(from), wrap(to));
-        if strides[i] <= 0 || from < 0 || to > extent || from >= to {
-            return Err(format!(
-                "axis {i}: slice {from}..{to} by {} of extent {extent} is not valid",
-                strides[i]
-            ));
-        }
-        Ok(Some(((to - from) as u64).div_ceil(u64::from(strides[i].unsigned_abs()))))
-    };
-    (0..rank).map(axis).collect()
-}
-
-/// A box cut out of `x`; its bounds must be constant.
-pub(crate) fn slice_by_index(call: &Call<'_>) -> Inferred {
-    let x = call.tensor("x")?;
-    let shape = call.shape("x")?;
-    let squeeze = call.mask("squeeze_mask", shape.len())?;
-    let dims: Option<Vec<u64>> = sliced(call, &shape)?.into_iter().collect();
-    let dims = dims.ok_or("the bounds are computed at run time, so the shape is not known")?;
-    let kept: Vec<u64> = (0..dims.len()).filter(|i| !squeeze[*i]).map(|i| dims[i]).collect();
-    one(x.dtype, &kept)
-}
-
-/// `x` with a box of it replaced by `update`; the box may be placed at run time.
-pub(crate) fn slice_update(call: &Call<'_>) -> Inferred {
-    let (x, update) = (call.tensor("x")?, call.tensor("update")?);
-    let (shape, new) = (call.shape("x")?, call.shape("update")?);
-    if x.dtype != update.dtype {
-        return Err(format!("`update` has type {}, expected {} as `x`", update.dtype, x.dtype));
-    }
-    let squeeze = call.mask("squeeze_mask", shape.len())?;
-    let dims = sliced(call, &shape)?;
-    let kept: Vec<Option<u64>> = (0..dims.len()).filter(|i| !squeeze[*i]).map(|i| dims[i]).collect();
-    let fits = kept.len() == new.len() && kept.iter().zip(&new).all(|(d, n)| d.is_none_or(|d| d == *n));
-    if !fits {
-        return Err(format!("`update` has shape {new:?}, which does not fit the slice of {x}"));
-    }
-    Ok(vec![Type::Tensor(x.clone())])
 }

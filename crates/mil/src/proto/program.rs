@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::dtype::DataType;
 use crate::error::Invalid;
-use crate::opset::OpKind;
-use crate::program::{Argument, Function, Op, Operand, Opset, Program, Var, VarId};
+use crate::opset::{OpKind, Opset};
+use crate::program::{Argument, Function, Op, Operand, Program, Var, VarId};
 use crate::types::Type;
 use crate::value::{Data, Value};
 
@@ -232,10 +232,7 @@ impl Reader {
     fn argument(&self, argument: pb::Argument) -> Decoded<Argument> {
         let operands =
             argument.arguments.into_iter().map(|b| self.operand(b)).collect::<Decoded<Vec<_>>>()?;
-        Ok(match <[Operand; 1]>::try_from(operands) {
-            Ok([operand]) => Argument::One(operand),
-            Err(operands) => Argument::Many(operands),
-        })
+        Ok(operands.into())
     }
 
     fn operand(&self, binding: pb::Binding) -> Decoded<Operand> {

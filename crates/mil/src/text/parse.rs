@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::error::{Error, Result};
-use crate::opset::OpKind;
-use crate::program::{Argument, Function, Op, Operand, Opset, Program, VarId};
+use crate::opset::{OpKind, Opset};
+use crate::program::{Argument, Function, Op, Operand, Program, VarId};
 use crate::types::Type;
 use crate::value::{Data, Value};
 
@@ -284,7 +284,7 @@ impl<'a> Parser<'a> {
             operands.push(p.operand(scope)?);
             Ok(())
         })?;
-        Ok(Argument::Many(operands))
+        Ok(operands.into())
     }
 
     fn operand(&mut self, scope: &Scope<'a>) -> Result<Operand> {

@@ -1,7 +1,8 @@
 use crate::dtype::DataType;
 use crate::error::Error;
 use crate::opset::OpKind;
-use crate::program::{Argument, Op, Operand, Opset, Program, VarId};
+use crate::opset::Opset;
+use crate::program::{Argument, Op, Operand, Program, VarId};
 use crate::types::{Dim, TensorType, Type};
 use crate::value::{Data, Value};
 

@@ -7,16 +7,7 @@ use anelith_mil::disk::Staged;
 use anelith_mil::package::{Package, weights_path, write_into};
 use anelith_mil::proto;
 
-/// The folder of real models beside the repository; `None` when it is absent and need not be there.
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    if path.is_dir() {
-        return Some(path.to_path_buf());
-    }
-    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
-    println!("skipped: no ../shared");
-    None
-}
+use crate::shared;
 
 fn written(dir: &Path) -> PathBuf {
     let path = dir.join("a.mlpackage");
@@ -115,28 +106,21 @@ fn a_model_that_was_not_fetched_is_told_from_garbage() {
     assert!(error.contains("git lfs pull"), "{error}");
 }
 
-fn open_all(dir: &Path, opened: &mut [usize; 2]) {
-    for path in std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()) {
-        let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
-        if is("mlpackage") {
-            let package = Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
-            proto::decode(&package.specification, "model.mlmodel").unwrap_or_else(|e| panic!("{e}"));
-            opened[0] += 1;
-        } else if path.is_dir() {
-            open_all(&path, opened);
-        } else if is("mlmodel") {
-            Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
-            opened[1] += 1;
-        }
-    }
-}
-
 #[test]
 fn real_packages_open() {
-    let Some(shared) = shared() else { return };
-    let mut opened = [0; 2];
-    for folder in ["oracle", "reference", "vectors"] {
-        open_all(&shared.join(folder), &mut opened);
+    let Some(shared) = shared::folder() else { return };
+    let is_model = |path: &Path| ["mlpackage", "mlmodel"].iter().any(|e| shared::has_extension(path, e));
+    let (mut packages, mut bare) = (0, 0);
+    for path in
+        ["oracle", "reference", "vectors"].iter().flat_map(|f| shared::find(&shared.join(f), is_model))
+    {
+        let package = Package::open(&path).unwrap_or_else(|e| panic!("{e}"));
+        if path.is_dir() {
+            proto::decode(&package.specification, "model.mlmodel").unwrap_or_else(|e| panic!("{e}"));
+            packages += 1;
+        } else {
+            bare += 1;
+        }
     }
-    assert!(opened[0] > 40 && opened[1] >= 4, "only {opened:?} opened");
+    assert!(packages > 40 && bare >= 4, "only {packages} packages and {bare} models opened");
 }

@@ -1,35 +1,16 @@
 //! Real models survive decoding and encoding; broken and foreign ones are refused with a reason.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anelith_mil::{
     DataType, Description, Feature, Flexibility, Function, Interface, Metadata, Model, Opset, Program, Type,
-    proto, validate,
+    proto, validate, validate_model,
 };
 
-/// The folder of real models beside the repository; `None` when it is absent and need not be there.
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    if path.is_dir() {
-        return Some(path.to_path_buf());
-    }
-    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
-    println!("skipped: no ../shared");
-    None
-}
-
-fn model_files(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(dir).expect("a readable folder").map(|e| e.expect("an entry").path()) {
-        if entry.is_dir() {
-            model_files(&entry, found);
-        } else if entry.extension().is_some_and(|e| e == "mlmodel") {
-            found.push(entry);
-        }
-    }
-}
+use crate::shared;
 
 fn encode(model: &Model) -> Vec<u8> {
-    let info = validate(&model.program).expect("a valid program");
+    let info = validate_model(model).expect("a valid program");
     proto::encode(model, &info).expect("a model that can be encoded")
 }
 
@@ -38,11 +19,10 @@ const EXPLICIT_ZERO: &str = "fp16-subnormal-cast";
 
 #[test]
 fn real_models_decode_and_encode_to_the_same_length() {
-    let Some(shared) = shared() else { return };
-    let mut files = Vec::new();
-    for part in ["reference/upstream", "vectors", "oracle/tiny"] {
-        model_files(&shared.join(part), &mut files);
-    }
+    let Some(shared) = shared::folder() else { return };
+    let parts = ["reference/upstream", "vectors", "oracle/tiny"].into_iter();
+    let is_model = |path: &Path| shared::has_extension(path, "mlmodel");
+    let files: Vec<_> = parts.flat_map(|part| shared::find(&shared.join(part), is_model)).collect();
     assert!(files.len() > 40, "only {} models found", files.len());
     for file in files {
         let name = file.strip_prefix(&shared).expect("a file of the folder").display().to_string();
@@ -115,6 +95,9 @@ fn functions_are_written_in_name_order_and_names_may_recur_across_them() {
     let mut other = model.program.functions[0].clone();
     other.name = "another".into();
     model.program.functions.push(other);
+    let interface = Interface { name: "another".into(), ..model.description.functions[0].clone() };
+    model.description.functions.push(interface);
+    model.description.default_function = Some("main".into());
     let decoded = proto::decode(&encode(&model), "m").expect("a model");
     let names: Vec<_> = decoded.program.functions.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(names, ["another", "main"]);
@@ -130,7 +113,7 @@ fn every_truncation_is_an_error_and_none_panics() {
 
 #[test]
 fn no_flipped_byte_panics() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else { return };
     let path = shared.join("oracle/tiny/multi.mlpackage/Data/com.apple.CoreML/model.mlmodel");
     let bytes = std::fs::read(path).expect("a readable file");
     for at in 0..bytes.len() {

@@ -1,20 +1,11 @@
 //! Weight files: our bytes against known ones, reading back, files by another writer, and broken files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anelith_mil::blob::{BlobLayout, BlobWriter, Record, WeightFile, WeightStore};
 use anelith_mil::{BlobRef, DataType, Error, Function, Op, OpKind, Opset, Program, TensorType, Value, proto};
 
-/// The folder of real models beside the repository; `None` when it is absent and need not be there.
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    if path.is_dir() {
-        return Some(path.to_path_buf());
-    }
-    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
-    println!("skipped: no ../shared");
-    None
-}
+use crate::shared;
 
 type Blob = (DataType, u64, Vec<u8>);
 
@@ -221,7 +212,7 @@ fn names_that_lead_out_of_the_model_are_refused() {
         ["@model_path/../weight.bin", "@model_path//etc/passwd", "/etc/passwd", "weight.bin", "@model_path/"]
     {
         let error = WeightStore::open(dir.path(), &program(name, 64, DataType::Fp16, &[1])).expect_err(name);
-        assert!(error.to_string().contains("expected `@model_path/` and a path inside the model"), "{error}");
+        assert!(error.to_string().contains("expected a path below `@model_path`"), "{error}");
     }
 }
 
@@ -238,31 +229,24 @@ fn records_that_the_header_announces_must_be_there() {
     assert!(records[0].is_ok() && records[1].is_err());
 }
 
+/// Where a package has its model and weights.
+const ROOT: &str = "Data/com.apple.CoreML";
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\n";
 
-/// Every package below `dir` whose weight file is there and was fetched.
-fn packages(dir: &Path, found: &mut Vec<PathBuf>) {
-    for path in std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").path()) {
-        let root = path.join("Data/com.apple.CoreML");
-        if let Ok(weights) = std::fs::read(root.join("weights/weight.bin")) {
-            if !weights.starts_with(LFS) {
-                found.push(root);
-            }
-        } else if path.is_dir() {
-            packages(&path, found);
-        }
-    }
+/// Whether `path` is a package with a weight file that was fetched.
+fn has_weights(path: &Path) -> bool {
+    let weights = std::fs::read(path.join(ROOT).join("weights/weight.bin"));
+    weights.is_ok_and(|weights| !weights.starts_with(LFS))
 }
 
 #[test]
 fn real_packages_have_the_blobs_that_their_programs_declare() {
-    let Some(shared) = shared() else { return };
-    let mut roots = Vec::new();
-    for folder in ["oracle", "reference", "vectors"] {
-        packages(&shared.join(folder), &mut roots);
-    }
-    assert!(roots.len() >= 30, "only {} packages found", roots.len());
-    for root in roots {
+    let Some(shared) = shared::folder() else { return };
+    let folders = ["oracle", "reference", "vectors"].into_iter();
+    let packages: Vec<_> = folders.flat_map(|f| shared::find(&shared.join(f), has_weights)).collect();
+    assert!(packages.len() >= 30, "only {} packages found", packages.len());
+    for package in packages {
+        let root = package.join(ROOT);
         let bytes = std::fs::read(root.join("model.mlmodel")).expect("a model");
         let model = proto::decode(&bytes, "model.mlmodel").expect("a model");
         let store = WeightStore::open(&root, &model.program).unwrap_or_else(|e| panic!("{e}"));
@@ -274,7 +258,7 @@ fn real_packages_have_the_blobs_that_their_programs_declare() {
 
 #[test]
 fn the_worked_example_of_another_writer_reads_as_documented() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = shared::folder() else { return };
     let path = shared.join("oracle/tiny/multi.mlpackage/Data/com.apple.CoreML/weights/weight.bin");
     let file = WeightFile::open(&path).expect("a weight file");
     let records: Vec<Record> = file.records().collect::<Result<_, _>>().expect("records");

@@ -3,30 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anelith_mil::compiled::{self, Compiler, Source};
-use anelith_mil::{Model, proto, validate};
+use anelith_mil::{Model, Opcode, proto, validate_model};
 use serde_json::Value as Json;
 
+use crate::shared;
+
 fn vectors() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors"));
-    if path.is_dir() {
-        return Some(path.to_path_buf());
-    }
-    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
-    println!("skipped: {} is missing", path.display());
-    None
+    Some(shared::folder()?.join("vectors"))
 }
 
 /// A source and what Apple's compiler made of it.
 struct Pair {
     specification: PathBuf,
     compiled: PathBuf,
-}
-
-fn folders(parent: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(parent).unwrap_or_else(|e| panic!("{}: {e}", parent.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|e| e.expect("an entry").path()).collect();
-    paths.sort();
-    paths
 }
 
 fn stem(path: &Path) -> &str {
@@ -36,13 +25,13 @@ fn stem(path: &Path) -> &str {
 fn pairs(vectors: &Path) -> Vec<Pair> {
     let silero = vectors.join("mobius-silero-vad");
     let mut pairs = Vec::new();
-    for compiled in folders(&silero.join("compiled")) {
+    for compiled in shared::entries(&silero.join("compiled")) {
         let package = format!("{}.mlpackage", stem(&compiled));
         let places = [silero.join("silero-vad-coreml"), silero.join("quantized_models/unified_standard")];
         let package = places.iter().map(|p| p.join(&package)).find(|p| p.is_dir()).expect("a source");
         pairs.push(Pair { specification: package.join("Data/com.apple.CoreML/model.mlmodel"), compiled });
     }
-    for fixture in folders(&vectors.join("mlmodelc-export/fixtures")) {
+    for fixture in shared::entries(&vectors.join("mlmodelc-export/fixtures")) {
         pairs.push(Pair {
             specification: fixture.join("input.mlmodel"),
             compiled: fixture.join("expected-macos.mlmodelc"),
@@ -62,7 +51,7 @@ fn compiler_of(model: &Model) -> Compiler {
 fn compile(pair: &Pair, compiler: &Compiler, dir: &Path) -> Model {
     let bytes = std::fs::read(&pair.specification).expect("sources can be read");
     let model = proto::decode(&bytes, &pair.specification.display().to_string()).expect("sources decode");
-    let info = validate(&model.program).unwrap_or_default();
+    let info = validate_model(&model).expect("sources are valid");
     let source = Source {
         specification: &bytes,
         model_name: stem(&pair.specification),
@@ -78,30 +67,36 @@ fn bytes(dir: &Path, file: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// `metadata.json` without the name of the class, and with op names without their release.
+/// `metadata.json` without the name of the class, and with the names of foreign ops without their release.
 ///
-/// The class is named after a file name that the vectors do not keep; the releases in Apple's own op table are
-/// known for a few ops only.
+/// The class is named after a file name that the vectors do not keep; the release of an op is a thing of the op
+/// table, which foreign ops are not in.
 fn comparable(json: &[u8]) -> Json {
     let mut json: Json = serde_json::from_slice(json).expect("metadata is JSON");
     let entry = json.as_array_mut().and_then(|a| a.first_mut()).expect("one entry");
     entry.as_object_mut().expect("an object").remove("generatedClassName");
-    without_releases(entry);
+    name_known_ops(entry);
     json
 }
 
-fn without_releases(json: &mut Json) {
+fn name_known_ops(json: &mut Json) {
     match json {
         Json::Object(map) => {
             if let Some(Json::Object(histogram)) = map.get_mut("mlProgramOperationTypeHistogram") {
-                let plain = |key: &str| key.rsplit('.').next().unwrap_or_default().to_lowercase();
-                *histogram = histogram.iter().map(|(key, count)| (plain(key), count.clone())).collect();
+                *histogram = histogram.iter().map(|(key, count)| (known_name(key), count.clone())).collect();
             }
-            map.values_mut().for_each(without_releases);
+            map.values_mut().for_each(name_known_ops);
         }
-        Json::Array(items) => items.iter_mut().for_each(without_releases),
+        Json::Array(items) => items.iter_mut().for_each(name_known_ops),
         _ => {}
     }
+}
+
+/// The name in a histogram: as it stands for ops of the table, without the release for others.
+fn known_name(key: &str) -> String {
+    let plain = key.rsplit('.').next().unwrap_or_default().to_lowercase();
+    let is_known = Opcode::ALL.iter().any(|op| op.info().name.replace('_', "") == plain);
+    if is_known { key.to_owned() } else { plain }
 }
 
 #[test]
@@ -159,7 +154,7 @@ fn a_source_of_thousands_of_ops_compiles_to_the_same_text() {
 fn a_compiled_model_is_the_model_it_was_compiled_from() {
     let Some(vectors) = vectors() else { return };
     let tiny = vectors.join("ct_tiny_llama");
-    for folder in folders(&tiny).into_iter().filter(|f| f.is_dir()) {
+    for folder in shared::entries(&tiny).into_iter().filter(|f| f.is_dir()) {
         let specification = folder.join("model.mlpackage/Data/com.apple.CoreML/model.mlmodel");
         let pair = Pair { specification, compiled: PathBuf::new() };
         let dir = tempfile::tempdir().expect("a directory");

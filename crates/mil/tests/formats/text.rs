@@ -1,35 +1,16 @@
 //! Every text that Apple's compiler left us is read and printed back to the byte.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anelith_mil::text::{Dialect, parse, print};
 
-fn shared() -> Option<PathBuf> {
-    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"));
-    if path.is_dir() {
-        return Some(path.to_path_buf());
-    }
-    assert!(std::env::var_os("ANELITH_REQUIRE_SHARED").is_none(), "{} is missing", path.display());
-    println!("skipped: {} is missing", path.display());
-    None
-}
-
-fn texts(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("vectors can be listed") {
-        let path = entry.expect("vectors can be listed").path();
-        if path.is_dir() {
-            texts(&path, found);
-        } else if path.file_name().is_some_and(|n| n == "model.mil") {
-            found.push(path);
-        }
-    }
-}
+use crate::shared;
 
 #[test]
 fn texts_of_the_real_compiler_come_back_byte_for_byte() {
-    let Some(shared) = shared() else { return };
-    let mut found = Vec::new();
-    texts(&shared.join("vectors"), &mut found);
+    let Some(shared) = shared::folder() else { return };
+    let is_text = |path: &Path| path.file_name().is_some_and(|n| n == "model.mil");
+    let found = shared::find(&shared.join("vectors"), is_text);
     assert!(found.len() >= 17, "only {} texts under vectors", found.len());
     for path in found {
         let name = path.display().to_string();

@@ -1,0 +1,10 @@
+//! Every format of the crate, from the outside: against real files, against itself, and broken.
+
+mod blob;
+mod compiled;
+mod package;
+mod proto;
+mod roundtrip;
+mod shared;
+mod text;
+mod validate;
