@@ -12,7 +12,7 @@ use crate::error::{Result, io};
 /// Hashes files, each physical file once however many names it has.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
-    known: BTreeMap<(u64, u64), String>,
+    known: BTreeMap<Identity, String>,
 }
 
 /// The hash of several parts; a part cannot run into the next.
@@ -85,14 +85,18 @@ fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Device, number, length, and time of the last change in seconds and nanoseconds: the number alone may be that
+/// of a file that has been replaced since.
+type Identity = (u64, u64, u64, i64, i64);
+
 #[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> Option<(u64, u64)> {
+fn identity(metadata: &fs::Metadata) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
-    Some((metadata.dev(), metadata.ino()))
+    Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 #[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> Option<(u64, u64)> {
+fn identity(_: &fs::Metadata) -> Option<Identity> {
     None
 }
 
