@@ -45,9 +45,11 @@ fn the_programs_of_each_family() {
 
 #[test]
 fn meta_yaml() {
-    for (golden, family, lut, prefix) in
-        [("llama", "llama", "none", None), ("qwen2", "qwen2", "4", None), ("qwen3", "qwen3", "6,4", Some("p"))]
-    {
+    for (golden, family, lut, prefix) in [
+        ("llama", "llama", "none", None),
+        ("qwen2", "qwen2", "4", None),
+        ("qwen3", "qwen3", "6,4", Some("p")),
+    ] {
         let mut model = Synthetic::tiny(family).weights();
         model.files.insert("README.md".into(), b"---\nlicense: apache-2.0\n---\n".to_vec());
         let generation = br#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95}"#;
