@@ -1,5 +1,7 @@
 //! Steps alone and together: what is reused, what is built again, and what a stopped run leaves.
 
+#![allow(clippy::result_large_err, reason = "tests pass the library's errors on as they are")]
+
 #[allow(dead_code, reason = "each test binary uses a part of the fixture")]
 mod fixture;
 

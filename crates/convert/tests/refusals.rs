@@ -1,5 +1,7 @@
 //! What cannot be converted is refused before anything is written, by an error that names the field or option.
 
+#![allow(clippy::result_large_err, reason = "tests pass the library's errors on as they are")]
+
 #[allow(dead_code, reason = "each test binary uses a part of the fixture")]
 mod fixture;
 
