@@ -12,6 +12,12 @@ use crate::graph::{Graph, Rotation, Scope, Sizes};
 use crate::head::HeadSplit;
 use crate::weights::Weights;
 
+/// The tensor of the embedding, which is the LM head too where both are tied.
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// The tensor of an LM head of its own.
+pub(crate) const LM_HEAD: &str = "lm_head.weight";
+
 /// One decoder layer: [1, tokens, hidden] to the same.
 fn decoder_layer(g: &mut Graph<'_, '_>, layer: usize, x: VarId, at: Rotation) -> Result<VarId> {
     match g.config.architecture {
@@ -41,7 +47,7 @@ pub(crate) fn infer<'c>(
     let positions = g.inputs.current_pos;
     let x = decoder(&mut g, positions)?;
     let x = g.rms_norm(x, &Scope::new("model.norm"))?;
-    let head = if config.tie_word_embeddings { "model.embed_tokens.weight" } else { "lm_head.weight" };
+    let head = if config.tie_word_embeddings { EMBEDDING } else { LM_HEAD };
     let logits = g.lm_head(x, head, splits)?;
     // Consumers always send position_ids; a function that did not take it would refuse the call.
     let unused = g.inputs.position_ids;

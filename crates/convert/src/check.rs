@@ -1,7 +1,7 @@
 //! Step 0: what can be said before work begins.
 //!
 //! The checks that protect the numbers (config, tensors, quantized weights) are part of opening the checkpoint
-//! and planning, and cannot be skipped. Those here look at the disk, the sizes and the tokenizer files.
+//! and planning, and cannot be skipped. Those here look at disk, memory, sizes and the tokenizer files.
 
 use std::path::Path;
 
@@ -60,6 +60,7 @@ pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'
         finding("tokenizer", names.join(", ")),
         weights(plan),
         disk(options, plan)?,
+        memory(plan)?,
     ])
 }
 
@@ -90,6 +91,44 @@ fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
     Ok(Finding { subject: "disk", found: format!("{} free", megabytes(available)), warning: None })
 }
 
+/// Memory for the piece of the weights that is in work, and for everything else.
+fn memory(plan: &Plan<'_>) -> Result<Finding> {
+    let needed = plan.weights.working_bytes() + (128 << 20);
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let Some(available) = available_memory(&text) else {
+        let found = format!("{} needed, unknown how much is free", megabytes(needed));
+        return Ok(Finding { subject: "memory", found, warning: None });
+    };
+    if available < needed {
+        let report = Report::new("the machine has no memory for the conversion").at("/proc/meminfo");
+        let report = report.expected(format!("{} available", megabytes(needed)));
+        let report = report.found(format!("{} available", megabytes(available)));
+        return Err(Error::Machine(report.mend("end other programs, or give --lut a group of channels")));
+    }
+    let found = format!("{} needed, {} available", megabytes(needed), megabytes(available));
+    Ok(Finding { subject: "memory", found, warning: None })
+}
+
+/// What Linux says it can give to programs, in bytes; `None` for the text of another system.
+fn available_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_kilobytes() {
+        let meminfo = "MemTotal:  16 kB\nMemFree:  1 kB\nMemAvailable:    8123456 kB\n";
+        assert_eq!(available_memory(meminfo), Some(8_123_456 * 1024));
+        for other in ["", "MemAvailable: 12 MB", "MemAvailable: 99999999999999999999 kB"] {
+            assert_eq!(available_memory(other), None, "{other}");
+        }
+    }
 }

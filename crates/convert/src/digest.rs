@@ -15,9 +15,6 @@ pub(crate) struct Digests {
     known: BTreeMap<Identity, String>,
 }
 
-/// Device, inode, size and time of change: an inode alone comes back for another file once the first is gone.
-type Identity = (u64, u64, u64, i128);
-
 /// The hash of several parts; a part cannot run into the next.
 pub(crate) fn digest_parts(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
@@ -88,11 +85,14 @@ fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// Device, number, length, and time of the last change in seconds and nanoseconds: the number alone may be that
+/// of a file that has been replaced since.
+type Identity = (u64, u64, u64, i64, i64);
+
 #[cfg(unix)]
 fn identity(metadata: &fs::Metadata) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
-    let changed = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    Some((metadata.dev(), metadata.ino(), metadata.len(), changed))
+    Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 #[cfg(not(unix))]

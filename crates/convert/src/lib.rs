@@ -5,8 +5,8 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, progress, options, kmeans, head, weights, graph,
-//! arch, metadata, parts, meta_yaml, step, digest, record, lock, check, pipeline.
+//! Modules, each of which uses only those before it: error, progress, options, kmeans, head, rotary, weights,
+//! graph, arch, metadata, parts, meta_yaml, step, digest, record, lock, check, pipeline.
 
 mod arch;
 mod check;
@@ -23,6 +23,7 @@ mod parts;
 mod pipeline;
 mod progress;
 mod record;
+mod rotary;
 mod step;
 mod weights;
 

@@ -1,6 +1,6 @@
 //! One conversion at a time in one output directory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
@@ -30,7 +30,12 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(io("open", &path))?;
-        if file.try_lock().is_err() {
+        let held = match file.try_lock() {
+            Ok(()) => false,
+            Err(TryLockError::WouldBlock) => true,
+            Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
+        };
+        if held {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let report = Report::new("another run holds the output directory").at(dir.display());

@@ -68,7 +68,7 @@ pub(crate) fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
     if let Some(group) = explicit_group(options.lut) {
         line("lut_per_channel", &group.to_string());
     }
-    line("model_prefix", prefix);
+    line("model_prefix", &plain(prefix));
     line("monolithic_model", facts.compiled);
     line("split_lm_head", &facts.head.len().to_string());
     line("vocab_size", &facts.config.vocab_size.to_string());
@@ -111,7 +111,7 @@ fn plain(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// A name as part of a line of prose.
+/// A name as part of a line of prose, in which scripts must not find what looks like a key.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || c == ':' { ' ' } else { c }).collect()
 }

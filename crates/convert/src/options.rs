@@ -75,12 +75,18 @@ impl FromStr for Lut {
             Some((bits, group)) => (bits, Some(group)),
             None => (text, None),
         };
-        let bits = bits.parse().ok().filter(|b| [1, 2, 3, 4, 6, 8].contains(b));
+        let number = |text: &str| -> Option<u32> {
+            text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let bits = number(bits).filter(|b| [1, 2, 3, 4, 6, 8].contains(b));
         let bits = bits.ok_or_else(|| wrong("not a valid number of bits"))?;
         let group = match group {
             None => None,
             Some("0" | "t" | "tensor") => Some(Group::Tensor),
-            Some(n) => Some(Group::Channels(n.parse().map_err(|_| wrong("not a valid group"))?)),
+            Some(n) => {
+                let channels = number(n).filter(|n| *n > 0).ok_or_else(|| wrong("not a valid group"))?;
+                Some(Group::Channels(channels))
+            }
         };
         Ok(Lut::Bits { bits, group })
     }
@@ -138,13 +144,19 @@ impl Options {
     /// Checks the context against what the checkpoint is made for.
     ///
     /// # Errors
-    /// `Usage` for a context beyond the model's positions or beyond its attention window.
+    /// `Usage` for a context beyond the model's positions, beyond its attention window, or beyond the 2^31
+    /// elements that a rotary table can have.
     pub fn check_context(&self, checkpoint: &Checkpoint) -> Result<()> {
         let config = &checkpoint.config;
         let limit = config.max_positions() as u64;
         if self.context > limit {
             let report = Report::new("the context is longer than the model's positions").at("--context");
             return Err(Error::Usage(report.expected(format!("at most {limit}")).found(self.context)));
+        }
+        let addressable = i32::MAX as u64 / config.head_dim as u64;
+        if self.context > addressable {
+            let report = Report::new("the context is longer than Core ML can address").at("--context");
+            return Err(Error::Usage(report.expected(format!("at most {addressable}")).found(self.context)));
         }
         match config.sliding_window {
             Some(window) if self.context > window as u64 => {
@@ -194,6 +206,9 @@ mod tests {
             ("4,", Err("not a valid group")),
             ("4,-1", Err("not a valid group")),
             ("4,8,8", Err("not a valid group")),
+            ("4,00", Err("not a valid group")),
+            ("4,+8", Err("not a valid group")),
+            ("+4", Err("not a valid number of bits")),
         ] {
             match (text.parse::<Lut>(), expected) {
                 (Ok(got), Ok(want)) => assert_eq!(got, want, "{text}"),

@@ -3,17 +3,23 @@
 use anelith_checkpoint::{Checkpoint, Config};
 use anelith_mil::{Description, Feature, Function, Interface, Model, Program, Type, VarId};
 
-use crate::arch;
+use crate::arch::{self, EMBEDDING, LM_HEAD};
 use crate::error::{Error, Report, Result};
 use crate::graph::Sizes;
 use crate::head::{HeadSplit, split_vocabulary};
 use crate::metadata;
-use crate::options::{Options, head_splits};
+use crate::options::{Lut, Options, head_splits};
 use crate::progress::Progress;
 use crate::weights::{Component, Weights};
 
 /// Specification version of iOS 18 and macOS 15, the first with states and several functions.
 const SPECIFICATION_VERSION: i32 = 9;
+
+const HEAD_YIELDS: &str =
+    "lm_head.weight differs from the embedding and is ignored: config.json ties the LM head to the embedding";
+
+/// Elements that are compared at a time.
+const COMPARED: usize = 1 << 20;
 
 /// The functions of a combined model, in the order of the description; the first is the default.
 pub const FUNCTIONS: [&str; 2] = ["infer", "prefill"];
@@ -32,19 +38,21 @@ pub struct Plan<'c> {
 }
 
 impl<'c> Plan<'c> {
-    /// Builds both programs and plans the weights; reads no more than a few small tensors.
+    /// Builds both programs and plans the weights; of these it reads no more than the smallest, and an LM head that
+    /// yields to the embedding.
     ///
     /// # Errors
-    /// When a tensor is missing or misshapen, or when the checkpoint has tensors that the family does not know.
+    /// When a tensor is missing or misshapen, when the checkpoint has tensors that the family does not know, or
+    /// when config.json states numbers that cannot be computed with.
     pub fn new(checkpoint: &'c Checkpoint, options: &Options, progress: &dyn Progress) -> Result<Plan<'c>> {
         let config = &checkpoint.config;
         let mut weights = Weights::new(&checkpoint.tensors, options.lut);
         let lut = weights.lut(Component::LmHead);
-        let head = split_vocabulary(config.vocab_size as u64, head_splits(config.architecture), lut);
+        let head = vocabulary_splits(config, lut)?;
         let sizes = |tokens| Sizes { tokens, context: options.context, state_rows: options.state_rows() };
         let infer = arch::infer(config, sizes(1), &mut weights, &head)?;
         let prefill = arch::prefill(config, sizes(options.batch), &mut weights)?;
-        check_unclaimed(&weights, config, progress)?;
+        check_unclaimed(&weights, checkpoint, progress)?;
         Ok(Plan {
             infer: single(infer, metadata::infer(options, config, &head)),
             prefill: single(prefill, metadata::prefill(options)),
@@ -55,13 +63,16 @@ impl<'c> Plan<'c> {
 }
 
 /// Refuses tensors that nothing asked for, except those that real checkpoints carry without meaning.
-fn check_unclaimed(weights: &Weights<'_>, config: &Config, progress: &dyn Progress) -> Result<()> {
+fn check_unclaimed(weights: &Weights<'_>, checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<()> {
+    let config = &checkpoint.config;
     for name in weights.unclaimed() {
         if name.ends_with(".rotary_emb.inv_freq") {
             continue;
         }
-        if name == "lm_head.weight" && config.tie_word_embeddings {
-            progress.warn("lm_head.weight is ignored: config.json ties the LM head to the embedding");
+        if name == LM_HEAD && config.tie_word_embeddings {
+            if head_differs(checkpoint)? {
+                progress.warn(HEAD_YIELDS);
+            }
             continue;
         }
         let what = format!("tensor `{name}` is unknown to the family {}", config.architecture);
@@ -69,6 +80,37 @@ fn check_unclaimed(weights: &Weights<'_>, config: &Config, progress: &dyn Progre
         return Err(Error::Input(report.mend("check that config.json belongs to these weights")));
     }
     Ok(())
+}
+
+/// Whether an LM head that yields to the embedding would have computed something else.
+fn head_differs(checkpoint: &Checkpoint) -> Result<bool> {
+    let (config, tensors) = (&checkpoint.config, &checkpoint.tensors);
+    let shape = [config.vocab_size, config.hidden_size];
+    let embedding = tensors.get(EMBEDDING, &shape)?;
+    // A tensor of another shape or type differs, and is no error, since nothing uses it.
+    let Ok(head) = tensors.get(LM_HEAD, &shape) else { return Ok(true) };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let count = embedding.element_count();
+    for start in (0..count).step_by(COMPARED) {
+        let range = start..count.min(start + COMPARED);
+        embedding.read_f32(range.clone(), &mut ours)?;
+        head.read_f32(range, &mut theirs)?;
+        if ours != theirs {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The splits of the LM head, none of them empty.
+fn vocabulary_splits(config: &Config, lut: Lut) -> Result<Vec<HeadSplit>> {
+    let (vocab, count) = (config.vocab_size as u64, head_splits(config.architecture));
+    if vocab >= count {
+        return Ok(split_vocabulary(vocab, count, lut));
+    }
+    let report = Report::new("the vocabulary is smaller than the number of LM-head splits").at("config.json");
+    let report = report.expected(format!("`vocab_size` of at least {count}")).found(vocab);
+    Err(Error::Input(report.mend("use a model with a vocabulary of more tokens")))
 }
 
 /// A model of one function, called `main`.

@@ -146,7 +146,6 @@ impl Run<'_, '_> {
     }
 
     fn execute(&mut self, step: Step) -> Result<()> {
-        let inputs = self.inputs(step)?;
         let (pipeline, progress) = (self.pipeline, self.progress);
         let outputs = &pipeline.outputs;
         let mut report = None;
@@ -165,6 +164,8 @@ impl Run<'_, '_> {
                 )?;
             }
         }
+        // Only now: the inputs of step 5 include the copies that it has made.
+        let inputs = self.inputs(step)?;
         self.record.note(outputs, step, inputs, report, &mut self.digests)
     }
 

@@ -7,6 +7,7 @@
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use anelith_checkpoint::{TensorRef, Tensors};
 use anelith_mil::blob::{BlobLayout, WEIGHT_FILE};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Report, Result};
 use crate::options::{DEFAULT_GROUP, Group, Lut};
+use crate::rotary::RotaryTable;
 
 pub use write::{ComponentReport, Regrouped, WeightReport};
 
@@ -69,7 +71,20 @@ enum Source {
     /// Consecutive elements of a checkpoint tensor.
     Tensor { tensor: TensorRef, first: usize },
     /// Computed by the converter.
-    Computed(Vec<f16>),
+    Rotary(RotaryTable),
+}
+
+impl Source {
+    /// Replaces the contents of `out` with the elements of `range`.
+    fn read(&self, range: Range<usize>, out: &mut Vec<f16>) -> Result<()> {
+        match self {
+            Source::Tensor { tensor, first } => {
+                tensor.read_f16(first + range.start..first + range.end, out)?;
+            }
+            Source::Rotary(table) => table.read(range, out),
+        }
+        Ok(())
+    }
 }
 
 /// A weight with its place in the file.
@@ -121,11 +136,6 @@ impl<'c> Weights<'c> {
         }
     }
 
-    /// Whether the checkpoint has a tensor of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.tensors.contains(name)
-    }
-
     /// A vector (norm or bias) of the checkpoint: never palettized.
     ///
     /// # Errors
@@ -167,15 +177,15 @@ impl<'c> Weights<'c> {
         }
     }
 
-    /// A tensor that the converter computed: never palettized.
+    /// A rotary table: never palettized.
     ///
     /// # Errors
     /// When the plan overflows.
-    pub(crate) fn computed(&mut self, name: &str, shape: &[u64], values: Vec<f16>) -> Result<Value> {
+    pub(crate) fn rotary(&mut self, name: &str, shape: &[u64], table: RotaryTable) -> Result<Value> {
         let entry = NewEntry { name, component: Component::Other, shape };
-        match self.dense(entry, Source::Computed(values))? {
+        match self.dense(entry, Source::Rotary(table))? {
             Stored::Dense(value) => Ok(value),
-            Stored::Palettized { .. } => unreachable!("computed tensors are not palettized"),
+            Stored::Palettized { .. } => unreachable!("rotary tables are not palettized"),
         }
     }
 
@@ -275,10 +285,7 @@ pub(crate) struct NewEntry<'a> {
 /// The values of a tensor that is too small for a blob.
 fn immediate(source: &Source, shape: &[u64], count: u64) -> Result<Value> {
     let mut values = Vec::new();
-    match source {
-        Source::Tensor { tensor, first } => tensor.read_f16(*first..*first + count as usize, &mut values)?,
-        Source::Computed(computed) => values.clone_from(computed),
-    }
+    source.read(0..count as usize, &mut values)?;
     let mut value = Value::fp16s(&values);
     value.ty = anelith_mil::Type::tensor(DataType::Fp16, shape);
     Ok(value)

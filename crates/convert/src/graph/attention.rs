@@ -5,6 +5,7 @@ use half::f16;
 
 use super::{Graph, Scope, to_i32s};
 use crate::error::Result;
+use crate::rotary::RotaryTable;
 use crate::weights::Stored;
 
 /// Cosine and sine of the rotary angles at the positions of a call, [1, 1, tokens, head_dim] each.
@@ -24,37 +25,19 @@ impl Graph<'_, '_> {
             true => self.cast("positions_to_uint16", positions, DataType::UInt16)?,
             false => positions,
         };
-        let (cos, sin) = self.rotary_tables();
+        let [cos, sin] = RotaryTable::cos_and_sin(self.config, self.sizes.context)?;
         Ok(Rotation {
             cos: self.rotary_rows("rotary_cos", cos, positions)?,
             sin: self.rotary_rows("rotary_sin", sin, positions)?,
         })
     }
 
-    fn rotary_rows(&mut self, name: &str, table: Vec<f16>, positions: VarId) -> Result<VarId> {
+    fn rotary_rows(&mut self, name: &str, table: RotaryTable, positions: VarId) -> Result<VarId> {
         let (context, dim) = (self.sizes.context, self.config.head_dim as u64);
-        let table = self.weights.computed(name, &[1, context, dim], table)?;
+        let table = self.weights.rotary(name, &[1, context, dim], table)?;
         let table = self.weight(name, Stored::Dense(table))?;
         let rows = self.gather(&format!("{name}_rows"), table, positions, 1)?;
         self.reshape(&format!("{name}_at_positions"), rows, &[1, 1, self.sizes.tokens, dim])
-    }
-
-    /// cos and sin [context, head_dim] in fp16; each half of a row holds all frequencies once.
-    fn rotary_tables(&self) -> (Vec<f16>, Vec<f16>) {
-        let rope = &self.config.rope;
-        let frequencies = rope.inverse_frequencies(self.config.head_dim);
-        let scale = f64::from(rope.attention_scaling());
-        let table = |function: fn(f64) -> f64| {
-            let row = |position: u64| {
-                // The angle is rounded to f32, as transformers computes it; its cosine is not.
-                let angle = move |f: &f32| f64::from(position as f32 * f);
-                let half: Vec<f16> =
-                    frequencies.iter().map(|f| f16::from_f32((function(angle(f)) * scale) as f32)).collect();
-                [half.clone(), half].concat()
-            };
-            (0..self.sizes.context).flat_map(row).collect()
-        };
-        (table(f64::cos), table(f64::sin))
     }
 
     /// Queries, keys and values of `h` [1, hidden, 1, tokens], each [1, heads, tokens, head_dim].

@@ -1,10 +1,11 @@
 //! Embedding, norms, projections, feed-forward and LM head.
 
+use anelith_checkpoint::Config;
 use anelith_mil::{Argument, DataType, Opcode, Operand, Value, VarId};
 use half::f16;
 
 use super::{Graph, Scope, identifier};
-use crate::error::Result;
+use crate::error::{Error, Report, Result};
 use crate::head::HeadSplit;
 use crate::weights::{Component, NewEntry, Stored};
 
@@ -17,9 +18,11 @@ impl Graph<'_, '_> {
         let (vocab, hidden) = (self.config.vocab_size as u64, self.config.hidden_size as u64);
         let name = scope.tensor("weight");
         let table = self.weights.matrix(&name, Component::Embeddings, vocab, &[vocab, hidden])?;
+        // coremltools narrows the ids of fp16 tables, and of those only.
+        let narrow = vocab <= LARGEST_INT16 && matches!(table, Stored::Dense(_));
         let table = self.weight(&name, table)?;
         let ids = self.inputs.input_ids;
-        let ids = match vocab <= LARGEST_INT16 {
+        let ids = match narrow {
             true => self.cast("input_ids_to_int16", ids, DataType::Int16)?,
             false => ids,
         };
@@ -41,11 +44,10 @@ impl Graph<'_, '_> {
         let negated = self.binary(Opcode::Mul, &scope.op("negated"), x, minus_one)?;
         let both = vec![Operand::Var(x), Operand::Var(negated)];
         let both = self.concat(&scope.op("symmetric"), both, -1)?;
-        let epsilon = f16::from_f64(self.config.rms_norm_eps);
         let args = [
             ("x", both.into()),
             ("axes", Value::i32s(&[-1]).into()),
-            ("epsilon", Value::fp16(epsilon).into()),
+            ("epsilon", Value::fp16(norm_epsilon(self.config)?).into()),
         ];
         let normed = self.call(Opcode::LayerNorm, &scope.op("layer_norm"), &args)?;
         let last = self.shape(x).len() - 1;
@@ -153,4 +155,15 @@ impl Graph<'_, '_> {
         }
         Ok(logits)
     }
+}
+
+/// `rms_norm_eps` as the fp16 that norms take.
+fn norm_epsilon(config: &Config) -> Result<f16> {
+    let epsilon = f16::from_f64(config.rms_norm_eps);
+    if epsilon > f16::ZERO && epsilon.is_finite() {
+        return Ok(epsilon);
+    }
+    let report = Report::new("`rms_norm_eps` cannot be told from zero or infinity in fp16").at("config.json");
+    let report = report.expected("3e-8 to 65504").found(config.rms_norm_eps);
+    Err(Error::Input(report.mend("this model cannot be computed in fp16")))
 }

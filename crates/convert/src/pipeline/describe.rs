@@ -68,6 +68,9 @@ pub(super) fn inputs(
 }
 
 /// tokenizer_config.json with the template that the model keeps in a file of its own, which not every consumer reads.
+///
+/// The template goes in behind the last key, and every other byte stays: numbers may have more digits than a JSON
+/// library keeps.
 fn with_template(dir: &Path, config: Vec<u8>) -> Result<Vec<u8>> {
     let template = dir.join("chat_template.jinja");
     if !template.is_file() {
@@ -75,14 +78,23 @@ fn with_template(dir: &Path, config: Vec<u8>) -> Result<Vec<u8>> {
     }
     let path = dir.join(TOKENIZER_CONFIG);
     let mut object = parse_object(&path, &config)?;
-    if object.contains_key("chat_template") {
+    let present = object.get("chat_template").cloned();
+    if present.as_ref().is_some_and(|t| !t.is_null()) {
         return Ok(config);
     }
-    let text = fs::read_to_string(&template).map_err(io("read", &template))?;
-    object.insert("chat_template".to_owned(), Value::String(text));
-    let mut pretty = serde_json::to_vec_pretty(&object).expect("an object has string keys");
-    pretty.push(b'\n');
-    Ok(pretty)
+    let bytes = fs::read(&template).map_err(io("read", &template))?;
+    let text = String::from_utf8(bytes).map_err(|problem| {
+        let report = Report::new("chat_template.jinja is not UTF-8 text").at(template.display());
+        Error::Input(report.found(problem))
+    })?;
+    if present.is_some() {
+        object.insert("chat_template".to_owned(), Value::from(text));
+        return Ok(serde_json::to_vec_pretty(&object).expect("an object has string keys"));
+    }
+    let body = config.trim_ascii_end().strip_suffix(b"}").unwrap_or_default().trim_ascii_end();
+    let comma = if object.is_empty() { "" } else { "," };
+    let entry = format!("{comma}\n  \"chat_template\": {}\n}}\n", Value::from(text));
+    Ok([body, entry.as_bytes()].concat())
 }
 
 fn json_object(path: &Path) -> Result<Option<Map<String, Value>>> {

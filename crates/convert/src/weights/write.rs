@@ -1,7 +1,6 @@
 //! Streams the planned weights into `weight.bin`, palettizing on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::path::Path;
 
 use anelith_mil::blob::BlobWriter;
@@ -10,13 +9,19 @@ use half::f16;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Component, Entry, Palette, Source, Stored, Weights};
+use super::{Component, Entry, Palette, Stored, Weights};
 use crate::error::{Error, Result};
 use crate::kmeans::{Clustering, KMeans, Noise};
 use crate::progress::Progress;
 
 /// Elements that are read, clustered and written at a time, unless one group has more.
 const CHUNK: usize = 1 << 21;
+
+/// What an element in work takes: itself as fp16, its index in its group, in the piece, and packed.
+const BYTES_PER_ELEMENT: u64 = 2 + 1 + 1 + 1;
+
+/// What clustering takes on each thread; more only where 8 bits meet a group of very many distinct weights.
+const BYTES_PER_THREAD: u64 = 8 << 20;
 
 /// What became of the weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +66,13 @@ impl Weights<'_> {
     /// Bytes of source weights that `write` will go through.
     pub fn source_bytes(&self) -> u64 {
         self.entries.iter().map(|e| 2 * e.elements()).sum()
+    }
+
+    /// Bytes that `write` holds at once, at most.
+    pub(crate) fn working_bytes(&self) -> u64 {
+        let threads = rayon::current_num_threads() as u64;
+        let largest = self.entries.iter().map(|e| e.piece() as u64).max().unwrap_or(0);
+        largest * BYTES_PER_ELEMENT + threads * BYTES_PER_THREAD
     }
 
     /// Writes every planned blob to a new file at `path`.
@@ -147,7 +159,7 @@ impl Entry {
     }
 
     fn regrouped(&self) -> Option<Regrouped> {
-        let palette = self.palette.filter(|p| p.rows < p.wanted.min(self.rows))?;
+        let palette = self.palette.filter(|p| p.rows < p.wanted)?;
         Some(Regrouped {
             name: self.name.clone(),
             rows: self.rows,
@@ -156,35 +168,27 @@ impl Entry {
         })
     }
 
-    fn read(&self, range: Range<usize>, out: &mut Vec<f16>) -> Result<()> {
-        match &self.source {
-            Source::Tensor { tensor, first } => {
-                Ok(tensor.read_f16(first + range.start..first + range.end, out)?)
-            }
-            Source::Computed(values) => {
-                out.clear();
-                out.extend_from_slice(&values[range]);
-                Ok(())
-            }
-        }
+    /// Elements that are in work at a time: whole groups, and of the packed indices whole bytes.
+    fn piece(&self) -> usize {
+        let unit = match self.palette {
+            None => 1,
+            // Eight groups end on a byte whatever the width of an index.
+            Some(palette) => palette.rows.saturating_mul(self.columns).saturating_mul(8),
+        };
+        let unit = usize::try_from(unit).unwrap_or(usize::MAX);
+        ((CHUNK / unit).max(1) * unit).min(self.elements() as usize)
     }
 
-    /// Calls `take` with the elements, in pieces of whole multiples of `unit`.
-    fn chunks(
-        &self,
-        unit: usize,
-        progress: &dyn Progress,
-        mut take: impl FnMut(&[f16]) -> Result<()>,
-    ) -> Result<()> {
-        let total = self.elements() as usize;
-        let step = (CHUNK / unit).max(1) * unit;
+    /// Calls `take` with all elements, piece by piece.
+    fn pieces(&self, progress: &dyn Progress, mut take: impl FnMut(&[f16]) -> Result<()>) -> Result<()> {
+        let (total, step) = (self.elements() as usize, self.piece());
         let mut piece = Vec::new();
         for start in (0..total).step_by(step) {
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
             let end = total.min(start + step);
-            self.read(start..end, &mut piece)?;
+            self.source.read(start..end, &mut piece)?;
             take(&piece)?;
             progress.advance(2 * (end - start) as u64);
         }
@@ -197,7 +201,7 @@ impl Entry {
             return Ok(Noise::default());
         }
         blobs.begin()?;
-        self.chunks(1, progress, |piece| blobs.write(&little_endian(piece)))?;
+        self.pieces(progress, |piece| blobs.write(&little_endian(piece)))?;
         Ok(Noise::default())
     }
 
@@ -209,11 +213,9 @@ impl Entry {
         progress: &dyn Progress,
     ) -> Result<Noise> {
         let group = (palette.rows * self.columns) as usize;
-        // Pieces of eight groups end on a byte whatever the width of an index.
-        let unit = group * 8;
         let (mut tables, mut noise) = (Vec::new(), Noise::default());
         blobs.begin()?;
-        self.chunks(unit, progress, |piece| {
+        self.pieces(progress, |piece| {
             let mut indices = Vec::with_capacity(piece.len());
             for clustering in cluster(piece, group, palette.bits)? {
                 indices.extend_from_slice(&clustering.indices);

@@ -1,0 +1,270 @@
+//! Steps alone and together: what is reused, what is built again, and what a stopped run leaves.
+
+#![allow(clippy::result_large_err, reason = "tests pass the library's errors on as they are")]
+
+#[allow(dead_code, reason = "each test binary uses a part of the fixture")]
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anelith_convert::{Error, Options, Pipeline, Progress, Report, Selection, Silent, Step};
+use serde_json::json;
+
+use fixture::{Synthetic, Watch, Written};
+
+fn model() -> Written {
+    Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights().write()
+}
+
+/// Runs `selection` as a process of its own would; the numbers of the steps that were built, or the error.
+fn run(options: &Options, selection: Selection) -> Result<Vec<u32>, Error> {
+    run_watched(options, selection, &Silent)
+}
+
+fn run_watched(options: &Options, selection: Selection, progress: &dyn Progress) -> Result<Vec<u32>, Error> {
+    let checkpoint = anelith_checkpoint::Checkpoint::open(&options.model)?;
+    let outcome = Pipeline::new(&checkpoint, options, progress)?.run(selection, progress)?;
+    Ok(outcome.steps.iter().filter(|(_, built)| *built).map(|(step, _)| step.number()).collect())
+}
+
+fn built(options: &Options, selection: Selection) -> Vec<u32> {
+    run(options, selection).expect("a run")
+}
+
+/// Every file below `dir` with its contents.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut open = vec![dir.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                files.insert(path.clone(), fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    files.into_iter().map(|(path, bytes)| (path.strip_prefix(dir).expect("below").into(), bytes)).collect()
+}
+
+/// Fails with the names of the files in which two directories differ.
+fn assert_same(a: &Path, b: &Path, case: &str) {
+    let (a, b) = (contents(a), contents(b));
+    let names = a.keys().chain(b.keys()).filter(|name| a.get(*name) != b.get(*name));
+    let names: Vec<String> = names.map(|n| n.display().to_string()).collect();
+    assert!(names.is_empty(), "{case}: {names:?}");
+}
+
+fn report(error: Error) -> Report {
+    match error {
+        Error::Usage(report) | Error::Input(report) | Error::Machine(report) => report,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn only_what_is_missing_or_stale_is_built() {
+    let written = model();
+    let options = written.options("4");
+    let out = written.out();
+    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5]);
+    let first = contents(&out);
+    assert_eq!(built(&options, Selection::Needed), [0u32; 0]);
+    assert_eq!(contents(&out), first, "a run that does nothing changes nothing");
+
+    let batch = Options { batch: 4, ..options.clone() };
+    assert_eq!(built(&batch, Selection::Needed), [2, 3, 4, 5]);
+    let context = Options { context: 64, ..batch.clone() };
+    assert_eq!(built(&context, Selection::Needed), [1, 2, 3, 4, 5]);
+    let lut = Options { lut: "none".parse().expect("a lut"), ..context.clone() };
+    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
+    fs::write(written.model.join("tokenizer.json"), "{\"version\": \"1.0\"}\n").expect("a file");
+    assert_eq!(built(&lut, Selection::Needed), [5]);
+    fs::write(out.join("tokenizer.json"), "{}").expect("a file");
+    assert_eq!(built(&lut, Selection::Needed), [5], "a copy that was changed");
+    fs::write(written.model.join("README.md"), "---\nlicense: mit\n---\n").expect("a file");
+    assert_eq!(built(&lut, Selection::Needed), [5]);
+    fs::remove_dir_all(out.join("qwen_monolithic_combined.mlmodelc")).expect("a bundle");
+    assert_eq!(built(&lut, Selection::Needed), [4]);
+    let manifest = out.join("qwen_monolithic.mlpackage/Manifest.json");
+    fs::write(&manifest, "{}").expect("a file");
+    assert_eq!(built(&lut, Selection::Needed), [1], "what is made again is what it was, so the rest stands");
+    fs::remove_file(out.join(anelith_convert::RECORD_FILE)).expect("a record");
+    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5], "nothing says what the outputs are");
+
+    let other = Synthetic::tiny("qwen3").weights();
+    fs::write(written.model.join("config.json"), serde_json::to_vec(&other.config).expect("json"))
+        .expect("a file");
+    let refused = run(&lut, Selection::Needed).expect_err("config and weights differ");
+    assert!(refused.to_string().contains("model.embed_tokens.weight"), "{refused}");
+}
+
+#[test]
+fn steps_alone_give_the_bytes_of_a_whole_run() {
+    let written = model();
+    let whole = written.options("4");
+    built(&whole, Selection::Needed);
+    let apart = Options { output: written.out().with_file_name("apart"), ..whole.clone() };
+    for step in Step::ALL {
+        assert_eq!(built(&apart, Selection::Only(step.number())), [step.number()]);
+    }
+    assert_same(&whole.output, &apart.output, "steps alone");
+    for first in 1..=5 {
+        let rest: Vec<u32> = (first..=5).collect();
+        assert_eq!(built(&apart, Selection::From(first)), rest);
+        assert_same(&whole.output, &apart.output, &format!("from step {first}"));
+    }
+    let threads = Options { output: written.out().with_file_name("threads"), ..whole.clone() };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(7).build().expect("threads");
+    pool.install(|| built(&threads, Selection::Needed));
+    assert_same(&whole.output, &threads.output, "seven threads");
+}
+
+#[cfg(unix)]
+#[test]
+fn all_outputs_share_one_weight_file() {
+    use std::os::unix::fs::MetadataExt;
+    let written = model();
+    let options = written.options("4");
+    built(&options, Selection::Needed);
+    let weights = contents(&options.output).into_keys().filter(|name| name.ends_with("weight.bin"));
+    let files: Vec<u64> =
+        weights.map(|name| fs::metadata(options.output.join(name)).expect("a file").ino()).collect();
+    assert_eq!(files, [files[0]; 4]);
+}
+
+#[test]
+fn earlier_steps_must_be_there_and_match() {
+    let written = model();
+    let options = written.options("4");
+    let cases = [(Selection::From(3), 1), (Selection::Only(2), 1), (Selection::Only(4), 3)];
+    for (selection, missing) in cases {
+        let error = run(&options, selection).expect_err("nothing is there");
+        assert!(matches!(error, Error::Input(_)));
+        let report = report(error);
+        assert!(report.what.ends_with("is missing"), "{}", report.what);
+        assert_eq!(report.mend, Some(format!("run again with --restart {missing}")), "{selection:?}");
+    }
+    built(&options, Selection::Needed);
+    let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
+    let report = report(run(&other, Selection::From(2)).expect_err("other options"));
+    assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);
+    assert_eq!(built(&options, Selection::From(6)), [0u32; 0], "all are current");
+}
+
+#[test]
+fn a_stopped_run_leaves_nothing_and_the_next_clears_up() {
+    let written = model();
+    let options = written.options("4");
+    let leftover = written.out().join(".qwen_monolithic.mlpackage.partial");
+    fs::create_dir_all(leftover.join("Data")).expect("a directory");
+    for bytes in [0, 1000, 20_000] {
+        let stopped = run_watched(&options, Selection::Needed, &Watch::stopping_after(bytes));
+        assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+        let names: Vec<PathBuf> = contents(&written.out()).into_keys().collect();
+        assert_eq!(names, [PathBuf::from(".anelith.lock")], "stopped after {bytes} bytes");
+        assert!(!leftover.exists());
+    }
+    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5]);
+}
+
+/// Tries to convert into the same directory while a conversion is under way.
+struct Second<'o>(&'o Options);
+
+impl Progress for Second<'_> {
+    fn begin(&self, _: &str, _: u64) {
+        let error = run(self.0, Selection::Needed).expect_err("the directory is taken");
+        assert!(matches!(error, Error::Machine(_)), "{error}");
+        assert_eq!(error.to_string(), "another run holds the output directory");
+    }
+    fn advance(&self, _: u64) {}
+    fn end(&self) {}
+    fn warn(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn one_run_at_a_time() {
+    let written = model();
+    let options = written.options("4");
+    run_watched(&options, Selection::Needed, &Second(&options)).expect("the first run goes on");
+}
+
+/// `meta.yaml` as a YAML library reads it.
+fn meta(options: &Options) -> (String, serde_json::Value) {
+    let text = fs::read_to_string(options.output.join("meta.yaml")).expect("meta.yaml");
+    let value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    (text, value)
+}
+
+#[test]
+fn meta_yaml_survives_any_name() {
+    let names =
+        ["Qwen3 0.6B", "a: b", "name: x", "it's \"so\"", "# no", "- x", "Größe-模型", "[1]", "true", "\\n"];
+    for name in names {
+        let model = Synthetic::tiny("llama").weights();
+        let written = model.write_as(name);
+        let readme = format!("---\nlicense: {name}\n---\n");
+        fs::write(written.model.join("README.md"), readme).expect("a file");
+        let options = Options { prefix: Some("123".into()), ..written.options("4") };
+        built(&options, Selection::Only(5));
+        let (text, value) = meta(&options);
+        let info = &value["model_info"];
+        assert_eq!(info["name"], format!("anemll-{name}-ctx32-monolithic"), "{text}");
+        assert_eq!(info["version"], "0.3.0");
+        assert!(info["license"].is_string(), "{text}");
+        let parameters = &info["parameters"];
+        assert_eq!(parameters["context_length"], 32);
+        assert_eq!(parameters["model_prefix"], "123");
+        assert_eq!(parameters["model_type"], "monolithic");
+        assert_eq!(parameters["lm_head_chunk_sizes"], json!([4, 4, 4, 4, 4, 4, 4, 4]));
+        for key in ["name:", "version:", "architecture:", "context_length:", "batch_size:", "model_type:"] {
+            let lines = text.lines().filter(|line| line.contains(key)).count();
+            // A name or licence that has the key inside is itself on that one line, quoted.
+            let own = usize::from(name.contains(key));
+            assert_eq!(lines, 1 + own, "`{key}` in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_template_goes_where_every_consumer_looks() {
+    let config = "{\n  \"zebra\": 1,\n  \"model_max_length\": 1000000000000000019884624838656,\n  \"a\": {\"b\": []}\n}\n";
+    let template = "{% if \"x\" %}\n\\é{% endif %}";
+    let merged = |config: &str, template: Option<&[u8]>| {
+        let mut model = Synthetic::tiny("qwen2").weights();
+        model.files.insert("tokenizer_config.json".into(), config.as_bytes().to_vec());
+        if let Some(template) = template {
+            model.files.insert("chat_template.jinja".into(), template.to_vec());
+        }
+        let written = model.write();
+        let options = written.options("none");
+        run(&options, Selection::Only(5))?;
+        Ok::<_, Error>(fs::read_to_string(options.output.join("tokenizer_config.json")).expect("a file"))
+    };
+    assert_eq!(merged(config, None).expect("a run"), config);
+
+    let text = merged(config, Some(template.as_bytes())).expect("a run");
+    assert!(text.starts_with(config.trim_end_matches("\n}\n")), "all that was there stays as it was: {text}");
+    let value: serde_json::Value = serde_json::from_str(&text).expect("json");
+    assert_eq!(value["chat_template"], template);
+    let keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
+    assert_eq!(keys, ["zebra", "model_max_length", "a", "chat_template"]);
+
+    let own = "{\"chat_template\": \"own\"}";
+    assert_eq!(merged(own, Some(template.as_bytes())).expect("a run"), own);
+    for empty in ["{}", "{\"chat_template\": null}"] {
+        let text = merged(empty, Some(template.as_bytes())).expect("a run");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("json");
+        assert_eq!(value, json!({ "chat_template": template }));
+    }
+    let error = merged(config, Some(b"\xff")).expect_err("not text");
+    assert!(matches!(error, Error::Input(_)), "{error}");
+    let error = merged("[]", Some(b"x")).expect_err("no object");
+    assert_eq!(error.to_string(), "tokenizer_config.json is not a JSON object");
+}
