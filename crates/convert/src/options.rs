@@ -79,8 +79,11 @@ impl FromStr for Lut {
         let bits = bits.ok_or_else(|| wrong("not a valid number of bits"))?;
         let group = match group {
             None => None,
-            Some("0" | "t" | "tensor") => Some(Group::Tensor),
-            Some(n) => Some(Group::Channels(n.parse().map_err(|_| wrong("not a valid group"))?)),
+            Some("t" | "tensor") => Some(Group::Tensor),
+            Some(n) => match n.parse().map_err(|_| wrong("not a valid group"))? {
+                0 => Some(Group::Tensor),
+                channels => Some(Group::Channels(channels)),
+            },
         };
         Ok(Lut::Bits { bits, group })
     }
@@ -186,6 +189,7 @@ mod tests {
             ("4", bits(4, None)),
             ("4,16", bits(4, Some(Group::Channels(16)))),
             ("6,0", bits(6, Some(Group::Tensor))),
+            ("6,00", bits(6, Some(Group::Tensor))),
             ("6,tensor", bits(6, Some(Group::Tensor))),
             ("8,t", bits(8, Some(Group::Tensor))),
             ("5", Err("not a valid number of bits")),
