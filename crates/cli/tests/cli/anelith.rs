@@ -83,8 +83,8 @@ pub(crate) fn arguments<'a>(
     more: &[&'a str],
 ) -> Vec<&'a OsStr> {
     let places = ["--model".as_ref(), model.as_os_str(), "--output".as_ref(), output.as_os_str()];
-    let texts = |list: &[&'a str]| list.iter().map(OsStr::new).collect::<Vec<&'a OsStr>>();
-    [texts(words), places.to_vec(), texts(more)].concat()
+    let words = words.iter().copied().map(OsStr::new);
+    words.chain(places).chain(more.iter().copied().map(OsStr::new)).collect()
 }
 
 pub(crate) fn convert(model: &Path, output: &Path, more: &[&str]) -> Ran {

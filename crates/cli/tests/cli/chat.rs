@@ -90,7 +90,7 @@ fn generate_continues_ids_greedily() {
     assert_eq!(eight.len(), 8);
     let five = ids(&["--max-tokens", "5", "--no-stop"]);
     assert_eq!(five, eight[..5]);
-    assert_eq!(ids(&["--max-tokens", "0"]), []);
+    assert!(ids(&["--max-tokens", "0"]).is_empty());
     run(["generate", "--meta", &meta(), "--ids", "1,x"]).status(2).says("--ids");
     run(["generate", "--meta", &meta(), "--ids", "1,1024"]).status(2).says("1024");
 }
