@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write, stdin};
 use std::time::{Instant, SystemTime};
 
-use anelith_chat::{Generator, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer};
+use anelith_chat::{
+    Generator, LanguageModel, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer,
+};
 use anelith_convert::Report;
 use anelith_runtime::Precision;
 
@@ -87,6 +89,7 @@ pub(crate) fn answer(
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let (meta, mut model) = open(&args.meta)?;
+    check_ids(&args.ids, model.vocab_size())?;
     let stop = match args.no_stop {
         true => BTreeSet::new(),
         false => Tokenizer::open(meta.dir())?.stop_ids().clone(),
@@ -97,6 +100,16 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         print(&format!("{}{}", if i == 0 { "" } else { " " }, id?))?;
     }
     print("\n")
+}
+
+fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => {
+            let report = Report::new("the model has no token of this id").at("--ids").found(id);
+            Err(Failure::usage(report.expected(format!("ids below {vocabulary}"))))
+        }
+    }
 }
 
 fn open(args: &MetaArgs) -> Result<(Meta, Monolith)> {

@@ -28,7 +28,7 @@ fn usage_errors_name_the_option_and_write_nothing() {
         (&["--lut", ""], "--lut"),
         (&["--context", "0"], "--context"),
         (&["--context", "many"], "--context"),
-        (&["--context", "-1"], "--context"),
+        (&["--context", "-1"], "-1"),
         (&["--context", "1025"], "at most 1024"),
         (&["--batch", "0"], "--batch"),
         (&["--batch", "513"], "1 to 512, the context"),

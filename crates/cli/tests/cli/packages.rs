@@ -61,7 +61,6 @@ fn packages_are_combined_and_compiled_by_path() {
     run(["compile", &package]).status(2).says("no output is named");
     run(["compile", &package, &bundle, "--coremlc-version", "1"]).status(2).says("COMPONENT,COREMLC");
     run(["combine", &parts[0], &package]).status(2);
-    run(["combine", &parts[0], &parts[0], &parts[1]]).status(0);
     run(["compile", &at("none.mlpackage"), &bundle]).status(3).says("none.mlpackage");
 }
 

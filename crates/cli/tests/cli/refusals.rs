@@ -98,7 +98,12 @@ fn an_output_that_cannot_be_written_is_the_machines_failure() {
     assert_eq!(fs::read(&file).unwrap(), b"kept");
     // Nobody can make directories here, not even the superuser.
     if cfg!(target_os = "linux") {
-        convert(&demo(), Path::new("/proc/anelith"), &[]).status(1).says("/proc/anelith");
+        let nowhere = Path::new("/proc/anelith");
+        convert(&demo(), nowhere, &[])
+            .status(1)
+            .says("the disk has no room for the outputs")
+            .says("where: /proc");
+        convert(&demo(), nowhere, &["--skip-check"]).status(1).says("/proc/anelith");
     }
 }
 
