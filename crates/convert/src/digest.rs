@@ -12,8 +12,11 @@ use crate::error::{Result, io};
 /// Hashes files, each physical file once however many names it has.
 #[derive(Debug, Default)]
 pub(crate) struct Digests {
-    known: BTreeMap<(u64, u64), String>,
+    known: BTreeMap<Identity, String>,
 }
+
+/// Device, inode, size and time of change: an inode alone comes back for another file once the first is gone.
+type Identity = (u64, u64, u64, i128);
 
 /// The hash of several parts; a part cannot run into the next.
 pub(crate) fn digest_parts(parts: &[&str]) -> String {
@@ -86,13 +89,14 @@ fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> Option<(u64, u64)> {
+fn identity(metadata: &fs::Metadata) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
-    Some((metadata.dev(), metadata.ino()))
+    let changed = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    Some((metadata.dev(), metadata.ino(), metadata.len(), changed))
 }
 
 #[cfg(not(unix))]
-fn identity(_: &fs::Metadata) -> Option<(u64, u64)> {
+fn identity(_: &fs::Metadata) -> Option<Identity> {
     None
 }
 
