@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -85,9 +85,13 @@ fn ctrl_c_at_the_prompt_ends_the_chat() {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // An answer shows that the model is loaded and the next question awaited.
-    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"Who are you?\n").unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"Who are you?\n").unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut answer = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    stdout.read_line(&mut answer).unwrap();
     signal("-INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(130), "{answer}");
+    // Until here: the end of either would end the chat as well.
+    drop((stdin, stdout));
 }
