@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use anelith_checkpoint::Architecture;
 use anelith_convert::Lut;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const STATUSES: &str = "\
 Exit status:
@@ -169,17 +170,34 @@ pub(crate) struct PartArgs {
     #[arg(long, value_enum)]
     pub(crate) part: Part,
     /// The family that the model must be of
-    #[arg(long, value_name = "llama|qwen2|qwen3")]
-    pub(crate) arch: Option<String>,
+    #[arg(long, value_enum)]
+    pub(crate) arch: Option<Family>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Part {
     Monolithic,
     MonolithicPrefill,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Family {
+    Llama,
+    Qwen2,
+    Qwen3,
+}
+
+impl From<Family> for Architecture {
+    fn from(family: Family) -> Architecture {
+        match family {
+            Family::Llama => Architecture::Llama,
+            Family::Qwen2 => Architecture::Qwen2,
+            Family::Qwen3 => Architecture::Qwen3,
+        }
+    }
 }
 
 /// Where the step outputs of a conversion are.
@@ -191,12 +209,24 @@ pub(crate) struct StepArgs {
     /// Prefix of file names [default: the only one that fits]
     #[arg(long)]
     pub(crate) prefix: Option<String>,
-    /// Directory of the inputs
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub(crate) input: PathBuf,
+    /// Directory of the inputs [default: the current one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) input: Option<PathBuf>,
     /// Directory of the output [default: that of the inputs]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+}
+
+impl StepArgs {
+    /// An option that is given but means nothing where packages are named by path.
+    pub(crate) fn stray(&self) -> Option<&'static str> {
+        let given = [
+            (self.prefix.is_some(), "--prefix"),
+            (self.input.is_some(), "--input"),
+            (self.output.is_some(), "--output"),
+        ];
+        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,20 @@
 //! `chat` and `generate`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, stdin};
+use std::io::{self, BufRead, IsTerminal, Write, stdin};
 use std::time::{Instant, SystemTime};
 
-use anelith_chat::{Generator, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer};
+use anelith_chat::{
+    Generator, LanguageModel, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer,
+};
 use anelith_convert::Report;
 use anelith_runtime::Precision;
 
 use crate::args::{ChatArgs, GenerateArgs, MetaArgs};
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{Interrupt, print, print_line};
+use crate::terminal::{note, print};
 
-pub(crate) fn chat(args: &ChatArgs, interrupt: &Interrupt) -> Result<()> {
+pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let (meta, mut model) = open(&args.meta)?;
     let options = SessionOptions {
         max_tokens: args.max_tokens,
@@ -24,23 +26,35 @@ pub(crate) fn chat(args: &ChatArgs, interrupt: &Interrupt) -> Result<()> {
     };
     let mut session = Session::open(meta.dir(), options)?;
     if let Some(prompt) = &args.prompt {
-        return answer(&mut session, &mut model, prompt, interrupt).map(drop);
+        return answer(&mut session, &mut model, prompt, print).map(drop);
     }
-    let terminal = stdin().is_terminal();
-    loop {
-        if terminal {
-            eprint!("> ");
+    let is_conversation = stdin().is_terminal();
+    while let Some(question) = read_question(is_conversation)? {
+        match answer(&mut session, &mut model, &question, print) {
+            // A person may ask something shorter next.
+            Err(failure) if is_conversation && failure.status == Status::Usage => {
+                note(failure.text().trim_end());
+            }
+            answered => drop(answered?),
         }
-        let mut line = String::new();
-        let read = stdin().lock().read_line(&mut line).map_err(|e| {
-            Failure::new(Status::Machine, Report::new(format!("cannot read standard input: {e}")))
-        })?;
-        let question = line.trim();
-        if read == 0 || question.is_empty() {
-            return Ok(());
-        }
-        answer(&mut session, &mut model, question, interrupt)?;
     }
+    Ok(())
+}
+
+/// The next line of standard input; `None` at its end and for an empty line.
+fn read_question(is_conversation: bool) -> Result<Option<String>> {
+    if is_conversation {
+        let mut stderr = io::stderr();
+        let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
+    }
+    let mut line = String::new();
+    stdin().lock().read_line(&mut line).map_err(|e| {
+        let is_text = e.kind() != io::ErrorKind::InvalidData;
+        let status = if is_text { Status::Machine } else { Status::Input };
+        Failure::new(status, Report::new(format!("cannot read a question from standard input: {e}")))
+    })?;
+    let question = line.trim();
+    Ok((!question.is_empty()).then(|| question.to_owned()))
 }
 
 /// How an answer went.
@@ -50,39 +64,32 @@ pub(crate) struct Timed {
     pub(crate) decode_seconds: f64,
 }
 
-/// Prints the answer to `question` as it comes.
+/// Shows the answer to `question` as it comes, and a line end.
 pub(crate) fn answer(
     session: &mut Session,
     model: &mut Monolith,
     question: &str,
-    interrupt: &Interrupt,
+    show: fn(&str) -> Result<()>,
 ) -> Result<Timed> {
     let mut answer = session.ask(model, question)?;
     let start = Instant::now();
-    while answer.generator().prefill_step()? {
-        if interrupt.is_set() {
-            return Err(Failure::interrupted());
-        }
-    }
+    while answer.generator().prefill_step()? {}
     let prefill_seconds = start.elapsed().as_secs_f64();
     let start = Instant::now();
     for fragment in answer.by_ref() {
-        if interrupt.is_set() {
-            print_line("")?;
-            return Err(Failure::interrupted());
-        }
-        print(&fragment?)?;
+        show(&fragment?)?;
     }
-    print_line("")?;
+    show("\n")?;
     let reply = answer.finish()?;
     if reply.forgotten > 0 {
-        eprintln!("note: {} earlier turns no longer fit the context and were dropped", reply.forgotten);
+        note(&format!("note: {} earlier turns no longer fit the context and were dropped", reply.forgotten));
     }
     Ok(Timed { reply, prefill_seconds, decode_seconds: start.elapsed().as_secs_f64() })
 }
 
-pub(crate) fn generate(args: &GenerateArgs, interrupt: &Interrupt) -> Result<()> {
+pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let (meta, mut model) = open(&args.meta)?;
+    check_ids(&args.ids, model.vocab_size())?;
     let stop = match args.no_stop {
         true => BTreeSet::new(),
         false => Tokenizer::open(meta.dir())?.stop_ids().clone(),
@@ -90,12 +97,19 @@ pub(crate) fn generate(args: &GenerateArgs, interrupt: &Interrupt) -> Result<()>
     let limits = Limits { max_tokens: args.max_tokens };
     let generator = Generator::new(&mut model, args.ids.clone(), limits, stop)?;
     for (i, id) in generator.enumerate() {
-        if interrupt.is_set() {
-            return Err(Failure::interrupted());
-        }
         print(&format!("{}{}", if i == 0 { "" } else { " " }, id?))?;
     }
-    print_line("")
+    print("\n")
+}
+
+fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
+    match ids.iter().find(|id| **id as usize >= vocabulary) {
+        None => Ok(()),
+        Some(id) => {
+            let report = Report::new("the model has no token of this id").at("--ids").found(id);
+            Err(Failure::usage(report.expected(format!("ids below {vocabulary}"))))
+        }
+    }
 }
 
 fn open(args: &MetaArgs) -> Result<(Meta, Monolith)> {

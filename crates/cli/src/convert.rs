@@ -3,105 +3,102 @@
 use std::path::Path;
 
 use anelith_checkpoint::{Architecture, Checkpoint};
-use anelith_convert::{Options, Outcome, Pipeline, Report, Selection, Step};
+use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Report, Selection, Step};
 
-use crate::args::{ConvertArgs, ForeignArgs, ModelArgs, Part, PartArgs};
-use crate::failure::{Failure, Result};
+use crate::args::{ConvertArgs, ModelArgs, Part, PartArgs};
+use crate::failure::{Failure, Result, Status};
+use crate::foreign;
 use crate::gate;
 use crate::tables;
-use crate::terminal::{Bars, Interrupt, print_line};
+use crate::terminal::{Interrupt, Steps, note, report};
 
-/// The step that the library does not do: chatting with the result.
-const CHAT_STEP: u32 = 6;
-
-pub(crate) fn convert(args: &ConvertArgs, interrupt: Interrupt) -> Result<()> {
-    let options = options(&args.model)?;
-    let bars = Bars::new(interrupt.clone());
+pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
     let selection = match (args.restart, args.only) {
         (_, Some(only)) => Selection::Only(only),
         (Some(first), None) => Selection::From(first),
         (None, None) => Selection::Needed,
     };
+    let options = options(&args.model)?;
     let checkpoint = Checkpoint::open(&options.model)?;
-    let pipeline = Pipeline::new(&checkpoint, &options, &bars)?;
-    if !args.model.skip_check {
-        eprintln!("step 0: check");
-        eprint!("{}", tables::findings(&pipeline.check()?));
-    }
-    let outcome = pipeline.run(selection, &bars)?;
-    show(&outcome, selection)?;
-    let meta = outcome.outputs.path(Step::Describe);
-    match selection {
+    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
+    let chatted = match selection {
         Selection::Only(n) if n != CHAT_STEP => Ok(()),
         _ => {
-            eprintln!("step {CHAT_STEP}: chat with {}", outcome.outputs.path(Step::Compile).display());
-            gate::chat(&meta, &interrupt)
+            note(&format!("step {CHAT_STEP}: chat with the compiled model"));
+            gate::chat(&outcome.outputs.path(Step::Describe))
         }
-    }
+    };
+    show_weights(&outcome)?;
+    chatted
 }
 
-pub(crate) fn part(args: &PartArgs, interrupt: Interrupt) -> Result<()> {
+pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
     let options = options(&args.model)?;
-    let bars = Bars::new(interrupt);
     let checkpoint = Checkpoint::open(&options.model)?;
-    if let Some(arch) = &args.arch {
-        assert_family(arch, checkpoint.config.architecture)?;
-    }
-    let pipeline = Pipeline::new(&checkpoint, &options, &bars)?;
-    if !args.model.skip_check {
-        eprint!("{}", tables::findings(&pipeline.check()?));
+    if let Some(family) = args.arch {
+        assert_family(family.into(), checkpoint.config.architecture)?;
     }
     let step = match args.part {
         Part::Monolithic => Step::Infer,
         Part::MonolithicPrefill => Step::Prefill,
     };
     let selection = Selection::Only(step.number());
-    let outcome = pipeline.run(selection, &bars)?;
-    show(&outcome, selection)
+    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
+    show_weights(&outcome)
 }
 
-/// What was done, and how palettization went.
-fn show(outcome: &Outcome, selection: Selection) -> Result<()> {
-    for (step, run) in &outcome.steps {
-        let done = if *run { "done" } else { "up to date" };
-        eprintln!("{step}: {}: {done}", outcome.outputs.path(*step).display());
-        if *step == Step::Compile {
-            let package = outcome.outputs.path(Step::Combine);
-            eprintln!(
-                "  on a Mac, Apple's compiler does the same: {}",
-                recompile(&package, outcome.outputs.dir())
-            );
-        }
+/// Step 0, then the selected ones of steps 1 to 5.
+fn run(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    selection: Selection,
+    skip_check: bool,
+    interrupt: &Interrupt,
+) -> Result<Outcome> {
+    let steps = Steps::new(interrupt);
+    note("step 0: check");
+    let pipeline = Pipeline::new(checkpoint, options, &steps)?;
+    if !skip_check {
+        note(&tables::findings(&pipeline.check()?));
     }
-    let palettized = matches!(selection, Selection::Needed | Selection::From(_) | Selection::Only(1));
+    let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;
+    if outcome.steps.iter().any(|(step, _)| *step == Step::Compile) {
+        note(&recompile(&outcome.outputs.path(Step::Combine), outcome.outputs.dir()));
+    }
+    Ok(outcome)
+}
+
+fn show_weights(outcome: &Outcome) -> Result<()> {
     match &outcome.report {
-        Some(report) if palettized => print_line(&tables::weights(report)),
-        _ => Ok(()),
+        Some(weights) => report(&tables::weights(weights)),
+        None => Ok(()),
     }
 }
 
 fn recompile(package: &Path, dir: &Path) -> String {
-    format!("xcrun coremlcompiler compile {} {}", package.display(), dir.display())
+    let quoted = |path: &Path| {
+        let text = path.display().to_string();
+        let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);
+        if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    };
+    format!(
+        "on a Mac, this does step 4 with Apple's compiler:\n  xcrun coremlcompiler compile {} {}",
+        quoted(package),
+        quoted(dir)
+    )
 }
 
-fn assert_family(wanted: &str, found: Architecture) -> Result<()> {
-    let report = |what: &str| Report::new(what).at("--arch").found(wanted);
-    let wanted: Architecture = wanted
-        .parse()
-        .map_err(|_| Failure::usage(report("no such family").expected("llama, qwen2 or qwen3")))?;
+fn assert_family(wanted: Architecture, found: Architecture) -> Result<()> {
     if wanted == found {
         return Ok(());
     }
-    let what = "the model is of another family";
-    Err(Failure::new(
-        crate::failure::Status::Input,
-        report(what).expected(format!("{found}, as config.json says")),
-    ))
+    let report = Report::new("the model is of another family than --arch says").at("config.json");
+    Err(Failure::new(Status::Input, report.expected(wanted).found(found).mend("leave --arch out")))
 }
 
 fn options(args: &ModelArgs) -> Result<Options> {
-    foreign(&args.foreign)?;
-    hub_id(&args.model)?;
+    foreign::check(&args.foreign)?;
+    foreign::check_hub_id(&args.model)?;
     let options = Options {
         model: args.model.clone(),
         output: args.output.clone(),
@@ -114,62 +111,13 @@ fn options(args: &ModelArgs) -> Result<Options> {
     Ok(options)
 }
 
-/// `org/name` is a hub id where neither it nor `org` exists as a path.
-fn hub_id(model: &Path) -> Result<()> {
-    let text = model.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let is_id = match text.split_once('/') {
-        Some((org, name)) => {
-            !org.is_empty()
-                && !name.is_empty()
-                && !org.starts_with('.')
-                && org.chars().chain(name.chars()).all(plain)
-                && !Path::new(org).exists()
-        }
-        None => false,
-    };
-    if is_id && !model.exists() {
-        return Err(Failure::not_yet(&format!(
-            "downloading {text} from the hub; give a model directory to --model"
-        )));
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Upstream's options that do nothing here, those that are refused, and those that do not work yet.
-fn foreign(args: &ForeignArgs) -> Result<()> {
-    let ignored = [
-        (args.dynamic_prefill_slice, "--dynamic-prefill-slice", "prefill always writes at current_pos"),
-        (args.skip_anemll_dedup, "--skip-anemll-dedup", "every weight is stored once from the start"),
-        (args.force_mlprogram_compile, "--force-mlprogram-compile", "the bundle always is an ML program"),
-    ];
-    for (_, option, why) in ignored.into_iter().filter(|(given, ..)| *given) {
-        eprintln!("warning: {option} has no effect: {why}");
-    }
-    let refused = [
-        (
-            args.static_prefill_slice,
-            "--static-prefill-slice",
-            "it would make a model that default consumers break",
-        ),
-        (args.single_cache, "--single-cache", "the supported families have a single cache anyway"),
-        (args.allow_missing_weights, "--allow-missing-weights", "missing weights would be random numbers"),
-    ];
-    if let Some((_, option, why)) = refused.into_iter().find(|(given, ..)| *given) {
-        return Err(Failure::usage(Report::new(format!("{option} is refused: {why}")).mend("leave it out")));
-    }
-    let later = [
-        (args.argmax, "--argmax"),
-        (args.dry_run, "--dry-run"),
-        (args.lut_embeddings.is_some(), "--lut-embeddings"),
-        (args.lut_lmhead.is_some(), "--lut-lmhead"),
-        (args.revision.is_some(), "--revision"),
-        (args.threads.is_some(), "--threads"),
-        (args.json, "--json"),
-        (args.quiet, "--quiet"),
-    ];
-    match later.into_iter().find(|(given, _)| *given) {
-        Some((_, option)) => Err(Failure::not_yet(option)),
-        None => Ok(()),
+    #[test]
+    fn the_command_for_a_mac_can_be_pasted() {
+        let command = recompile(Path::new("my models/it's.mlpackage"), Path::new("out-1"));
+        assert!(command.ends_with(r"compile 'my models/it'\''s.mlpackage' out-1"), "{command}");
     }
 }

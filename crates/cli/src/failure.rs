@@ -42,6 +42,11 @@ impl Failure {
         Failure::new(Status::Usage, report)
     }
 
+    /// The same failure under another status.
+    pub(crate) fn with_status(self, status: Status) -> Failure {
+        Failure { status, ..self }
+    }
+
     pub(crate) fn interrupted() -> Failure {
         Failure::new(Status::Interrupted, convert::Report::new("interrupted"))
     }

@@ -6,9 +6,9 @@ use anelith_chat::{LanguageModel, Meta, Monolith, Next, Session, SessionOptions}
 use anelith_convert::Report;
 use anelith_runtime::Precision;
 
-use crate::chat;
+use crate::chat::answer;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{Interrupt, print_line};
+use crate::terminal::{note, report};
 
 const QUESTION: &str = "Who are you?";
 
@@ -17,21 +17,32 @@ const MAX_TOKENS: usize = 100;
 /// The KL divergence in nats that fp16 rounding may cause between a batch and its tokens one by one.
 const MAX_KL: f64 = 1e-4;
 
-pub(crate) fn chat(meta: &Path, interrupt: &Interrupt) -> Result<()> {
+/// Checks the model that `meta` describes, asks it, and shows the answer and the figures.
+///
+/// # Errors
+/// Whatever stops the model from answering is the gate's failure, except the machine's own.
+pub(crate) fn chat(meta: &Path) -> Result<()> {
+    check_and_ask(meta).map_err(|failure| match failure.status {
+        Status::Machine => failure,
+        _ => failure.with_status(Status::Gate),
+    })
+}
+
+fn check_and_ask(meta: &Path) -> Result<()> {
     let meta = Meta::open(meta)?;
     let mut model = Monolith::open(&meta, Precision::Exact)?;
-    let kl = prefill_against_infer(&mut model, interrupt)?;
-    eprintln!("  prefill and infer agree: KL {kl:.1e} of at most {MAX_KL:.0e}");
+    let kl = prefill_against_infer(&mut model)?;
+    note(&format!("  prefill and infer agree: KL {kl:.1e} of at most {MAX_KL:.0e}"));
     let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
     let mut session = Session::open(meta.dir(), options)?;
-    print_line(&format!("> {QUESTION}"))?;
-    let timed = chat::answer(&mut session, &mut model, QUESTION, interrupt)?;
+    report(&format!("> {QUESTION}\n"))?;
+    let timed = answer(&mut session, &mut model, QUESTION, report)?;
     if session.has_template() && timed.reply.text.trim().is_empty() {
         return Err(gate(Report::new("the model gave an empty answer").at(QUESTION)));
     }
     let reply = &timed.reply;
-    print_line(&format!(
-        "prefill {}, decode {}, peak memory {}",
+    report(&format!(
+        "prefill {}, decode {}, peak memory {}\n",
         rate(reply.prompt_tokens.saturating_sub(1), timed.prefill_seconds),
         rate(reply.generated, timed.decode_seconds),
         peak_memory().unwrap_or_else(|| "unknown".into()),
@@ -46,7 +57,7 @@ fn gate(report: Report) -> Failure {
 }
 
 /// Runs one full batch through `prefill` and the same tokens through `infer`, and compares the logits that follow.
-fn prefill_against_infer(model: &mut Monolith, interrupt: &Interrupt) -> Result<f64> {
+fn prefill_against_infer(model: &mut Monolith) -> Result<f64> {
     let (batch, vocab) = (model.batch_size(), model.vocab_size());
     // Any fixed ids do; a stride prime to most vocabularies spreads them.
     let ids: Vec<u32> = (0..=batch).map(|i| ((i * 7919 + 1) % vocab) as u32).collect();
@@ -57,9 +68,6 @@ fn prefill_against_infer(model: &mut Monolith, interrupt: &Interrupt) -> Result<
     let batched = logits(model, ids[last], last)?;
     model.reset();
     for (position, id) in ids[..last].iter().enumerate() {
-        if interrupt.is_set() {
-            return Err(Failure::interrupted());
-        }
         model.infer(*id, position)?;
     }
     let single = logits(model, ids[last], last)?;

@@ -4,6 +4,7 @@ mod args;
 mod chat;
 mod convert;
 mod failure;
+mod foreign;
 mod gate;
 mod packages;
 mod run;
@@ -21,18 +22,18 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let interrupt = Interrupt::catch();
     let done = match command {
-        Command::Convert(args) => convert::convert(&args, interrupt),
-        Command::Part(args) => convert::part(&args, interrupt),
-        Command::Combine(args) => packages::combine(&args, interrupt),
-        Command::Compile(args) => packages::compile(&args, interrupt),
-        Command::Chat(args) => chat::chat(&args, &interrupt),
-        Command::Generate(args) => chat::generate(&args, &interrupt),
+        Command::Convert(args) => convert::convert(&args, &interrupt),
+        Command::Part(args) => convert::part(&args, &interrupt),
+        Command::Combine(args) => packages::combine(&args),
+        Command::Compile(args) => packages::compile(&args),
+        Command::Chat(args) => chat::chat(&args),
+        Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprint!("{}", failure.text());
+            terminal::note(failure.text().trim_end());
             ExitCode::from(failure.status as u8)
         }
     }

@@ -1,59 +1,88 @@
 //! `combine` and `compile`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anelith_convert::{Lut, Outputs, Report, Step, check_prefix, combine_packages, compile_package};
+use anelith_convert::{
+    Lut, Outputs, Report, Step, check_prefix, combine_packages, compile_package, run_alone,
+};
 use anelith_mil::compiled::Compiler;
 use anelith_mil::package::Package;
 use anelith_mil::proto;
 
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{Bars, Interrupt, print_line};
+use crate::terminal::print;
 
-pub(crate) fn combine(args: &CombineArgs, interrupt: Interrupt) -> Result<()> {
-    let bars = Bars::new(interrupt);
+pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
-        combine_packages(infer, prefill, out, &bars)?;
-        return print_line(&out.display().to_string());
+        let stray = args.step.stray();
+        check_target(out, "mlpackage", "Manifest.json", stray)?;
+        assert_lut(infer, args.step.lut)?;
+        assert_lut(prefill, args.step.lut)?;
+        combine_packages(infer, prefill, out)?;
+        return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
         let report = Report::new("nothing to combine").expected("--monolithic, or three packages");
         return Err(Failure::usage(report.mend("see anelith combine --help")));
     }
-    let (input, output) = places(&args.step, Step::Infer)?;
-    for step in [Step::Infer, Step::Prefill] {
-        require(&input, step)?;
-        assert_lut(&input.path(step), args.step.lut)?;
-    }
-    let out = output.path(Step::Combine);
-    combine_packages(&input.path(Step::Infer), &input.path(Step::Prefill), &out, &bars)?;
-    print_line(&out.display().to_string())
+    run_step(Step::Combine, &args.step)
 }
 
-pub(crate) fn compile(args: &CompileArgs, interrupt: Interrupt) -> Result<()> {
-    let bars = Bars::new(interrupt);
-    let compiler = compiler(args.coremlc_version.as_deref())?;
+pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
+    let compiler = args.coremlc_version.as_deref().map(compiler).transpose()?;
     if let [source, bundle] = args.source.as_slice() {
-        compile_package(source, bundle, &compiler, &bars)?;
-        return print_line(&bundle.display().to_string());
+        check_target(bundle, "mlmodelc", "coremldata.bin", args.step.stray())?;
+        assert_lut(source, args.step.lut)?;
+        compile_package(source, bundle, &compiler.unwrap_or_default())?;
+        return print(&format!("{}\n", bundle.display()));
     }
     if args.source[0] != Path::new("monolithic") {
         let report =
             Report::new("no output is named").expected("`monolithic`, or SOURCE.mlpackage OUT.mlmodelc");
         return Err(Failure::usage(report.found(args.source[0].display())));
     }
-    let (input, output) = places(&args.step, Step::Combine)?;
-    require(&input, Step::Combine)?;
-    assert_lut(&input.path(Step::Combine), args.step.lut)?;
-    let bundle = output.path(Step::Compile);
-    compile_package(&input.path(Step::Combine), &bundle, &compiler, &bars)?;
-    print_line(&bundle.display().to_string())
+    if compiler.is_some() {
+        let report = Report::new("--coremlc-version goes with SOURCE.mlpackage OUT.mlmodelc only");
+        return Err(Failure::usage(report.mend("name the package and the bundle")));
+    }
+    run_step(Step::Compile, &args.step)
 }
 
-fn compiler(versions: Option<&str>) -> Result<Compiler> {
-    let Some(versions) = versions else { return Ok(Compiler::default()) };
+/// Runs step 3 or 4 on the outputs of a conversion.
+fn run_step(step: Step, args: &StepArgs) -> Result<()> {
+    let (input, output) = places(args, step)?;
+    for needed in step.needs() {
+        require(&input, *needed)?;
+        assert_lut(&input.path(*needed), args.lut)?;
+    }
+    run_alone(step, &input, &output)?;
+    print(&format!("{}\n", output.path(step).display()))
+}
+
+/// Refuses options that say nothing about `target`, and a target that is not a package or bundle to be replaced:
+/// all that a directory holds goes when another takes its place.
+fn check_target(target: &Path, extension: &str, landmark: &str, stray: Option<&str>) -> Result<()> {
+    if let Some(option) = stray {
+        let report = Report::new(format!("{option} does not go with paths")).mend("leave it out");
+        return Err(Failure::usage(report));
+    }
+    let report = |what: &str| Report::new(what).at(target.display());
+    if target.extension().is_none_or(|e| e != extension) {
+        let report = report("the output has another extension than what is written");
+        return Err(Failure::usage(report.expected(format!("a name that ends in .{extension}"))));
+    }
+    let is_taken = target.exists() && !target.join(landmark).is_file();
+    if is_taken {
+        let report =
+            report("something else stands at the output").expected(format!("nothing, or a .{extension}"));
+        return Err(Failure::usage(report.mend("remove it, or choose another name")));
+    }
+    Ok(())
+}
+
+fn compiler(versions: &str) -> Result<Compiler> {
     let plain = |v: &str| !v.is_empty() && v.chars().all(|c| c.is_ascii_digit() || c == '.');
     match versions.split_once(',') {
         Some((component, version)) if plain(component) && plain(version) => {
@@ -66,23 +95,18 @@ fn compiler(versions: Option<&str>) -> Result<Compiler> {
     }
 }
 
-/// Where the inputs are and where the output goes, under the given prefix or the only one that fits.
-fn places(args: &StepArgs, first: Step) -> Result<(Outputs, Outputs)> {
+/// Where the inputs of `step` are and where its output goes, under the given prefix or the only one that fits.
+fn places(args: &StepArgs, step: Step) -> Result<(Outputs, Outputs)> {
+    let input = args.input.as_deref().unwrap_or(Path::new("."));
     let prefix = match &args.prefix {
         Some(prefix) => {
             check_prefix(prefix)?;
             prefix.clone()
         }
-        None => find_prefix(&args.input, first)?,
+        None => find_prefix(input, step.needs()[0])?,
     };
-    let output = args.output.as_ref().unwrap_or(&args.input);
-    if !output.is_dir() {
-        fs::create_dir_all(output).map_err(|e| {
-            let report = Report::new(format!("cannot create the output directory: {e}"));
-            Failure::new(Status::Machine, report.at(output.display()))
-        })?;
-    }
-    Ok((Outputs::new(&args.input, &prefix), Outputs::new(output, &prefix)))
+    let output = args.output.as_deref().unwrap_or(input);
+    Ok((Outputs::new(input, &prefix), Outputs::new(output, &prefix)))
 }
 
 fn find_prefix(dir: &Path, step: Step) -> Result<String> {
@@ -112,7 +136,7 @@ fn find_prefix(dir: &Path, step: Step) -> Result<String> {
 }
 
 fn require(input: &Outputs, step: Step) -> Result<()> {
-    let path: PathBuf = input.path(step);
+    let path = input.path(step);
     if path.exists() {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::RunArgs;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::print_line;
+use crate::terminal::print;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let bundle = Bundle::open(&args.package)?;
@@ -26,11 +26,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         let inputs: Vec<(&str, Tensor)> = call.inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
         answers.push(outputs(&instance.run(&call.function, &inputs)?));
     }
-    let text = Value::from(answers).to_string();
+    let text = Value::from(answers).to_string() + "\n";
     match &args.json_output {
-        None => print_line(&text),
-        Some(path) => fs::write(path, text + "\n").map_err(|e| {
-            let report = Report::new(format!("cannot write {}: {e}", path.display()));
+        None => print(&text),
+        Some(path) => fs::write(path, text).map_err(|e| {
+            let report = Report::new(format!("cannot write the outputs: {e}")).at(path.display());
             Failure::new(Status::Machine, report)
         }),
     }

@@ -2,7 +2,7 @@
 
 use anelith_convert::{Component, Finding, WeightReport};
 
-/// Step 0: what was looked at, what was found, and what to know.
+/// Step 0: what was looked at, what was found, and what to know; without the last line end.
 pub(crate) fn findings(findings: &[Finding]) -> String {
     let width = findings.iter().map(|f| f.subject.len()).max().unwrap_or(0);
     let mut text = String::new();
@@ -12,6 +12,7 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
             text += &format!("warning: {subject}: {warning}\n");
         }
     }
+    text.truncate(text.trim_end().len());
     text
 }
 
@@ -36,7 +37,6 @@ pub(crate) fn weights(report: &WeightReport) -> String {
             r.name, r.rows, r.wanted, r.used
         );
     }
-    text.truncate(text.trim_end().len());
     text
 }
 

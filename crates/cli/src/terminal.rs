@@ -1,88 +1,121 @@
 //! Progress on standard error, results on standard output, and Ctrl-C.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use anelith_convert::{Progress, Report};
+use anelith_convert::{Progress, Report, Step};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::{Failure, Result, Status};
 
-/// Set by the first Ctrl-C.
+/// What Ctrl-C does: it ends the process at once, except while work is under way that wants to clean up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Interrupt(Arc<AtomicBool>);
+pub(crate) struct Interrupt(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    is_deferred: AtomicBool,
+    is_set: AtomicBool,
+}
 
 impl Interrupt {
-    /// Catches Ctrl-C: the first asks the work to stop, the second ends the process.
+    /// Catches Ctrl-C and requests to terminate.
     pub(crate) fn catch() -> Interrupt {
         let interrupt = Interrupt::default();
-        let flag = interrupt.clone();
-        let again = move || {
-            if flag.0.swap(true, Ordering::SeqCst) {
+        let flags = interrupt.0.clone();
+        let on_signal = move || {
+            let again = flags.is_set.swap(true, Ordering::SeqCst);
+            if again || !flags.is_deferred.load(Ordering::SeqCst) {
+                note("error: interrupted");
                 std::process::exit(Status::Interrupted as i32);
             }
         };
-        // Without a handler Ctrl-C ends the process at once, which is safe as well.
-        let _ = ctrlc::set_handler(again);
+        // Without a handler Ctrl-C ends the process as well; only the exit status is another.
+        let _ = ctrlc::set_handler(on_signal);
         interrupt
     }
 
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+    /// Does work that asks now and then whether it is interrupted; only the second Ctrl-C ends it at once.
+    ///
+    /// # Errors
+    /// Those of the work, or `interrupted` when it ended without having asked in time.
+    pub(crate) fn defer<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.0.is_deferred.store(true, Ordering::SeqCst);
+        let done = work()?;
+        self.0.is_deferred.store(false, Ordering::SeqCst);
+        if self.is_set() { Err(Failure::interrupted()) } else { Ok(done) }
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.is_set.load(Ordering::SeqCst)
     }
 }
 
-/// Shows a conversion's progress: bars on a terminal, plain lines elsewhere.
+/// Shows a conversion's progress: a line when a step begins and one when it ends, and on a terminal a bar between.
 #[derive(Debug)]
-pub(crate) struct Bars {
+pub(crate) struct Steps {
     interrupt: Interrupt,
-    bar: Mutex<Option<ProgressBar>>,
+    current: Mutex<Option<Current>>,
 }
 
-impl Bars {
-    pub(crate) fn new(interrupt: Interrupt) -> Bars {
-        Bars { interrupt, bar: Mutex::new(None) }
+/// The step under way.
+#[derive(Debug)]
+struct Current {
+    start: Instant,
+    bar: Option<ProgressBar>,
+}
+
+const BAR: &str = "  [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
+impl Steps {
+    pub(crate) fn new(interrupt: &Interrupt) -> Steps {
+        Steps { interrupt: interrupt.clone(), current: Mutex::new(None) }
     }
 
-    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) {
-        if let Some(bar) = self.bar.lock().expect("no thread panics with the bar").as_ref() {
-            act(bar);
-        }
+    fn with_current<T>(&self, act: impl FnOnce(&mut Option<Current>) -> T) -> T {
+        act(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) -> bool {
+        self.with_current(|current| current.as_ref().and_then(|c| c.bar.as_ref()).map(act).is_some())
     }
 }
 
-const BAR: &str = "  {msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-
-impl Progress for Bars {
-    fn begin(&self, what: &str, total: u64) {
-        if !io::stderr().is_terminal() || total == 0 {
-            eprintln!("  {what}");
-            return;
-        }
-        let style = ProgressStyle::with_template(BAR).expect("the template is valid").progress_chars("=> ");
-        let bar = ProgressBar::new(total).with_style(style).with_message(what.to_owned());
-        *self.bar.lock().expect("no thread panics with the bar") = Some(bar);
+impl Progress for Steps {
+    fn begin(&self, step: Step, total: u64) {
+        note(&format!("{step}: {}", step.title()));
+        let has_bar = total > 0 && io::stderr().is_terminal();
+        let bar = has_bar.then(|| {
+            let style = ProgressStyle::with_template(BAR).expect("the template is valid");
+            ProgressBar::new(total).with_style(style.progress_chars("=> "))
+        });
+        self.with_current(|current| *current = Some(Current { start: Instant::now(), bar }));
     }
 
     fn advance(&self, bytes: u64) {
         self.with_bar(|bar| bar.inc(bytes));
     }
 
-    fn end(&self) {
-        self.with_bar(ProgressBar::finish);
-        *self.bar.lock().expect("no thread panics with the bar") = None;
+    fn end(&self, output: &Path) {
+        let Some(Current { start, bar }) = self.with_current(Option::take) else { return };
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        note(&format!("  done ({:.1} s): {}", start.elapsed().as_secs_f64(), output.display()));
+    }
+
+    fn reuse(&self, step: Step, output: &Path) {
+        note(&format!("{step}: {}", step.title()));
+        note(&format!("  up to date: {}", output.display()));
     }
 
     fn warn(&self, message: &str) {
         let line = format!("warning: {message}");
-        let mut shown = false;
-        self.with_bar(|bar| {
-            bar.println(&line);
-            shown = true;
-        });
-        if !shown {
-            eprintln!("{line}");
+        if !self.with_bar(|bar| bar.println(&line)) {
+            note(&line);
         }
     }
 
@@ -91,21 +124,33 @@ impl Progress for Bars {
     }
 }
 
+/// Writes a line to standard error, where nobody may be reading.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Writes to standard output. A reader that has gone away ends the program quietly, as it does for other tools.
 pub(crate) fn print(text: &str) -> Result<()> {
+    if write_out(text)? {
+        return Ok(());
+    }
+    std::process::exit(0)
+}
+
+/// Writes to standard output for whoever still reads; the work that reports here goes on without a reader.
+pub(crate) fn report(text: &str) -> Result<()> {
+    write_out(text).map(drop)
+}
+
+/// Whether there still is a reader.
+fn write_out(text: &str) -> Result<bool> {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match written {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(e) => {
             let report = Report::new(format!("cannot write to standard output: {e}"));
             Err(Failure::new(Status::Machine, report))
         }
     }
-}
-
-/// `print` with a line end.
-pub(crate) fn print_line(text: &str) -> Result<()> {
-    print(&format!("{text}\n"))
 }

@@ -5,8 +5,8 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, progress, options, kmeans, head, rotary, weights,
-//! graph, arch, metadata, parts, meta_yaml, step, digest, record, lock, check, pipeline.
+//! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
+//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, check, pipeline.
 
 mod arch;
 mod check;
@@ -33,8 +33,8 @@ pub use head::{HeadSplit, split_vocabulary};
 pub use metadata::VERSION;
 pub use options::{DEFAULT_GROUP, Group, Lut, Options, check_prefix, default_prefix, head_splits};
 pub use parts::{FUNCTIONS, Plan};
-pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package};
+pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package, run_alone};
 pub use progress::{Progress, Silent};
 pub use record::RECORD_FILE;
-pub use step::{Outputs, Step};
+pub use step::{CHAT_STEP, Outputs, Step};
 pub use weights::{Component, ComponentReport, Regrouped, WeightReport};

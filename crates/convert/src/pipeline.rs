@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Record, Status};
-use crate::step::{Outputs, Step};
+use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
 
 pub use build::{combine_packages, compile_package};
@@ -35,7 +35,7 @@ pub enum Selection {
 pub struct Outcome {
     /// The steps in order, and whether each was run or its output reused.
     pub steps: Vec<(Step, bool)>,
-    /// What palettization did to the weights, where step 1 was ever run.
+    /// What palettization did to the weights, where step 1's output is current.
     pub report: Option<WeightReport>,
     /// Where the outputs are.
     pub outputs: Outputs,
@@ -105,7 +105,8 @@ impl<'c> Pipeline<'c> {
                 steps.push((step, done));
             }
         }
-        let report = run.record.report(&self.outputs).cloned();
+        let is_current = run.status(Step::Infer)? == Status::Current;
+        let report = run.record.report(&self.outputs).filter(|_| is_current).cloned();
         Ok(Outcome { steps, report, outputs: self.outputs.clone() })
     }
 }
@@ -125,55 +126,60 @@ impl Run<'_, '_> {
             return Err(Error::Interrupted);
         }
         let number = step.number();
-        match selection {
+        let is_reused = match selection {
+            Selection::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
+                self.require(step)?;
+                true
+            }
             Selection::Only(only) if number != only => return Ok(None),
-            Selection::Only(_) => step.needs().iter().try_for_each(|needed| self.require(*needed))?,
+            Selection::Only(_) => {
+                step.needs().iter().try_for_each(|needed| self.require(*needed))?;
+                false
+            }
             Selection::From(first) if number < first => {
                 self.require(step)?;
-                return Ok(Some(false));
+                true
             }
-            Selection::From(_) => {}
-            Selection::Needed => {
-                let inputs = self.inputs(step)?;
-                let outputs = &self.pipeline.outputs;
-                if self.record.status(outputs, step, &inputs, &mut self.digests)? == Status::Current {
-                    return Ok(Some(false));
-                }
-            }
+            Selection::From(_) => false,
+            Selection::Needed => self.status(step)? == Status::Current,
+        };
+        if is_reused {
+            self.progress.reuse(step, &self.pipeline.outputs.path(step));
+        } else {
+            self.execute(step)?;
         }
-        self.execute(step)?;
-        Ok(Some(true))
+        Ok(Some(!is_reused))
     }
 
     fn execute(&mut self, step: Step) -> Result<()> {
-        let (pipeline, progress) = (self.pipeline, self.progress);
-        let outputs = &pipeline.outputs;
+        let (p, progress) = (self.pipeline, self.progress);
+        let outputs = &p.outputs;
+        let total = if step == Step::Infer { p.plan.weights.source_bytes() } else { 0 };
         let mut report = None;
+        progress.begin(step, total);
         match step {
-            Step::Infer => report = Some(build::infer(&pipeline.plan, outputs, progress)?),
-            Step::Prefill => build::prefill(&pipeline.plan, outputs, progress)?,
-            Step::Combine => build::combine(outputs, progress)?,
-            Step::Compile => build::compile(outputs, progress)?,
-            Step::Describe => {
-                describe::describe(
-                    pipeline.checkpoint,
-                    &pipeline.options,
-                    &pipeline.plan.head,
-                    outputs,
-                    progress,
-                )?;
-            }
+            Step::Infer => report = Some(build::infer(&p.plan, outputs, progress)?),
+            Step::Prefill => build::prefill(&p.plan, outputs)?,
+            Step::Combine => build::combine(outputs, outputs)?,
+            Step::Compile => build::compile(outputs, outputs)?,
+            Step::Describe => describe::describe(p.checkpoint, &p.options, &p.plan.head, outputs)?,
         }
-        // Only now: the inputs of step 5 include the copies that it has made.
+        // Only now: the inputs of step 5 hold what it has copied.
         let inputs = self.inputs(step)?;
-        self.record.note(outputs, step, inputs, report, &mut self.digests)
+        self.record.note(outputs, step, inputs, report, &mut self.digests)?;
+        progress.end(&outputs.path(step));
+        Ok(())
+    }
+
+    fn status(&mut self, step: Step) -> Result<Status> {
+        let inputs = self.inputs(step)?;
+        self.record.status(&self.pipeline.outputs, step, &inputs, &mut self.digests)
     }
 
     /// Refuses to go on without a current output of `step`.
     fn require(&mut self, step: Step) -> Result<()> {
-        let inputs = self.inputs(step)?;
         let outputs = &self.pipeline.outputs;
-        let problem = match self.record.status(outputs, step, &inputs, &mut self.digests)? {
+        let problem = match self.status(step)? {
             Status::Current => return Ok(()),
             Status::Missing => "is missing",
             Status::Stale => "was made from another model, with other options, or by something else",
@@ -189,8 +195,7 @@ impl Run<'_, '_> {
     /// The digest of everything that a step's output depends on.
     fn inputs(&mut self, step: Step) -> Result<String> {
         let p = self.pipeline;
-        let number = step.number().to_string();
-        let mut parts = vec![VERSION.to_owned(), number];
+        let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
         match step {
             Step::Infer | Step::Prefill => {
                 parts.push(p.source.clone());
@@ -199,11 +204,7 @@ impl Run<'_, '_> {
                     parts.push(p.options.batch.to_string());
                 }
             }
-            Step::Combine | Step::Compile => {
-                for needed in step.needs() {
-                    parts.push(self.digests.path(&p.outputs.path(*needed))?.unwrap_or_default());
-                }
-            }
+            Step::Combine | Step::Compile => return package_inputs(step, &p.outputs, &mut self.digests),
             Step::Describe => {
                 parts.push(describe::inputs(p.checkpoint, &p.options, &p.outputs, &mut self.digests)?);
             }
@@ -211,6 +212,33 @@ impl Run<'_, '_> {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(digest_parts(&parts))
     }
+}
+
+/// The digest of what step 3 or 4 depends on, which is packages alone.
+fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests) -> Result<String> {
+    let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
+    for needed in step.needs() {
+        parts.push(digests.path(&outputs.path(*needed))?.unwrap_or_default());
+    }
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Ok(digest_parts(&parts))
+}
+
+/// Runs step 3 or 4 on the packages in `input`, whatever they were made from, and notes in `output` that it did.
+///
+/// # Errors
+/// Those of `combine_packages` and `compile_package`; `Machine` when another run holds the directory of `output`;
+/// `Usage` for another step.
+pub fn run_alone(step: Step, input: &Outputs, output: &Outputs) -> Result<()> {
+    let _lock = Lock::acquire(output.dir())?;
+    match step {
+        Step::Combine => build::combine(input, output)?,
+        Step::Compile => build::compile(input, output)?,
+        other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
+    }
+    let mut digests = Digests::default();
+    let inputs = package_inputs(step, input, &mut digests)?;
+    Record::open(output.dir()).note(output, step, inputs, None, &mut digests)
 }
 
 /// The digest of config.json and all weights.

@@ -1,15 +1,22 @@
 //! How a conversion tells its caller where it is, and learns that it should stop.
 
+use std::path::Path;
+
+use crate::step::Step;
+
 /// Watches a conversion. All methods may be called from any thread.
 pub trait Progress: Sync {
-    /// A stretch of work begins; `total` counts the bytes it will go through, 0 where that means nothing.
-    fn begin(&self, what: &str, total: u64);
+    /// A step begins; `total` counts the bytes of weights it will go through, 0 where that means nothing.
+    fn begin(&self, step: Step, total: u64);
 
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
 
-    /// The stretch is done.
-    fn end(&self);
+    /// The step that began last is done and has left `output`.
+    fn end(&self, output: &Path);
+
+    /// A step is not run: `output` is already what it would leave.
+    fn reuse(&self, step: Step, output: &Path);
 
     /// Something the user should know but that stops nothing.
     fn warn(&self, message: &str);
@@ -23,9 +30,10 @@ pub trait Progress: Sync {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: &str, _: u64) {}
+    fn begin(&self, _: Step, _: u64) {}
     fn advance(&self, _: u64) {}
-    fn end(&self) {}
+    fn end(&self, _: &Path) {}
+    fn reuse(&self, _: Step, _: &Path) {}
     fn warn(&self, _: &str) {}
     fn interrupted(&self) -> bool {
         false

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+/// The number of the step that chats with what the others made; it is not this library's.
+pub const CHAT_STEP: u32 = 6;
+
 /// A step that writes files; step 0 checks and step 6 chats, neither of which does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Step {

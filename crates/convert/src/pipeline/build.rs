@@ -19,65 +19,49 @@ use crate::weights::WeightReport;
 pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<WeightReport> {
     let staged = Staged::directory(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
-    progress.begin(Step::Infer.title(), plan.weights.source_bytes());
     let report = plan.weights.write(&weights, progress)?;
     write_package(staged, &plan.infer)?;
-    progress.end();
     Ok(report)
 }
 
 /// Step 2: the prefill package, with the weights of step 1.
-pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
-    progress.begin(Step::Prefill.title(), 0);
+pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs) -> Result<()> {
     let staged = Staged::directory(&outputs.path(Step::Prefill))?;
     let source = Package::open(&outputs.path(Step::Infer))?;
     disk::share_file(&source.root.join("weights/weight.bin"), &weights_file(staged.path())?)?;
-    write_package(staged, &plan.prefill)?;
-    progress.end();
-    Ok(())
+    write_package(staged, &plan.prefill)
 }
 
 /// Step 3: the package of both functions.
-pub(super) fn combine(outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
-    let [infer, prefill, combined] =
-        [Step::Infer, Step::Prefill, Step::Combine].map(|step| outputs.path(step));
-    combine_packages(&infer, &prefill, &combined, progress)
+pub(super) fn combine(input: &Outputs, output: &Outputs) -> Result<()> {
+    let [infer, prefill] = [Step::Infer, Step::Prefill].map(|step| input.path(step));
+    combine_packages(&infer, &prefill, &output.path(Step::Combine))
 }
 
 /// Step 4: the bundle of the combined package.
-pub(super) fn compile(outputs: &Outputs, progress: &dyn Progress) -> Result<()> {
-    let [package, bundle] = [Step::Combine, Step::Compile].map(|step| outputs.path(step));
-    compile_package(&package, &bundle, &Compiler::default(), progress)
+pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
+    compile_package(&input.path(Step::Combine), &output.path(Step::Compile), &Compiler::default())
 }
 
 /// Combines two packages of one function `main` each into one of `infer` and `prefill`.
 ///
 /// # Errors
 /// When a package cannot be read, when their states differ, or when they have different weights.
-pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn Progress) -> Result<()> {
-    progress.begin(Step::Combine.title(), 0);
+pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
     let (first, second) = (Package::open(infer)?, Package::open(prefill)?);
     let model = parts::combine(&read_model(&first)?, &read_model(&second)?)?;
     let weights = [&first, &second].map(|p| p.root.join("weights/weight.bin"));
     same_weights(&weights)?;
     let staged = Staged::directory(out)?;
     disk::share_file(&weights[0], &weights_file(staged.path())?)?;
-    write_package(staged, &model)?;
-    progress.end();
-    Ok(())
+    write_package(staged, &model)
 }
 
 /// Compiles a package, or a bare specification, into a bundle.
 ///
 /// # Errors
 /// When the source cannot be read, is not a valid ML program, or the bundle cannot be written.
-pub fn compile_package(
-    source: &Path,
-    bundle: &Path,
-    compiler: &Compiler,
-    progress: &dyn Progress,
-) -> Result<()> {
-    progress.begin(Step::Compile.title(), 0);
+pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
     let info = validate_model(&model)?;
@@ -91,9 +75,7 @@ pub fn compile_package(
     };
     let staged = Staged::directory(bundle)?;
     compiled::write(staged.path(), &model, &info, &source, compiler)?;
-    staged.commit()?;
-    progress.end();
-    Ok(())
+    Ok(staged.commit()?)
 }
 
 fn read_model(package: &Package) -> Result<Model> {

@@ -12,7 +12,6 @@ use crate::error::{Error, Report, Result, io};
 use crate::head::HeadSplit;
 use crate::meta_yaml::{Facts, meta_yaml};
 use crate::options::Options;
-use crate::progress::Progress;
 use crate::step::{Outputs, Step};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -23,9 +22,7 @@ pub(super) fn describe(
     options: &Options,
     head: &[HeadSplit],
     outputs: &Outputs,
-    progress: &dyn Progress,
 ) -> Result<()> {
-    progress.begin(Step::Describe.title(), 0);
     for TokenizerFile { name, path } in tokenizer_files(&checkpoint.dir)? {
         let contents = fs::read(&path).map_err(io("read", &path))?;
         let contents =
@@ -42,9 +39,7 @@ pub(super) fn describe(
         generation: generation.as_ref(),
         compiled: &outputs.name(Step::Compile),
     };
-    disk::write_file(&outputs.path(Step::Describe), meta_yaml(options, &facts).as_bytes())?;
-    progress.end();
-    Ok(())
+    Ok(disk::write_file(&outputs.path(Step::Describe), meta_yaml(options, &facts).as_bytes())?)
 }
 
 /// The digest of everything that step 5 reads, and of what it has copied.

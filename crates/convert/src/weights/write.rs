@@ -45,7 +45,7 @@ pub struct ComponentReport {
     pub bytes_before: u64,
     /// Bytes as stored, tables included.
     pub bytes_after: u64,
-    /// Squared error relative to the weights' variance, in dB; `None` where there is no error.
+    /// Squared error relative to the weights' variance, in dB to a thousandth; `None` where there is no error.
     pub decibels: Option<f64>,
 }
 
@@ -139,7 +139,8 @@ impl Sum {
             group: if self.groups.len() == 1 { self.groups.into_iter().flatten().next() } else { None },
             bytes_before: self.bytes_before,
             bytes_after: self.bytes_after,
-            decibels: self.noise.decibels().filter(|d| d.is_finite()),
+            // Few digits come back from the record as they were; all digits would not.
+            decibels: self.noise.decibels().filter(|d| d.is_finite()).map(|d| (d * 1e3).round() / 1e3),
         }
     }
 }

@@ -1,0 +1,166 @@
+//! `chat`, `generate` and `run` on the converted demo.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::anelith::{ANSWER, Ran, command, converted, run, run_with_input};
+use crate::files::copy;
+
+fn meta() -> String {
+    converted().join("meta.yaml").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn one_question_gets_one_answer() {
+    for precision in [&[][..], &["--f32"]] {
+        let ran =
+            run([&["chat", "--meta", &meta(), "--prompt", "Who are you?"], precision].concat()).status(0);
+        assert_eq!(ran.stdout, format!("{ANSWER}\n"));
+        assert_eq!(ran.stderr, "");
+    }
+    // The directory of meta.yaml does as well.
+    run(["chat", "--meta", converted().to_str().unwrap(), "--prompt", "What is 7 plus 8?"])
+        .status(0)
+        .prints("7 plus 8 is 15.");
+}
+
+#[test]
+fn lines_of_standard_input_are_questions() {
+    let chat = ["chat", "--meta", &meta()];
+    let ran = run_with_input(chat, b"Who are you?\nWhat is the capital of Japan?").status(0);
+    assert_eq!(ran.stdout, format!("{ANSWER}\nThe capital of Japan is Tokyo.\n"));
+    assert_eq!(run_with_input(chat, b"\nWho are you?\n").status(0).stdout, "");
+    assert_eq!(run_with_input(chat, b"").status(0).stdout, "");
+    run_with_input(chat, b"\xff\xfe\n").status(3).says("UTF-8");
+}
+
+#[test]
+fn a_full_conversation_remembers() {
+    let lines = b"My name is Lena.\nWhat is my name?\n";
+    let ran = run_with_input(["chat", "--meta", &meta(), "--full"], lines).status(0);
+    assert!(ran.stdout.lines().nth(1).is_some_and(|line| line == "Your name is Lena."), "{}", ran.stdout);
+}
+
+#[test]
+fn an_answer_ends_where_it_is_told_to() {
+    let ran = run(["chat", "--meta", &meta(), "--prompt", "Who are you?", "--max-tokens", "3"]).status(0);
+    let answer = ran.stdout.trim_end();
+    assert!(!answer.is_empty() && answer.len() < ANSWER.len() && ANSWER.starts_with(answer), "{answer}");
+}
+
+#[test]
+fn chat_says_what_it_cannot_use() {
+    let dir = TempDir::new().unwrap();
+    let at = |path: &str| dir.path().join(path).to_str().unwrap().to_owned();
+    run(["chat", "--meta", &at("none.yaml"), "--prompt", "x"]).status(3).says("none.yaml");
+    run(["chat", "--meta", &at(""), "--prompt", "x"]).status(3).says("meta.yaml");
+    copy(converted(), dir.path());
+    run(["chat", "--meta", &at("meta.yaml"), "--prompt", &"word ".repeat(600)]).status(2).says("512");
+    fs::remove_dir_all(at("qwen_monolithic_combined.mlmodelc")).unwrap();
+    let package = ["chat", "--meta", &at("meta.yaml"), "--prompt", "Who are you?"];
+    run(package).status(0).prints(ANSWER);
+    fs::remove_dir_all(at("qwen_monolithic_combined.mlpackage")).unwrap();
+    run(package).status(3).says("combined.mlmodelc");
+    fs::write(at("meta.yaml"), "model_info: [").unwrap();
+    run(["chat", "--meta", &at("meta.yaml"), "--prompt", "x"]).status(3).says("meta.yaml");
+}
+
+#[test]
+fn a_broken_bundle_is_refused_whatever_is_missing() {
+    let dir = TempDir::new().unwrap();
+    copy(converted(), dir.path());
+    let bundle = dir.path().join("qwen_monolithic_combined.mlmodelc");
+    for file in ["weights/weight.bin", "model.mil", "coremldata.bin"] {
+        let path = bundle.join(file);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        run(["chat", "--meta", dir.path().to_str().unwrap(), "--prompt", "x"]).status(3);
+        fs::write(&path, whole).unwrap();
+    }
+}
+
+#[test]
+fn generate_continues_ids_greedily() {
+    let ids = |more: &[&str]| -> Vec<u32> {
+        let ran = run([&["generate", "--meta", &meta(), "--ids", "1,5,9"], more].concat()).status(0);
+        ran.stdout.split_whitespace().map(|id| id.parse().unwrap()).collect()
+    };
+    let eight = ids(&["--max-tokens", "8", "--no-stop"]);
+    assert_eq!(eight.len(), 8);
+    let five = ids(&["--max-tokens", "5", "--no-stop"]);
+    assert_eq!(five, eight[..5]);
+    assert!(ids(&["--max-tokens", "0"]).is_empty());
+    run(["generate", "--meta", &meta(), "--ids", "1,x"]).status(2).says("--ids");
+    run(["generate", "--meta", &meta(), "--ids", "1,1024"]).status(2).says("1024");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_chat() {
+    let ids: Vec<String> = vec!["generate".into(), "--meta".into(), meta(), "--ids".into(), "1".into()];
+    let mut child = command(&ids).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    Ran::from(child.wait_with_output().unwrap()).status(0);
+}
+
+/// `run` on the bundle with these feeds.
+fn run_feeds(feeds: &str) -> Ran {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("feeds.json");
+    fs::write(&path, feeds).unwrap();
+    let bundle = converted().join("qwen_monolithic_combined.mlmodelc");
+    run(["run", bundle.to_str().unwrap(), "--feeds", path.to_str().unwrap(), "--f32"])
+}
+
+/// A call of `infer` with one token at position 0.
+fn one_token() -> Value {
+    let mut mask = vec![json!("-inf"); 512];
+    mask[0] = json!(0.0);
+    json!([{"function": "infer", "inputs": {
+        "input_ids": {"dtype": "int32", "shape": [1, 1], "data": [1]},
+        "position_ids": {"dtype": "int32", "shape": [1], "data": [0]},
+        "causal_mask": {"dtype": "fp16", "shape": [1, 1, 1, 512], "data": mask},
+        "current_pos": {"dtype": "int32", "shape": [1], "data": [0]},
+    }}])
+}
+
+#[test]
+fn run_calls_functions_and_prints_json() {
+    let ran = run_feeds(&one_token().to_string()).status(0);
+    let outputs: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let logits = outputs[0]["outputs"].as_object().unwrap();
+    let sizes: u64 = logits.values().map(|l| l["shape"][2].as_u64().unwrap()).sum();
+    assert_eq!((logits.len(), sizes), (16, 1024));
+}
+
+#[test]
+fn bad_feeds_are_refused_by_call_and_input() {
+    let changed = |pointer: &str, value: Value| {
+        let mut feeds = one_token();
+        *feeds.pointer_mut(pointer).unwrap() = value;
+        feeds.to_string()
+    };
+    for (feeds, words) in [
+        ("nonsense".to_owned(), "not JSON"),
+        ("{}".to_owned(), "not a list"),
+        ("[1]".to_owned(), "call 0"),
+        (json!([{"function": "infer"}]).to_string(), "no `inputs`"),
+        (json!([{"function": "infer", "inputs": {}}]).to_string(), "input"),
+        (changed("/0/function", json!("train")), "train"),
+        (changed("/0/inputs/input_ids/dtype", json!("int4")), "int4"),
+        (changed("/0/inputs/input_ids/data", json!([1, 2])), "input_ids"),
+        (changed("/0/inputs/input_ids/data", json!([1.5])), "no int32"),
+        (changed("/0/inputs/input_ids/shape", json!([4_294_967_296u64, 4_294_967_296u64])), "input_ids"),
+        (changed("/0/inputs/input_ids/data", json!([1024])), "1024"),
+        (changed("/0/inputs/current_pos/data", json!([512])), ""),
+        (changed("/0/inputs/causal_mask/data/0", json!("nothing")), "causal_mask"),
+        (changed("/0/inputs/causal_mask/shape", json!([1, 1, 512, 1])), "causal_mask"),
+    ] {
+        let ran = run_feeds(&feeds);
+        assert_eq!(ran.status, Some(3), "{words}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(words), "`{words}` is not in:\n{}", ran.stderr);
+    }
+    run(["run", "none.mlpackage", "--feeds", "none.json"]).status(3).says("none.mlpackage");
+}

@@ -1,0 +1,106 @@
+//! `convert` as a whole: the answer, the files, and that they depend on nothing else.
+
+use std::fs;
+use std::process::Stdio;
+
+use tempfile::TempDir;
+
+use crate::anelith::{ANSWER, arguments, command, convert, converted, demo};
+use crate::files::{assert_same, contents};
+
+#[test]
+fn the_demo_answers_at_4_bits_and_at_16() {
+    for lut in ["4", "none"] {
+        let dir = TempDir::new().unwrap();
+        let ran = convert(&demo(), dir.path(), &["--lut", lut]).status(0).prints(ANSWER).prints("embeddings");
+        let table = ran.stdout.find("component").unwrap();
+        assert!(
+            table > ran.stdout.find(ANSWER).unwrap(),
+            "the run does not end with the table:\n{}",
+            ran.stdout
+        );
+        let meta = fs::read_to_string(dir.path().join("meta.yaml")).unwrap();
+        assert!(meta.contains(&format!("\n    lut_bits: {lut}\n")), "{meta}");
+    }
+}
+
+#[test]
+fn what_the_directory_holds_at_the_end() {
+    let names: Vec<String> = fs::read_dir(converted())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    for name in [
+        "qwen_monolithic.mlpackage",
+        "qwen_monolithic_prefill.mlpackage",
+        "qwen_monolithic_combined.mlpackage",
+        "qwen_monolithic_combined.mlmodelc",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "config.json",
+        "chat_template.jinja",
+        "meta.yaml",
+    ] {
+        assert!(names.iter().any(|n| n == name), "{name} is not in {names:?}");
+    }
+    let partial = contents(converted()).into_keys().find(|name| name.contains(".partial"));
+    assert_eq!(partial, None);
+}
+
+#[test]
+fn two_runs_and_any_number_of_threads_give_the_same_bytes() {
+    for threads in ["1", "3"] {
+        let dir = TempDir::new().unwrap();
+        let mut run = command(arguments(&["convert"], &demo(), dir.path(), &[]));
+        let output = run.env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success());
+        assert_same(converted(), dir.path());
+    }
+}
+
+#[test]
+fn every_step_is_told_once_and_in_order() {
+    let dir = TempDir::new().unwrap();
+    let ran = convert(&demo(), dir.path(), &[]).status(0);
+    let steps: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("step ")).collect();
+    let expected = [
+        "step 0: check",
+        "step 1: convert the inference model",
+        "step 2: convert the prefill model",
+        "step 3: combine both into one model",
+        "step 4: compile the combined model",
+        "step 5: copy tokenizer and config, write meta.yaml",
+        "step 6: chat with the compiled model",
+    ];
+    assert_eq!(steps, expected);
+    let done = ran.stderr.lines().filter(|line| line.starts_with("  done (")).count();
+    assert_eq!(done, 5, "{}", ran.stderr);
+    ran.says("xcrun coremlcompiler compile");
+}
+
+#[test]
+fn what_upstream_understands_and_we_need_not_is_noted() {
+    let dir = TempDir::new().unwrap();
+    let foreign = ["--dynamic-prefill-slice", "--skip-anemll-dedup", "--force-mlprogram-compile"];
+    let mut ran = convert(&demo(), dir.path(), &[&["--only", "1"], &foreign[..]].concat()).status(0);
+    for option in foreign {
+        ran = ran.says(&format!("warning: {option} has no effect: "));
+    }
+}
+
+#[test]
+fn an_output_that_nobody_reads_stops_no_conversion() {
+    for closed in ["stdout", "stderr"] {
+        let dir = TempDir::new().unwrap();
+        let mut run = command(arguments(&["convert"], &demo(), dir.path(), &[]));
+        let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        match closed {
+            "stdout" => drop(child.stdout.take()),
+            _ => drop(child.stderr.take()),
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{closed} closed: {output:?}");
+        assert_same(converted(), dir.path());
+    }
+}

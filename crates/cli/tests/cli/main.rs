@@ -1,0 +1,12 @@
+//! The program as its users meet it: every test runs the binary and looks at status, output and files.
+
+mod anelith;
+mod arguments;
+mod chat;
+mod checkpoint;
+mod convert;
+mod files;
+mod interrupt;
+mod packages;
+mod refusals;
+mod resume;
