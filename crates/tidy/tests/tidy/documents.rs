@@ -42,7 +42,7 @@ fn missing(span: &str, sources: &[(String, String)]) -> Option<String> {
         })
     };
     let kinds = ["fn", "struct", "enum", "trait", "const", "type", "mod"];
-    let there = item.is_empty() || kinds.iter().any(|k| defines(k));
+    let there = item.is_empty() || kinds.iter().any(defines);
     (!there).then(|| format!("`{file}` defines no `{item}`"))
 }
 
