@@ -18,15 +18,15 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "mil",
         uses: &[],
-        modules: "error dtype types value pack infer opset program text builder validate model disk blob proto \
-                  package compiled bundle",
+        modules: "error dtype types value infer opset program call builder model pack text validate disk \
+                  blob proto package compiled bundle",
     },
     Layer { name: "checkpoint", uses: &[], modules: "error config tensors files" },
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil"],
-        modules: "error progress options kmeans head weights graph arch metadata parts meta_yaml step digest \
-                  record lock check pipeline",
+        modules: "error step progress options kmeans head rotary weights graph arch metadata parts \
+                  meta_yaml digest record lock check pipeline",
     },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "mil", "runtime"],
-        modules: "args failure terminal tables chat gate convert packages run",
+        modules: "args failure terminal foreign tables chat gate convert packages run",
     },
     Layer { name: "tidy", uses: &[], modules: "" },
 ];
