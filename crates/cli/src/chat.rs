@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 use anelith_chat::{
     Generator, LanguageModel, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer,
 };
-use anelith_convert::Report;
+use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
 use crate::args::{ChatArgs, GenerateArgs, MetaArgs};
@@ -106,8 +106,8 @@ fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
     match ids.iter().find(|id| **id as usize >= vocabulary) {
         None => Ok(()),
         Some(id) => {
-            let report = Report::new("the model has no token of this id").at("--ids").found(id);
-            Err(Failure::usage(report.expected(format!("ids below {vocabulary}"))))
+            let report = Report::new("the model has no token of this id").at("--ids").finding(id);
+            Err(Failure::usage(report.expecting(format!("ids below {vocabulary}"))))
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anelith_checkpoint::{Architecture, Checkpoint};
-use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Report, Selection, Step};
+use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Selection, Step};
+use anelith_report::{Report, Reported};
 
 use crate::args::{ConvertArgs, ModelArgs, Part, PartArgs};
 use crate::failure::{Failure, Result, Status};
@@ -93,7 +94,7 @@ fn assert_family(wanted: Architecture, found: Architecture) -> Result<()> {
         return Ok(());
     }
     let report = Report::new("the model is of another family than --arch says").at("config.json");
-    Err(Failure::new(Status::Input, report.expected(wanted).found(found).mend("leave --arch out")))
+    Err(Failure::new(Status::Input, report.expecting(wanted).finding(found).mending("leave --arch out")))
 }
 
 fn options(args: &ModelArgs) -> Result<Options> {

@@ -6,7 +6,7 @@ use anelith_chat as chat;
 use anelith_checkpoint as checkpoint;
 use anelith_convert as convert;
 use anelith_mil as mil;
-use anelith_report::Reported;
+use anelith_report::{Report, Reported};
 use anelith_runtime as runtime;
 
 /// The exit statuses, apart from 0.
@@ -28,17 +28,17 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: Status,
-    report: Box<convert::Report>,
+    report: Box<Report>,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    pub(crate) fn new(status: Status, report: convert::Report) -> Failure {
+    pub(crate) fn new(status: Status, report: Report) -> Failure {
         Failure { status, report: Box::new(report) }
     }
 
-    pub(crate) fn usage(report: convert::Report) -> Failure {
+    pub(crate) fn usage(report: Report) -> Failure {
         Failure::new(Status::Usage, report)
     }
 
@@ -48,12 +48,12 @@ impl Failure {
     }
 
     pub(crate) fn interrupted() -> Failure {
-        Failure::new(Status::Interrupted, convert::Report::new("interrupted"))
+        Failure::new(Status::Interrupted, Report::new("interrupted"))
     }
 
     /// An option or a form of it that does not work yet.
     pub(crate) fn not_yet(what: &str) -> Failure {
-        Failure::usage(convert::Report::new(format!("{what}: not yet")))
+        Failure::usage(Report::new(format!("{what}: not yet")))
     }
 
     /// `error: what`, then a line for each of where, expected, found and to mend that is known.
@@ -94,14 +94,7 @@ impl From<checkpoint::Error> for Failure {
             checkpoint::ErrorKind::Io => Status::Machine,
             _ => Status::Input,
         };
-        let report = convert::Report {
-            what: error.to_string(),
-            location: error.location().map(str::to_owned),
-            expected: error.expected().map(str::to_owned),
-            found: error.found().map(str::to_owned),
-            mend: error.mend().map(str::to_owned),
-        };
-        Failure::new(status, report)
+        Failure::new(status, error.report().clone())
     }
 }
 
@@ -112,14 +105,7 @@ impl From<chat::Error> for Failure {
             chat::Kind::Prompt => Status::Usage,
             _ => Status::Input,
         };
-        let report = convert::Report {
-            what: error.to_string(),
-            location: error.location().map(str::to_owned),
-            expected: error.expected().map(str::to_owned),
-            found: error.found().map(str::to_owned),
-            mend: error.mend().map(str::to_owned),
-        };
-        Failure::new(status, report)
+        Failure::new(status, error.report().clone())
     }
 }
 
@@ -131,12 +117,12 @@ impl From<mil::Error> for Failure {
             mil::Error::Io { .. } => Status::Machine,
             _ => Status::Input,
         };
-        Failure::new(status, convert::Report::new(error.to_string()))
+        Failure::new(status, Report::new(error.to_string()))
     }
 }
 
 impl From<runtime::Error> for Failure {
     fn from(error: runtime::Error) -> Failure {
-        Failure::new(Status::Input, convert::Report::new(error.to_string()))
+        Failure::new(Status::Input, Report::new(error.to_string()))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anelith_convert::Report;
+use anelith_report::{Report, Reported};
 
 use crate::args::ForeignArgs;
 use crate::failure::{Failure, Result};
@@ -28,7 +28,9 @@ pub(crate) fn check(args: &ForeignArgs) -> Result<()> {
         (args.allow_missing_weights, "--allow-missing-weights", "missing weights would be random numbers"),
     ];
     if let Some((_, option, why)) = refused.into_iter().find(|(given, ..)| *given) {
-        return Err(Failure::usage(Report::new(format!("{option} is refused: {why}")).mend("leave it out")));
+        return Err(Failure::usage(
+            Report::new(format!("{option} is refused: {why}")).mending("leave it out"),
+        ));
     }
     later(args)
 }

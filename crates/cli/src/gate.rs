@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anelith_chat::{LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
-use anelith_convert::Report;
+use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
 use crate::chat::answer;
@@ -52,7 +52,7 @@ fn check_and_ask(meta: &Path) -> Result<()> {
 fn gate(report: Report) -> Failure {
     Failure::new(
         Status::Gate,
-        report.mend("convert again; if that does not help, report it with the model's name"),
+        report.mending("convert again; if that does not help, report it with the model's name"),
     )
 }
 
@@ -77,8 +77,8 @@ fn prefill_against_infer(model: &mut Monolith) -> Result<f64> {
         return Ok(kl);
     }
     let report = Report::new("prefill and infer disagree on the same tokens");
-    let report = report.expected(format!("a KL divergence of at most {MAX_KL:.0e}"));
-    Err(gate(report.found(format!("{kl:.3e}"))))
+    let report = report.expecting(format!("a KL divergence of at most {MAX_KL:.0e}"));
+    Err(gate(report.finding(format!("{kl:.3e}"))))
 }
 
 /// The logits after `id`, all of them finite, and the cache as well.
@@ -90,7 +90,7 @@ fn logits(model: &mut Monolith, id: u32, position: usize) -> Result<Vec<f32>> {
         return Ok(logits);
     }
     let what = "the model computes infinities or NaN in fp16";
-    Err(gate(Report::new(what).expected("finite logits and a finite cache")))
+    Err(gate(Report::new(what).expecting("finite logits and a finite cache")))
 }
 
 /// KL(p || q) in nats of the distributions that two rows of logits stand for.

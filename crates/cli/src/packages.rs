@@ -3,12 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use anelith_convert::{
-    Lut, Outputs, Report, Step, check_prefix, combine_packages, compile_package, run_alone,
-};
+use anelith_convert::{Lut, Outputs, Step, check_prefix, combine_packages, compile_package, run_alone};
 use anelith_mil::compiled::Compiler;
 use anelith_mil::package::Package;
 use anelith_mil::proto;
+use anelith_report::{Report, Reported};
 
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
 use crate::failure::{Failure, Result, Status};
@@ -24,8 +23,8 @@ pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
         return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
-        let report = Report::new("nothing to combine").expected("--monolithic, or three packages");
-        return Err(Failure::usage(report.mend("see anelith combine --help")));
+        let report = Report::new("nothing to combine").expecting("--monolithic, or three packages");
+        return Err(Failure::usage(report.mending("see anelith combine --help")));
     }
     run_step(Step::Combine, &args.step)
 }
@@ -40,12 +39,12 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
     }
     if args.source[0] != Path::new("monolithic") {
         let report =
-            Report::new("no output is named").expected("`monolithic`, or SOURCE.mlpackage OUT.mlmodelc");
-        return Err(Failure::usage(report.found(args.source[0].display())));
+            Report::new("no output is named").expecting("`monolithic`, or SOURCE.mlpackage OUT.mlmodelc");
+        return Err(Failure::usage(report.finding(args.source[0].display())));
     }
     if compiler.is_some() {
         let report = Report::new("--coremlc-version goes with SOURCE.mlpackage OUT.mlmodelc only");
-        return Err(Failure::usage(report.mend("name the package and the bundle")));
+        return Err(Failure::usage(report.mending("name the package and the bundle")));
     }
     run_step(Step::Compile, &args.step)
 }
@@ -65,19 +64,19 @@ fn run_step(step: Step, args: &StepArgs) -> Result<()> {
 /// all that a directory holds goes when another takes its place.
 fn check_target(target: &Path, extension: &str, landmark: &str, stray: Option<&str>) -> Result<()> {
     if let Some(option) = stray {
-        let report = Report::new(format!("{option} does not go with paths")).mend("leave it out");
+        let report = Report::new(format!("{option} does not go with paths")).mending("leave it out");
         return Err(Failure::usage(report));
     }
     let report = |what: &str| Report::new(what).at(target.display());
     if target.extension().is_none_or(|e| e != extension) {
         let report = report("the output has another extension than what is written");
-        return Err(Failure::usage(report.expected(format!("a name that ends in .{extension}"))));
+        return Err(Failure::usage(report.expecting(format!("a name that ends in .{extension}"))));
     }
     let is_taken = target.exists() && !target.join(landmark).is_file();
     if is_taken {
         let report =
-            report("something else stands at the output").expected(format!("nothing, or a .{extension}"));
-        return Err(Failure::usage(report.mend("remove it, or choose another name")));
+            report("something else stands at the output").expecting(format!("nothing, or a .{extension}"));
+        return Err(Failure::usage(report.mending("remove it, or choose another name")));
     }
     Ok(())
 }
@@ -90,7 +89,9 @@ fn compiler(versions: &str) -> Result<Compiler> {
         }
         _ => {
             let report = Report::new("no versions of Apple's compiler").at("--coremlc-version");
-            Err(Failure::usage(report.expected("COMPONENT,COREMLC, e.g. 3520.4.1,3520.5.1").found(versions)))
+            Err(Failure::usage(
+                report.expecting("COMPONENT,COREMLC, e.g. 3520.4.1,3520.5.1").finding(versions),
+            ))
         }
     }
 }
@@ -113,7 +114,7 @@ fn find_prefix(dir: &Path, step: Step) -> Result<String> {
     let suffix = Outputs::new(dir, "").name(step);
     let entries = fs::read_dir(dir).map_err(|e| {
         let report = Report::new(format!("cannot read the input directory: {e}")).at(dir.display());
-        Failure::new(Status::Input, report.mend("check the path given to --input"))
+        Failure::new(Status::Input, report.mending("check the path given to --input"))
     })?;
     let names = entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned()));
     let mut prefixes: Vec<String> = names
@@ -126,11 +127,11 @@ fn find_prefix(dir: &Path, step: Step) -> Result<String> {
         [] => {
             let report = Report::new(format!("no *{suffix} to work on")).at(dir.display());
             let made_by = format!("it is the output of {step} ({})", step.title());
-            Err(Failure::new(Status::Input, report.mend(made_by)))
+            Err(Failure::new(Status::Input, report.mending(made_by)))
         }
         many => {
-            let report = Report::new("several prefixes fit").at(dir.display()).found(many.join(", "));
-            Err(Failure::usage(report.mend("name one with --prefix")))
+            let report = Report::new("several prefixes fit").at(dir.display()).finding(many.join(", "));
+            Err(Failure::usage(report.mending("name one with --prefix")))
         }
     }
 }
@@ -141,8 +142,8 @@ fn require(input: &Outputs, step: Step) -> Result<()> {
         return Ok(());
     }
     let report = Report::new(format!("{} is missing", input.name(step))).at(path.display());
-    let report = report.expected(format!("the output of {step} ({})", step.title()));
-    Err(Failure::new(Status::Input, report.mend(format!("run {step} first"))))
+    let report = report.expecting(format!("the output of {step} ({})", step.title()));
+    Err(Failure::new(Status::Input, report.mending(format!("run {step} first"))))
 }
 
 /// `--lut` names what the contents are; something else there is an error.
@@ -157,6 +158,6 @@ fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     }
     let show = |bits: Option<String>| bits.map_or("no palettization".to_owned(), |b| format!("{b} bits"));
     let report = Report::new("the package is not palettized as --lut says").at(package.display());
-    let report = report.expected(show(expected)).found(show(found));
-    Err(Failure::new(Status::Input, report.mend("leave --lut out, or convert with it")))
+    let report = report.expecting(show(expected)).finding(show(found));
+    Err(Failure::new(Status::Input, report.mending("leave --lut out, or convert with it")))
 }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use anelith_convert::Report;
 use anelith_mil::Bundle;
+use anelith_report::{Report, Reported};
 use anelith_runtime::{Instance, Precision, Tensor, TensorData};
 use serde_json::{Map, Value, json};
 

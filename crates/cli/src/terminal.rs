@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anelith_convert::{Progress, Report, Step};
+use anelith_convert::{Progress, Step};
+use anelith_report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::{Failure, Result, Status};

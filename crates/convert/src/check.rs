@@ -6,8 +6,9 @@
 use std::path::Path;
 
 use anelith_checkpoint::{Checkpoint, tokenizer_files};
+use anelith_report::{Report, Reported};
 
-use crate::error::{Error, Report, Result, io};
+use crate::error::{Error, Result, io};
 use crate::options::Options;
 use crate::parts::Plan;
 
@@ -36,7 +37,9 @@ pub(crate) fn output_is_not_model(options: &Options) -> Result<()> {
         return Ok(());
     }
     let report = Report::new("the output directory is the model directory").at("--output");
-    Err(Error::Usage(report.found(options.output.display()).mend("choose another directory for --output")))
+    Err(Error::Usage(
+        report.finding(options.output.display()).mending("choose another directory for --output"),
+    ))
 }
 
 /// The table of step 0.
@@ -84,9 +87,9 @@ fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
     let available = fs4::available_space(place).map_err(io("look at the disk of", place))?;
     if available < needed {
         let report = Report::new("the disk has no room for the outputs").at(place.display());
-        let report = report.expected(format!("{} free", megabytes(needed)));
-        let report = report.found(format!("{} free", megabytes(available)));
-        return Err(Error::Machine(report.mend("free some space, or choose another --output")));
+        let report = report.expecting(format!("{} free", megabytes(needed)));
+        let report = report.finding(format!("{} free", megabytes(available)));
+        return Err(Error::Machine(report.mending("free some space, or choose another --output")));
     }
     Ok(Finding { subject: "disk", found: format!("{} free", megabytes(available)), warning: None })
 }
@@ -101,9 +104,9 @@ fn memory(plan: &Plan<'_>) -> Result<Finding> {
     };
     if available < needed {
         let report = Report::new("the machine has no memory for the conversion").at("/proc/meminfo");
-        let report = report.expected(format!("{} available", megabytes(needed)));
-        let report = report.found(format!("{} available", megabytes(available)));
-        return Err(Error::Machine(report.mend("end other programs, or give --lut a group of channels")));
+        let report = report.expecting(format!("{} available", megabytes(needed)));
+        let report = report.finding(format!("{} available", megabytes(available)));
+        return Err(Error::Machine(report.mending("end other programs, or give --lut a group of channels")));
     }
     let found = format!("{} needed, {} available", megabytes(needed), megabytes(available));
     Ok(Finding { subject: "memory", found, warning: None })

@@ -1,10 +1,10 @@
 //! The one error type of this crate.
 
-use std::fmt;
 use std::path::Path;
 
 use anelith_checkpoint as checkpoint;
 use anelith_mil as mil;
+use anelith_report::{Report, Reported};
 use thiserror::Error;
 
 /// Why a conversion stopped.
@@ -30,66 +30,8 @@ pub enum Error {
     Interrupted,
 }
 
-/// What happened, where, what was expected, what was found, and how to mend it.
-///
-/// `Display` prints the first; the others are for whoever shows the error.
-#[derive(Debug, Default, Error)]
-pub struct Report {
-    /// What happened.
-    pub what: String,
-    /// The file, option or tensor.
-    pub location: Option<String>,
-    /// What would have been accepted.
-    pub expected: Option<String>,
-    /// What was there instead.
-    pub found: Option<String>,
-    /// What the user can do.
-    pub mend: Option<String>,
-}
-
 /// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
-
-impl Report {
-    /// A report that says what happened.
-    pub fn new(what: impl Into<String>) -> Report {
-        Report { what: what.into(), ..Report::default() }
-    }
-
-    /// Says where.
-    #[must_use]
-    pub fn at(mut self, location: impl fmt::Display) -> Report {
-        self.location = Some(location.to_string());
-        self
-    }
-
-    /// Says what would have been accepted.
-    #[must_use]
-    pub fn expected(mut self, expected: impl fmt::Display) -> Report {
-        self.expected = Some(expected.to_string());
-        self
-    }
-
-    /// Says what was there instead.
-    #[must_use]
-    pub fn found(mut self, found: impl fmt::Display) -> Report {
-        self.found = Some(found.to_string());
-        self
-    }
-
-    /// Says what the user can do.
-    #[must_use]
-    pub fn mend(mut self, mend: impl fmt::Display) -> Report {
-        self.mend = Some(mend.to_string());
-        self
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
 
 impl From<mil::Invalid> for Error {
     fn from(broken: mil::Invalid) -> Error {

@@ -11,6 +11,8 @@ use anelith_mil::{
     Argument, DataType, Function, FunctionBuilder, Opcode, Operand, Opset, TensorType, Value, VarId,
 };
 
+use anelith_report::{Report, Reported};
+
 use crate::error::Result;
 use crate::weights::{Stored, Weights};
 
@@ -215,10 +217,10 @@ impl<'w, 'c> Graph<'w, 'c> {
 
 /// Extents as MIL's int32 parameters.
 fn to_i32s(shape: &[u64]) -> Result<Vec<i32>> {
-    use crate::error::{Error, Report};
+    use crate::error::Error;
     let narrow = |d: &u64| {
         let report =
-            || Report::new(format!("extent {d} is beyond what Core ML can address")).expected(i32::MAX);
+            || Report::new(format!("extent {d} is beyond what Core ML can address")).expecting(i32::MAX);
         i32::try_from(*d).map_err(|_| Error::Input(report()))
     };
     shape.iter().map(narrow).collect()

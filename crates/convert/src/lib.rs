@@ -28,7 +28,7 @@ mod step;
 mod weights;
 
 pub use check::Finding;
-pub use error::{Error, Report, Result};
+pub use error::{Error, Result};
 pub use head::{HeadSplit, split_vocabulary};
 pub use metadata::VERSION;
 pub use options::{DEFAULT_GROUP, Group, Lut, Options, check_prefix, default_prefix, head_splits};

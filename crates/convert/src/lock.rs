@@ -4,7 +4,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
-use crate::error::{Error, Report, Result, io};
+use anelith_report::{Report, Reported};
+
+use crate::error::{Error, Result, io};
 
 /// The lock's file name in the output directory; it stays there, unlocked, after a run.
 pub(crate) const LOCK_FILE: &str = ".anelith.lock";
@@ -39,8 +41,8 @@ impl Lock {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let report = Report::new("another run holds the output directory").at(dir.display());
-            let report = report.found(format!("process {}", holder.trim()));
-            return Err(Error::Machine(report.mend("wait for it to end, or choose another --output")));
+            let report = report.finding(format!("process {}", holder.trim()));
+            return Err(Error::Machine(report.mending("wait for it to end, or choose another --output")));
         }
         let note = |file: &mut File| {
             file.set_len(0)?;

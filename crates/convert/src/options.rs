@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use anelith_checkpoint::{Architecture, Checkpoint};
+use anelith_report::{Report, Reported};
 
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 
 /// Output channels that share a lookup table when `--lut` names no group.
 pub const DEFAULT_GROUP: u32 = 8;
@@ -130,7 +131,7 @@ impl Options {
         }
         let range = |name: &str, value: u64, limit: String| {
             let report = Report::new(format!("{name} is out of range")).at(format!("--{name}"));
-            Err(Error::Usage(report.expected(limit).found(value)))
+            Err(Error::Usage(report.expecting(limit).finding(value)))
         };
         if self.context == 0 {
             return range("context", 0, "at least 1".into());
@@ -151,18 +152,20 @@ impl Options {
         let limit = config.max_positions() as u64;
         if self.context > limit {
             let report = Report::new("the context is longer than the model's positions").at("--context");
-            return Err(Error::Usage(report.expected(format!("at most {limit}")).found(self.context)));
+            return Err(Error::Usage(report.expecting(format!("at most {limit}")).finding(self.context)));
         }
         let addressable = i32::MAX as u64 / config.head_dim as u64;
         if self.context > addressable {
             let report = Report::new("the context is longer than Core ML can address").at("--context");
-            return Err(Error::Usage(report.expected(format!("at most {addressable}")).found(self.context)));
+            return Err(Error::Usage(
+                report.expecting(format!("at most {addressable}")).finding(self.context),
+            ));
         }
         match config.sliding_window {
             Some(window) if self.context > window as u64 => {
                 let what = "the context is longer than the model's sliding attention window";
-                let report = Report::new(what).at("--context").expected(format!("at most {window}"));
-                Err(Error::Usage(report.found(self.context)))
+                let report = Report::new(what).at("--context").expecting(format!("at most {window}"));
+                Err(Error::Usage(report.finding(self.context)))
             }
             _ => Ok(()),
         }
@@ -181,7 +184,7 @@ pub fn check_prefix(prefix: &str) -> Result<()> {
     }
     let report = Report::new("the prefix is no plain file name").at("--prefix");
     let expected = "letters, digits, `_`, `-` and `.`, beginning with a letter or digit, at most 100";
-    Err(Error::Usage(report.expected(expected).found(format!("`{prefix}`"))))
+    Err(Error::Usage(report.expecting(expected).finding(format!("`{prefix}`"))))
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use anelith_checkpoint::{Checkpoint, Config};
 use anelith_mil::{Description, Feature, Function, Interface, Model, Program, Type, VarId};
+use anelith_report::{Report, Reported};
 
 use crate::arch::{self, EMBEDDING, LM_HEAD};
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 use crate::graph::Sizes;
 use crate::head::{HeadSplit, split_vocabulary};
 use crate::metadata;
@@ -76,8 +77,8 @@ fn check_unclaimed(weights: &Weights<'_>, checkpoint: &Checkpoint, progress: &dy
             continue;
         }
         let what = format!("tensor `{name}` is unknown to the family {}", config.architecture);
-        let report = Report::new(what).expected("only the tensors that config.json implies");
-        return Err(Error::Input(report.mend("check that config.json belongs to these weights")));
+        let report = Report::new(what).expecting("only the tensors that config.json implies");
+        return Err(Error::Input(report.mending("check that config.json belongs to these weights")));
     }
     Ok(())
 }
@@ -109,8 +110,8 @@ fn vocabulary_splits(config: &Config, lut: Lut) -> Result<Vec<HeadSplit>> {
         return Ok(split_vocabulary(vocab, count, lut));
     }
     let report = Report::new("the vocabulary is smaller than the number of LM-head splits").at("config.json");
-    let report = report.expected(format!("`vocab_size` of at least {count}")).found(vocab);
-    Err(Error::Input(report.mend("use a model with a vocabulary of more tokens")))
+    let report = report.expecting(format!("`vocab_size` of at least {count}")).finding(vocab);
+    Err(Error::Input(report.mending("use a model with a vocabulary of more tokens")))
 }
 
 /// A model of one function, called `main`.
@@ -156,8 +157,8 @@ pub(crate) fn combine(infer: &Model, prefill: &Model) -> Result<Model> {
             f.states.iter().map(state).collect::<Vec<_>>().join(", ")
         };
         let report = Report::new("the two models have different states, so no state object fits both");
-        let report = report.expected(format!("{} as in the inference model", show(first_face)));
-        return Err(Error::Input(report.found(format!("{} in the prefill model", show(second_face)))));
+        let report = report.expecting(format!("{} as in the inference model", show(first_face)));
+        return Err(Error::Input(report.finding(format!("{} in the prefill model", show(second_face)))));
     }
     let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
     let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
@@ -181,6 +182,6 @@ fn main_function<'m>(model: &'m Model, what: &str) -> Result<(&'m Function, &'m 
     found.filter(|_| model.program.functions.len() == 1).ok_or_else(|| {
         let names: Vec<&str> = model.program.functions.iter().map(|f| f.name.as_str()).collect();
         let report = Report::new(format!("the {what} is not a model of one function"));
-        Error::Input(report.expected("one function `main`").found(names.join(", ")))
+        Error::Input(report.expecting("one function `main`").finding(names.join(", ")))
     })
 }

@@ -4,10 +4,11 @@ mod build;
 mod describe;
 
 use anelith_checkpoint::Checkpoint;
+use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
 use crate::digest::{Digests, digest_parts};
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::metadata::VERSION;
 use crate::options::Options;
@@ -188,7 +189,7 @@ impl Run<'_, '_> {
             Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
         let made_by = format!("the output of {step} ({})", step.title());
         Err(Error::Input(
-            report.expected(made_by).mend(format!("run again with --restart {}", step.number())),
+            report.expecting(made_by).mending(format!("run again with --restart {}", step.number())),
         ))
     }
 

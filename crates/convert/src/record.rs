@@ -8,10 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anelith_mil::disk;
+use anelith_report::Report;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digests;
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 use crate::step::{Outputs, Step};
 use crate::weights::WeightReport;
 

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use anelith_checkpoint::Config;
+use anelith_report::{Report, Reported};
 use half::f16;
 
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 
 /// Cosines or sines [positions, head_dim] in fp16; each half of a row holds all frequencies once.
 #[derive(Clone, Debug)]
@@ -54,5 +55,7 @@ impl RotaryTable {
 
 fn impossible(field: &str, expected: &str, found: &str) -> Error {
     let report = Report::new(format!("`{field}` makes rotary positions that cannot be computed"));
-    Error::Input(report.at("config.json").expected(expected).found(found).mend(format!("correct `{field}`")))
+    Error::Input(
+        report.at("config.json").expecting(expected).finding(found).mending(format!("correct `{field}`")),
+    )
 }

@@ -12,10 +12,11 @@ use std::ops::Range;
 use anelith_checkpoint::{TensorRef, Tensors};
 use anelith_mil::blob::{BlobLayout, WEIGHT_FILE};
 use anelith_mil::{BlobRef, DataType, Value};
+use anelith_report::Report;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Report, Result};
+use crate::error::{Error, Result};
 use crate::options::{DEFAULT_GROUP, Group, Lut};
 use crate::rotary::RotaryTable;
 

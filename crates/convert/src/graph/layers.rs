@@ -5,7 +5,9 @@ use anelith_mil::{Argument, DataType, Opcode, Operand, Value, VarId};
 use half::f16;
 
 use super::{Graph, Scope, identifier};
-use crate::error::{Error, Report, Result};
+use anelith_report::{Report, Reported};
+
+use crate::error::{Error, Result};
 use crate::head::HeadSplit;
 use crate::weights::{Component, NewEntry, Stored};
 
@@ -164,6 +166,6 @@ fn norm_epsilon(config: &Config) -> Result<f16> {
         return Ok(epsilon);
     }
     let report = Report::new("`rms_norm_eps` cannot be told from zero or infinity in fp16").at("config.json");
-    let report = report.expected("3e-8 to 65504").found(config.rms_norm_eps);
-    Err(Error::Input(report.mend("this model cannot be computed in fp16")))
+    let report = report.expecting("3e-8 to 65504").finding(config.rms_norm_eps);
+    Err(Error::Input(report.mending("this model cannot be computed in fp16")))
 }

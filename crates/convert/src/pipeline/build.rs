@@ -7,9 +7,10 @@ use anelith_mil::compiled::{self, Compiler, Source};
 use anelith_mil::disk::{self, Staged};
 use anelith_mil::package::{self, Package};
 use anelith_mil::{Model, proto, validate_model};
+use anelith_report::{Report, Reported};
 
 use crate::digest::Digests;
-use crate::error::{Error, Report, Result, io};
+use crate::error::{Error, Result, io};
 use crate::parts::{self, Plan};
 use crate::progress::Progress;
 use crate::step::{Outputs, Step};
@@ -104,6 +105,6 @@ fn same_weights(files: &[std::path::PathBuf; 2]) -> Result<()> {
         return Ok(());
     }
     let report = Report::new("the two packages have different weights").at(files[1].display());
-    let report = report.expected(format!("the contents of {}", files[0].display()));
-    Err(Error::Input(report.mend("convert both with the same model and options")))
+    let report = report.expecting(format!("the contents of {}", files[0].display()));
+    Err(Error::Input(report.mending("convert both with the same model and options")))
 }

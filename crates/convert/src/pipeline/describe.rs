@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anelith_checkpoint::{Checkpoint, TokenizerFile, license, tokenizer_files};
 use anelith_mil::disk;
+use anelith_report::{Report, Reported};
 use serde_json::{Map, Value};
 
 use crate::digest::{Digests, digest_parts};
-use crate::error::{Error, Report, Result, io};
+use crate::error::{Error, Result, io};
 use crate::head::HeadSplit;
 use crate::meta_yaml::{Facts, meta_yaml};
 use crate::options::Options;
@@ -80,7 +81,7 @@ fn with_template(dir: &Path, config: Vec<u8>) -> Result<Vec<u8>> {
     let bytes = fs::read(&template).map_err(io("read", &template))?;
     let text = String::from_utf8(bytes).map_err(|problem| {
         let report = Report::new("chat_template.jinja is not UTF-8 text").at(template.display());
-        Error::Input(report.found(problem))
+        Error::Input(report.finding(problem))
     })?;
     if present.is_some() {
         object.insert("chat_template".to_owned(), Value::from(text));
@@ -104,6 +105,6 @@ fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes).map_err(|problem| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let report = Report::new(format!("{name} is not a JSON object")).at(path.display());
-        Error::Input(report.found(problem))
+        Error::Input(report.finding(problem))
     })
 }
