@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_convert::{Error, Options, Pipeline, Progress, Report, Selection, Silent, Step};
+use anelith_convert::{Error, Options, Pipeline, Progress, Selection, Silent, Step};
+use anelith_report::Report;
 use serde_json::json;
 
 use fixture::{Synthetic, Watch, Written};
@@ -175,13 +176,14 @@ fn a_stopped_run_leaves_nothing_and_the_next_clears_up() {
 struct Second<'o>(&'o Options);
 
 impl Progress for Second<'_> {
-    fn begin(&self, _: &str, _: u64) {
+    fn begin(&self, _: Step, _: u64) {
         let error = run(self.0, Selection::Needed).expect_err("the directory is taken");
         assert!(matches!(error, Error::Machine(_)), "{error}");
         assert_eq!(error.to_string(), "another run holds the output directory");
     }
     fn advance(&self, _: u64) {}
-    fn end(&self) {}
+    fn end(&self, _: &Path) {}
+    fn reuse(&self, _: Step, _: &Path) {}
     fn warn(&self, _: &str) {}
     fn interrupted(&self) -> bool {
         false
