@@ -38,10 +38,9 @@ impl Random {
         let count: u64 = shape.iter().product();
         let ty = TensorType::new(dtype, &shape);
         let data = match dtype {
-            _ if self.below(8) == 0 && ty.byte_len().is_some() => Data::Blob(BlobRef {
-                file: "@model_path/weights/weight.bin".into(),
-                offset: self.next(),
-            }),
+            _ if self.below(8) == 0 && ty.byte_len().is_some() => {
+                Data::Blob(BlobRef { file: "@model_path/weights/weight.bin".into(), offset: self.next() })
+            }
             DataType::String => Data::Strings((0..count).map(|_| self.text()).collect()),
             DataType::Bool => Data::Bytes((0..count).map(|_| u8::from(self.below(2) == 1)).collect()),
             _ => Data::Bytes(self.elements(dtype, count)),
