@@ -166,11 +166,16 @@ pub(crate) fn split(call: &Call<'_>) -> Inferred {
     Ok(sizes.iter().map(piece).collect())
 }
 
+/// The most pieces an op may make; what `num_splits` asks for is made before it is compared with what is declared.
+const MAX_PIECES: u64 = 1 << 16;
+
 fn split_sizes(call: &Call<'_>, extent: u64) -> Result<Vec<u64>, String> {
     if !call.has("split_sizes") {
         let count = u64::try_from(call.i32_or("num_splits", 0)?).unwrap_or(0);
-        if count == 0 || !extent.is_multiple_of(count) || count > extent {
-            return Err(format!("`num_splits` is {count}, which does not divide the extent {extent}"));
+        if count == 0 || !extent.is_multiple_of(count) || count > extent.min(MAX_PIECES) {
+            return Err(format!(
+                "`num_splits` is {count}, expected up to {MAX_PIECES} pieces of the extent {extent}"
+            ));
         }
         return Ok((0..count).map(|_| extent / count).collect());
     }
