@@ -92,7 +92,7 @@ pub(crate) fn tile(call: &Call<'_>) -> Inferred {
     one(x.dtype, &tiled.ok_or_else(|| format!("`reps` {reps:?} must be positive"))?)
 }
 
-/// `x` as `shape`, where 0 keeps an extent, if the rank stays too, and one -1 takes what remains.
+/// `x` as `shape`, where 0 keeps an extent and one -1 takes what remains.
 pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     let x = call.tensor("x")?;
     let old = call.shape("x")?;
@@ -103,7 +103,7 @@ pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     for (i, &d) in wanted.iter().enumerate() {
         shape.push(match d {
             -1 => 1,
-            0 => *old.get(i).filter(|_| old.len() == wanted.len()).ok_or_else(bad)?,
+            0 => *old.get(i).ok_or_else(bad)?,
             d => u64::try_from(d).map_err(|_| bad())?,
         });
     }
