@@ -212,26 +212,12 @@ pub(crate) fn select(call: &Call<'_>) -> Inferred {
     one(dtype, &broadcast(&call.shape("cond")?, &values)?)
 }
 
-/// What tensors can be converted to.
-const CAST_TYPES: [DataType; 8] = [
-    DataType::Bool,
-    DataType::Fp16,
-    DataType::Fp32,
-    DataType::Int8,
-    DataType::Int16,
-    DataType::Int32,
-    DataType::UInt8,
-    DataType::UInt16,
-];
-
 /// `x` converted to the type that `dtype` names.
 pub(crate) fn cast(call: &Call<'_>) -> Inferred {
     let name = call.value("dtype").and_then(Value::as_str).ok_or("`dtype` is not a constant string")?;
-    let dtype = DataType::from_name(name).filter(|dtype| CAST_TYPES.contains(dtype));
-    let dtype = dtype.ok_or_else(|| {
-        let names = CAST_TYPES.map(DataType::name).join(", ");
-        format!("`dtype` is \"{name}\", expected one of {names}")
-    })?;
+    let dtype = DataType::from_name(name).filter(|dtype| dtype.bits() >= 8);
+    let dtype =
+        dtype.ok_or_else(|| format!("`dtype` is \"{name}\", expected bool or a number of whole bytes"))?;
     Ok(vec![Type::Tensor(TensorType { dtype, shape: call.tensor("x")?.shape.clone() })])
 }
 

@@ -1,4 +1,4 @@
-//! The op table: every op that anelith builds, checks and runs, one row each.
+//! Opsets, and the op table: every op that anelith builds, checks and runs, one row each.
 //!
 //! A row states the op's MIL name, the releases that defined it anew, its parameters, and the function that
 //! infers its output types. The builder, the validator and the executor read this table. An op outside it
@@ -58,6 +58,10 @@ pub struct OpInfo {
     /// MIL's name.
     pub name: &'static str,
     /// The iOS releases that defined the op anew, oldest first; 15 is the first opset there is.
+    ///
+    /// They are those of Apple's own table, which is not public: what compiled models and compute plans say
+    /// (`Ios16.add`, `ios18.conv`, `Split`). Where no iOS 16 model was seen with an op, that release is listed
+    /// for the ops that compute and not for those that only move elements, as it is for all that were seen.
     pub releases: &'static [u8],
     /// Its parameters.
     pub params: &'static [Param],

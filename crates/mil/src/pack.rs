@@ -6,21 +6,6 @@
 //! Eight elements are always `n` whole bytes, so the work is done eight
 //! elements at a time through one `u64`.
 
-/// Number of bytes that `count` elements of `bits` bits take, the last byte
-/// padded; `None` when that number does not fit.
-#[must_use]
-pub fn packed_len(count: u64, bits: u32) -> Option<u64> {
-    Some(count.checked_mul(u64::from(bits))?.div_ceil(8))
-}
-
-/// Number of unused high bits in the last byte of `count` packed elements
-/// (0 to 7), the `padding_size_in_bits` of a blob record.
-#[must_use]
-pub fn padding_bits(count: u64, bits: u32) -> u64 {
-    // Whole groups of eight elements leave no padding, so they do not count.
-    (8 - (count % 8) * u64::from(bits) % 8) % 8
-}
-
 /// Packs one element per byte of `values` into `bits` bits each.
 ///
 /// The low `bits` bits of each value are stored, which is also the two's
@@ -30,26 +15,13 @@ pub fn padding_bits(count: u64, bits: u32) -> u64 {
 /// When `bits` is none of 1, 2, 3, 4, 6, 8.
 #[must_use]
 pub fn pack(values: &[u8], bits: u32) -> Vec<u8> {
-    let mut packed = Vec::new();
-    pack_into(&mut packed, values, bits);
-    packed
-}
-
-/// Appends the packed form of `values` to `packed`, as [`pack`] does.
-///
-/// To pack one tensor in several calls, every call but the last must bring a
-/// multiple of eight values: each call starts at a whole byte.
-///
-/// # Panics
-/// When `bits` is none of 1, 2, 3, 4, 6, 8.
-pub fn pack_into(packed: &mut Vec<u8>, values: &[u8], bits: u32) {
     match bits {
-        1 => append::<1>(packed, values),
-        2 => append::<2>(packed, values),
-        3 => append::<3>(packed, values),
-        4 => append::<4>(packed, values),
-        6 => append::<6>(packed, values),
-        8 => packed.extend_from_slice(values),
+        1 => join_all::<1>(values),
+        2 => join_all::<2>(values),
+        3 => join_all::<3>(values),
+        4 => join_all::<4>(values),
+        6 => join_all::<6>(values),
+        8 => values.to_vec(),
         _ => panic!("cannot pack elements of {bits} bits: expected 1, 2, 3, 4, 6 or 8"),
     }
 }
@@ -57,7 +29,7 @@ pub fn pack_into(packed: &mut Vec<u8>, values: &[u8], bits: u32) {
 /// Unpacks `count` elements of `bits` bits, one byte each.
 ///
 /// `None` when `bits` is none of 1, 2, 3, 4, 6, 8 or when `bytes` is not
-/// exactly [`packed_len`] long. Padding bits are ignored. Nothing is allocated
+/// exactly as long as they take. Padding bits are ignored. Nothing is allocated
 /// before the length is known to be right.
 #[must_use]
 pub fn unpack(bytes: &[u8], bits: u32, count: u64) -> Option<Vec<u8>> {
@@ -66,21 +38,19 @@ pub fn unpack(bytes: &[u8], bits: u32, count: u64) -> Option<Vec<u8>> {
     }
     let count = usize::try_from(count).ok()?;
     match bits {
-        1 => Some(expand::<1>(bytes, count)),
-        2 => Some(expand::<2>(bytes, count)),
-        3 => Some(expand::<3>(bytes, count)),
-        4 => Some(expand::<4>(bytes, count)),
-        6 => Some(expand::<6>(bytes, count)),
+        1 => Some(split_all::<1>(bytes, count)),
+        2 => Some(split_all::<2>(bytes, count)),
+        3 => Some(split_all::<3>(bytes, count)),
+        4 => Some(split_all::<4>(bytes, count)),
+        6 => Some(split_all::<6>(bytes, count)),
         8 => Some(bytes.to_vec()),
         _ => None,
     }
 }
 
-/// Unpacks `count` signed 4 bit elements (-8 to 7); `None` as in [`unpack`].
-#[must_use]
-pub fn unpack_int4(bytes: &[u8], count: u64) -> Option<Vec<i8>> {
-    let values = unpack(bytes, 4, count)?;
-    Some(values.into_iter().map(|v| ((v << 4) as i8) >> 4).collect())
+/// The bytes that `count` elements of `bits` bits take; `None` when that number does not fit.
+fn packed_len(count: u64, bits: u32) -> Option<u64> {
+    Some(count.checked_mul(u64::from(bits))?.div_ceil(8))
 }
 
 /// Packs eight values into the low `8 * BITS` bits.
@@ -98,11 +68,10 @@ fn split<const BITS: usize>(word: u64) -> [u8; 8] {
     std::array::from_fn(|i| ((word >> (i * BITS)) & mask) as u8)
 }
 
-fn append<const BITS: usize>(packed: &mut Vec<u8>, values: &[u8]) {
-    let start = packed.len();
-    packed.resize(start + (values.len() * BITS).div_ceil(8), 0);
+fn join_all<const BITS: usize>(values: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0; (values.len() * BITS).div_ceil(8)];
     let (eights, rest) = values.as_chunks::<8>();
-    let (whole, last) = packed[start..].split_at_mut(eights.len() * BITS);
+    let (whole, last) = packed.split_at_mut(eights.len() * BITS);
     for (bytes, eight) in whole.chunks_exact_mut(BITS).zip(eights) {
         bytes.copy_from_slice(&join::<BITS>(eight).to_le_bytes()[..BITS]);
     }
@@ -110,9 +79,10 @@ fn append<const BITS: usize>(packed: &mut Vec<u8>, values: &[u8]) {
     eight[..rest.len()].copy_from_slice(rest);
     let length = last.len();
     last.copy_from_slice(&join::<BITS>(&eight).to_le_bytes()[..length]);
+    packed
 }
 
-fn expand<const BITS: usize>(bytes: &[u8], count: usize) -> Vec<u8> {
+fn split_all<const BITS: usize>(bytes: &[u8], count: usize) -> Vec<u8> {
     let mut values = vec![0; count];
     let (eights, rest) = values.as_chunks_mut::<8>();
     let (whole, last) = bytes.split_at(eights.len() * BITS);
@@ -134,23 +104,21 @@ mod tests {
 
     const WIDTHS: [u32; 6] = [1, 2, 3, 4, 6, 8];
 
-    /// Bytes and paddings written by Apple's own storage writer.
+    /// Bytes written by Apple's own storage writer.
     #[test]
     fn packs_as_apple_does() {
-        let cases: [(u32, &[u8], &[u8], u64); 6] = [
-            (1, &[1, 0, 1, 1, 0, 0, 0, 0, 1], &[0x0d, 0x01], 7),
-            (2, &[0, 1, 2, 3, 1], &[0xe4, 0x01], 6),
-            (3, &[1, 2, 3, 4, 5], &[0xd1, 0x58], 1),
-            (4, &[1, 2, 3, 10, 15], &[0x21, 0xa3, 0x0f], 4),
-            (6, &[1, 2, 3, 63, 33], &[0x81, 0x30, 0xfc, 0x21], 2),
-            (8, &[7, 255], &[7, 255], 0),
+        let cases: [(u32, &[u8], &[u8]); 6] = [
+            (1, &[1, 0, 1, 1, 0, 0, 0, 0, 1], &[0x0d, 0x01]),
+            (2, &[0, 1, 2, 3, 1], &[0xe4, 0x01]),
+            (3, &[1, 2, 3, 4, 5], &[0xd1, 0x58]),
+            (4, &[1, 2, 3, 10, 15], &[0x21, 0xa3, 0x0f]),
+            (6, &[1, 2, 3, 63, 33], &[0x81, 0x30, 0xfc, 0x21]),
+            (8, &[7, 255], &[7, 255]),
         ];
-        for (bits, values, bytes, padding) in cases {
+        for (bits, values, bytes) in cases {
             let count = values.len() as u64;
             assert_eq!(pack(values, bits), bytes, "{bits} bits");
             assert_eq!(unpack(bytes, bits, count).as_deref(), Some(values));
-            assert_eq!(padding_bits(count, bits), padding, "{bits} bits");
-            assert_eq!(packed_len(count, bits), Some(bytes.len() as u64));
         }
     }
 
@@ -158,8 +126,6 @@ mod tests {
     fn packs_int4_as_apple_does() {
         let values = [-8i8, 7, -1];
         assert_eq!(pack(&values.map(|v| v as u8), 4), [0x78, 0x0f]);
-        assert_eq!(unpack_int4(&[0x78, 0x0f], 3), Some(values.to_vec()));
-        assert_eq!(unpack_int4(&[0x78, 0x0f], 5), None);
     }
 
     /// Against the definition, one bit at a time.
@@ -182,24 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn appends_in_pieces_of_eight() {
-        let values: Vec<u8> = (0..29).map(|i| i % 2).collect();
-        for bits in WIDTHS {
-            let mut packed = Vec::new();
-            pack_into(&mut packed, &values[..16], bits);
-            pack_into(&mut packed, &values[16..], bits);
-            assert_eq!(packed, pack(&values, bits), "{bits} bits");
-        }
-    }
-
-    #[test]
     fn refuses_what_cannot_be_unpacked() {
         assert_eq!(unpack(&[0, 0], 3, 6), None, "one byte short");
         assert_eq!(unpack(&[0, 0, 0, 0], 3, 6), None, "one byte too many");
         assert_eq!(unpack(&[0; 5], 5, 8), None, "5 bits");
         assert_eq!(unpack(&[], 0, 0), None, "0 bits");
         assert_eq!(unpack(&[0], 4, u64::MAX), None, "more than memory holds");
-        assert_eq!(packed_len(u64::MAX, 2), None);
-        assert_eq!(padding_bits(u64::MAX, 3), 3);
     }
 }

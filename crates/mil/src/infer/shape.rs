@@ -92,7 +92,7 @@ pub(crate) fn tile(call: &Call<'_>) -> Inferred {
     one(x.dtype, &tiled.ok_or_else(|| format!("`reps` {reps:?} must be positive"))?)
 }
 
-/// `x` as `shape`, where 0 keeps an extent, if the rank stays too, and one -1 takes what remains.
+/// `x` as `shape`, where 0 keeps an extent and one -1 takes what remains.
 pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     let x = call.tensor("x")?;
     let old = call.shape("x")?;
@@ -103,7 +103,7 @@ pub(crate) fn reshape(call: &Call<'_>) -> Inferred {
     for (i, &d) in wanted.iter().enumerate() {
         shape.push(match d {
             -1 => 1,
-            0 => *old.get(i).filter(|_| old.len() == wanted.len()).ok_or_else(bad)?,
+            0 => *old.get(i).ok_or_else(bad)?,
             d => u64::try_from(d).map_err(|_| bad())?,
         });
     }
@@ -166,11 +166,16 @@ pub(crate) fn split(call: &Call<'_>) -> Inferred {
     Ok(sizes.iter().map(piece).collect())
 }
 
+/// The most pieces an op may make; what `num_splits` asks for is made before it is compared with what is declared.
+const MAX_PIECES: u64 = 1 << 16;
+
 fn split_sizes(call: &Call<'_>, extent: u64) -> Result<Vec<u64>, String> {
     if !call.has("split_sizes") {
         let count = u64::try_from(call.i32_or("num_splits", 0)?).unwrap_or(0);
-        if count == 0 || !extent.is_multiple_of(count) || count > extent {
-            return Err(format!("`num_splits` is {count}, which does not divide the extent {extent}"));
+        if count == 0 || !extent.is_multiple_of(count) || count > extent.min(MAX_PIECES) {
+            return Err(format!(
+                "`num_splits` is {count}, expected up to {MAX_PIECES} pieces of the extent {extent}"
+            ));
         }
         return Ok((0..count).map(|_| extent / count).collect());
     }

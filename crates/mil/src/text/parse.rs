@@ -20,7 +20,7 @@ mod types;
 /// a literal that does not fit its type (all malformed); nested blocks, unknown program versions and opsets
 /// (unsupported). Whether the ops keep their own rules is for `validate` to say.
 pub fn parse(text: &str, what: &str) -> Result<Program> {
-    let mut parser = Parser { lexer: Lexer::new(text, what), depth: 0 };
+    let mut parser = Parser { lexer: Lexer::new(text, what), depth: 0, members: 0 };
     let program = parser.program()?;
     match parser.next()? {
         (_, Token::End) => Ok(program),
@@ -32,6 +32,8 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     /// How many types the current one is nested in.
     depth: usize,
+    /// How many types make up the outermost one so far.
+    members: usize,
 }
 
 /// The function being read, and its variables by name.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::dtype::DataType;
 use crate::program::{Argument, Function, Op, Operand, Program, VarId};
 use crate::types::{TensorType, Type};
 use crate::value::{BlobRef, Data, Value};
@@ -51,7 +52,7 @@ impl Printer {
 
     fn program(&mut self, program: &Program) {
         self.push(&format!("program({})\n[buildInfo = dict<", self.dialect.version()));
-        let string = Type::scalar(crate::DataType::String);
+        let string = Type::scalar(DataType::String);
         self.ty(&string);
         self.push(", ");
         self.ty(&string);
@@ -210,7 +211,7 @@ impl Printer {
         self.push("BLOBFILE(path = ");
         self.value(&Value::string(&blob.file));
         self.push(", offset = ");
-        self.ty(&Type::scalar(crate::DataType::UInt64));
+        self.ty(&Type::scalar(DataType::UInt64));
         self.push(&format!("({}))", blob.offset));
     }
 

@@ -165,7 +165,7 @@ fn what_is_not_supported_is_told_apart_from_what_is_malformed() {
         (around("tensor<bf16, [1]> y = f();"), "element type `bf16`"),
         (around("f(x = tensor<int8, [1, ?]>([[1]]));"), "extents are not known"),
         (around("f(x = tensor<uint4, [?]>([1]));"), "extents are not known"),
-        (around(&deep), "nested more than 32 deep"),
+        (around(&deep), "a type of more than 32 types"),
         (around(&wide), "more than 16 dimensions"),
         ("program(2.0)\n{\n}".to_owned(), "program version 2.0"),
         (around("").replace("ios18", "ios26"), "opset `ios26`"),

@@ -2,6 +2,7 @@
 
 mod blob;
 mod compiled;
+mod order;
 mod package;
 mod proto;
 mod roundtrip;

@@ -7,8 +7,9 @@ use crate::types::{Dim, TensorType, Type};
 
 use super::Parser;
 
-/// How deep types may nest; those that Apple's compiler writes stay below 8.
-const MAX_DEPTH: usize = 32;
+/// How many types may make up one, which also bounds their nesting; Apple's compiler writes up to 13. Every
+/// member of a container carries its type, so a large one would cost far more memory than text.
+const MAX_MEMBERS: usize = 32;
 /// How many dimensions a tensor may have; Core ML's own limit is lower.
 const MAX_RANK: usize = 16;
 
@@ -35,14 +36,15 @@ impl<'a> Parser<'a> {
 
     pub(super) fn ty(&mut self) -> Result<Type> {
         let (at, word) = self.word("a type")?;
+        self.members = if self.depth == 0 { 1 } else { self.members + 1 };
+        if self.members > MAX_MEMBERS {
+            return Err(self.unsupported(at, format!("a type of more than {MAX_MEMBERS} types")));
+        }
         if let Some(dtype) = DataType::from_name(word) {
             return Ok(Type::scalar(dtype));
         }
         if !is_container(word) {
             return Err(self.lexer.error_at(at, format!("expected a type, found `{word}`")));
-        }
-        if self.depth == MAX_DEPTH {
-            return Err(self.unsupported(at, format!("a type nested more than {MAX_DEPTH} deep")));
         }
         self.depth += 1;
         self.mark('<')?;
