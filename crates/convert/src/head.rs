@@ -16,7 +16,7 @@ pub struct HeadSplit {
 /// Without palettization as evenly as possible, the first runs one longer. With it in units of the group, so
 /// that no table spans two runs; the rows that fill no unit go to the last run. A vocabulary of fewer units
 /// than runs is split evenly after all.
-pub fn split_vocabulary(vocab: u64, count: u64, lut: Lut) -> Vec<HeadSplit> {
+pub(crate) fn split_vocabulary(vocab: u64, count: u64, lut: Lut) -> Vec<HeadSplit> {
     let unit = match lut {
         Lut::Bits { group: None, .. } => u64::from(DEFAULT_GROUP),
         Lut::Bits { group: Some(Group::Channels(n)), .. } => u64::from(n),

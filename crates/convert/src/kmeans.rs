@@ -73,6 +73,20 @@ impl KMeans {
         Ok(Clustering { table, indices, noise })
     }
 
+    /// Labels one group with the entries of the `table` that `cluster` has made of the same weights: the same result,
+    /// without the search.
+    pub fn label(&mut self, weights: &[f16], table: &[f16]) -> Result<Clustering, NonFinite> {
+        self.census.take(weights)?;
+        // Zeros behind the centroids stay out, except a first one behind negative centroids. That does no harm: there
+        // are such zeros only where every weight has a centroid of its own.
+        let units: Vec<i64> = table.iter().map(|entry| fixed::from_f16(*entry)).collect();
+        let rising = units.windows(2).take_while(|pair| pair[0] < pair[1]).count();
+        let noise = self.census.assign(&units[..units.len().min(rising + 1)]);
+        let mut indices = Vec::with_capacity(weights.len());
+        self.census.append_labels(weights, &mut indices);
+        Ok(Clustering { table: table.to_vec(), indices, noise })
+    }
+
     /// Clusters one group; appends `2^bits` entries to `table` and one index
     /// per weight to `indices`, in the form [`Clustering`] states.
     ///

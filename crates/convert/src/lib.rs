@@ -29,10 +29,9 @@ mod weights;
 
 pub use check::Finding;
 pub use error::{Error, Result};
-pub use head::{HeadSplit, split_vocabulary};
-pub use metadata::VERSION;
-pub use options::{DEFAULT_GROUP, Group, Lut, Options, check_prefix, default_prefix, head_splits};
-pub use parts::{FUNCTIONS, Plan};
+pub use head::HeadSplit;
+pub use options::{Group, Lut, Options, check_prefix};
+pub use parts::Plan;
 pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package, run_alone};
 pub use progress::{Progress, Silent};
 pub use record::RECORD_FILE;

@@ -9,7 +9,7 @@ use crate::head::HeadSplit;
 use crate::options::Options;
 
 /// The version of anelith, part of every package and of the record of each step.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn base(part: &str, options: &Options) -> Metadata {
     let converted = format!("Converted with anelith v{VERSION}");

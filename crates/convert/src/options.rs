@@ -9,7 +9,7 @@ use anelith_report::{Report, Reported};
 use crate::error::{Error, Result};
 
 /// Output channels that share a lookup table when `--lut` names no group.
-pub const DEFAULT_GROUP: u32 = 8;
+pub(crate) const DEFAULT_GROUP: u32 = 8;
 
 /// Everything that the result depends on besides the checkpoint.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl FromStr for Lut {
 }
 
 /// How many vocabulary splits the LM head of a family has.
-pub fn head_splits(architecture: Architecture) -> u64 {
+pub(crate) fn head_splits(architecture: Architecture) -> u64 {
     match architecture {
         Architecture::Llama => 8,
         Architecture::Qwen2 | Architecture::Qwen3 => 16,
@@ -102,7 +102,7 @@ pub fn head_splits(architecture: Architecture) -> u64 {
 }
 
 /// The prefix of file names that a family has when none is given.
-pub fn default_prefix(architecture: Architecture) -> &'static str {
+pub(crate) fn default_prefix(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::Llama => "llama",
         Architecture::Qwen2 => "qwen25",

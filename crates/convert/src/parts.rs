@@ -23,7 +23,7 @@ const HEAD_YIELDS: &str =
 const COMPARED: usize = 1 << 20;
 
 /// The functions of a combined model, in the order of the description; the first is the default.
-pub const FUNCTIONS: [&str; 2] = ["infer", "prefill"];
+pub(crate) const FUNCTIONS: [&str; 2] = ["infer", "prefill"];
 
 /// A conversion as it is known before anything is written: the programs, and where each weight will lie.
 #[derive(Debug)]

@@ -76,6 +76,14 @@ enum Source {
 }
 
 impl Source {
+    /// The checkpoint tensor and the first of its elements.
+    fn place(&self) -> Option<(&str, usize)> {
+        match self {
+            Source::Tensor { tensor, first } => Some((tensor.name(), *first)),
+            Source::Rotary(_) => None,
+        }
+    }
+
     /// Replaces the contents of `out` with the elements of `range`.
     fn read(&self, range: Range<usize>, out: &mut Vec<f16>) -> Result<()> {
         match self {

@@ -334,3 +334,33 @@ fn a_weight_that_is_not_finite_stops_the_write() {
         assert!(error.to_string().contains("`model.layers.1.mlp.up_proj.weight`"), "{error}");
     }
 }
+
+/// A tied matrix is clustered once; its second copy must be what clustering it again would have given.
+#[test]
+fn a_tied_head_is_stored_as_one_of_its_own_would_be() {
+    for lut in ["none", "1", "2,4", "3", "4,t", "6,16", "8"] {
+        let sizes = json!({ "vocab_size": 345, "hidden_size": 64 });
+        let mut model = Synthetic::tiny("qwen3").with(sizes).weights();
+        let embedding = model.tensors["model.embed_tokens.weight"].clone();
+        model.tensors.insert("lm_head.weight".into(), embedding);
+        let write = |tied: bool| {
+            let model = model.clone().with(json!({ "tie_word_embeddings": tied }));
+            let converted = Converted { written: model.write(), model };
+            let mut written = None;
+            converted.with(lut, |plan, store, report| {
+                let bytes = |r: anelith_mil::blob::Record| {
+                    store
+                        .files()
+                        .flat_map(|(_, file)| file.data(&r).expect("data").to_vec())
+                        .collect::<Vec<u8>>()
+                };
+                let records = plan.weights.layout().entries().copied();
+                written = Some((records.map(bytes).collect::<Vec<_>>(), report.clone()));
+            });
+            written.expect("a report")
+        };
+        let (tied, own) = (write(true), write(false));
+        assert!(tied.0 == own.0, "{lut}: other bytes");
+        assert_eq!(tied.1, own.1, "{lut}");
+    }
+}

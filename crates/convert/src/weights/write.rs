@@ -72,7 +72,9 @@ impl Weights<'_> {
     pub(crate) fn working_bytes(&self) -> u64 {
         let threads = rayon::current_num_threads() as u64;
         let largest = self.entries.iter().map(|e| e.piece() as u64).max().unwrap_or(0);
-        largest * BYTES_PER_ELEMENT + threads * BYTES_PER_THREAD
+        let tables = self.entries.iter().map(Entry::table_bytes).max().unwrap_or(0);
+        // Tables twice: those in work, and those of a tied matrix that are kept.
+        largest * BYTES_PER_ELEMENT + 2 * tables + threads * BYTES_PER_THREAD
     }
 
     /// Writes every planned blob to a new file at `path`.
@@ -82,9 +84,19 @@ impl Weights<'_> {
     pub fn write(&self, path: &Path, progress: &dyn Progress) -> Result<WeightReport> {
         let mut blobs = Blobs { writer: BlobWriter::create(path, &self.layout)?, next: 0 };
         let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
-        for entry in &self.entries {
+        let twins: Vec<Option<usize>> = (0..self.entries.len()).map(|i| self.twin(i)).collect();
+        let mut kept: BTreeMap<usize, Vec<f16>> = BTreeMap::new();
+        for (i, entry) in self.entries.iter().enumerate() {
             let noise = match entry.palette {
-                Some(palette) => entry.write_palettized(palette, &mut blobs, progress)?,
+                Some(palette) => {
+                    let twin = twins[i].and_then(|t| Some((&self.entries[t], kept.get(&t)?)));
+                    let solved = twin.map(|(twin, tables)| entry.tables_of(palette, twin, tables));
+                    let (tables, noise) = entry.write_palettized(palette, solved, &mut blobs, progress)?;
+                    if twins.contains(&Some(i)) {
+                        kept.insert(i, tables);
+                    }
+                    noise
+                }
                 None => entry.write_dense(&mut blobs, progress)?,
             };
             let bits = entry.palette.map(|p| p.bits);
@@ -95,6 +107,11 @@ impl Weights<'_> {
             sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
         Ok(WeightReport { components, regrouped })
+    }
+
+    /// The first entry before `i` that has all of its groups: a tied matrix is stored twice but clustered once.
+    fn twin(&self, i: usize) -> Option<usize> {
+        self.entries[..i].iter().position(|other| self.entries[i].is_part_of(other))
     }
 }
 
@@ -153,10 +170,12 @@ impl Entry {
     fn stored_bytes(&self) -> u64 {
         match self.palette {
             None => 2 * self.elements(),
-            Some(p) => {
-                (self.elements() * u64::from(p.bits)).div_ceil(8) + (self.rows / p.rows) * (2 << p.bits)
-            }
+            Some(p) => (self.elements() * u64::from(p.bits)).div_ceil(8) + self.table_bytes(),
         }
+    }
+
+    fn table_bytes(&self) -> u64 {
+        self.palette.map_or(0, |p| (self.rows / p.rows) * (2 << p.bits))
     }
 
     fn regrouped(&self) -> Option<Regrouped> {
@@ -206,19 +225,45 @@ impl Entry {
         Ok(Noise::default())
     }
 
-    /// Writes the indices as they come and the tables, which are small, at the end.
+    /// Whether the groups of this entry are groups of `other` too.
+    fn is_part_of(&self, other: &Entry) -> bool {
+        let (Some(ours), Some(theirs)) = (self.palette, other.palette) else { return false };
+        let (Some((name, first)), Some((other_name, start))) = (self.source.place(), other.source.place())
+        else {
+            return false;
+        };
+        let group = (ours.rows * self.columns) as usize;
+        let end = start + other.elements() as usize;
+        (name, ours.bits, ours.rows, self.columns) == (other_name, theirs.bits, theirs.rows, other.columns)
+            && (start..end).contains(&first)
+            && first + self.elements() as usize <= end
+            && (first - start).is_multiple_of(group)
+    }
+
+    /// The tables of this entry among those of its `twin`.
+    fn tables_of<'t>(&self, palette: Palette, twin: &Entry, tables: &'t [f16]) -> &'t [f16] {
+        let first = |entry: &Entry| entry.source.place().map_or(0, |(_, first)| first);
+        let skipped = (first(self) - first(twin)) / (palette.rows * self.columns) as usize;
+        let groups = (self.rows / palette.rows) as usize;
+        &tables[skipped << palette.bits..(skipped + groups) << palette.bits]
+    }
+
+    /// Writes the indices as they come and the tables, which are small, at the end; `solved` are the tables where
+    /// they are known. Answers with the tables.
     fn write_palettized(
         &self,
         palette: Palette,
+        solved: Option<&[f16]>,
         blobs: &mut Blobs,
         progress: &dyn Progress,
-    ) -> Result<Noise> {
+    ) -> Result<(Vec<f16>, Noise)> {
         let group = (palette.rows * self.columns) as usize;
         let (mut tables, mut noise) = (Vec::new(), Noise::default());
         blobs.begin()?;
         self.pieces(progress, |piece| {
             let mut indices = Vec::with_capacity(piece.len());
-            for clustering in cluster(piece, group, palette.bits)? {
+            let solved = solved.map(|all| &all[tables.len()..]);
+            for clustering in cluster(piece, group, palette.bits, solved) {
                 indices.extend_from_slice(&clustering.indices);
                 tables.extend_from_slice(&clustering.table);
                 noise.merge(&clustering.noise);
@@ -227,16 +272,23 @@ impl Entry {
         })?;
         blobs.begin()?;
         blobs.write(&little_endian(&tables))?;
-        Ok(noise)
+        Ok((tables, noise))
     }
 }
 
-/// The clusterings of consecutive groups, in order whatever the number of threads.
-fn cluster(weights: &[f16], group: usize, bits: u32) -> Result<Vec<Clustering>> {
-    let one = |means: &mut KMeans, group: &[f16]| means.cluster(group);
-    let clusterings: std::result::Result<Vec<_>, _> =
-        weights.par_chunks(group).map_init(|| KMeans::new(bits), one).collect();
-    Ok(clusterings.expect("the checkpoint hands out finite weights only"))
+/// The clusterings of consecutive groups, in order whatever the number of threads; `solved` begins with their tables,
+/// where those are known.
+fn cluster(weights: &[f16], group: usize, bits: u32, solved: Option<&[f16]>) -> Vec<Clustering> {
+    let groups = weights.par_chunks(group);
+    let means = || KMeans::new(bits);
+    let clusterings: std::result::Result<Vec<_>, _> = match solved {
+        None => groups.map_init(means, |means, group| means.cluster(group)).collect(),
+        Some(tables) => {
+            let labelled = groups.zip(tables.par_chunks(1 << bits));
+            labelled.map_init(means, |means, (group, table)| means.label(group, table)).collect()
+        }
+    };
+    clusterings.expect("the checkpoint hands out finite weights only")
 }
 
 fn little_endian(values: &[f16]) -> Vec<u8> {
