@@ -11,7 +11,7 @@ help: ## show this list
 
 check: ## format, lints, tests, documentation: what every commit passes
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
