@@ -4,6 +4,9 @@
 //! [`LanguageModel`]; the rest turns a conversation into token ids and token ids into text:
 //! [`Session`] renders the turns with the model's [`Template`], encodes them with its
 //! [`Tokenizer`], runs a [`Generator`] over the model and decodes what it yields.
+//!
+//! Modules, each of which uses only those before it: error, json, date, special, tokenizer, template, meta, model,
+//! monolith, sampler, generate, conversation.
 
 mod conversation;
 mod date;

@@ -26,7 +26,9 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
         Selection::Only(n) if n != CHAT_STEP => Ok(()),
         _ => {
             note(&format!("step {CHAT_STEP}: chat with the compiled model"));
-            gate::chat(&outcome.outputs.path(Step::Describe))
+            let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
+            report("\n")?;
+            chatted
         }
     };
     show_weights(&outcome)?;

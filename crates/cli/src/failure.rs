@@ -1,6 +1,7 @@
 //! What the user is told when a command fails, and the exit status that scripts see.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 
 use anelith_chat as chat;
 use anelith_checkpoint as checkpoint;
@@ -111,13 +112,33 @@ impl From<chat::Error> for Failure {
 
 impl From<mil::Error> for Failure {
     fn from(error: mil::Error) -> Failure {
-        let status = match &error {
-            // A file that is not there is the input's fault, not the machine's.
-            mil::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Status::Input,
-            mil::Error::Io { .. } => Status::Machine,
-            _ => Status::Input,
+        let mut report = Report::new(error.to_string());
+        let mil::Error::Io { path, source, .. } = &error else {
+            return Failure::new(Status::Input, report);
         };
-        Failure::new(status, Report::new(error.to_string()))
+        report = report.at(path.display());
+        report.mend = remedy(source.kind()).map(str::to_owned);
+        let status = match source.kind() {
+            // A file that is not there is the input's fault, not the machine's.
+            ErrorKind::NotFound => Status::Input,
+            _ => Status::Machine,
+        };
+        Failure::new(status, report)
+    }
+}
+
+/// What the user can do when the operating system refuses.
+fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space and run again"),
+        ErrorKind::FileTooLarge => Some("allow larger files (`ulimit -f`), or choose another file system"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("check the permissions, or choose another directory")
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidInput => {
+            Some("remove what stands there, or choose another directory")
+        }
+        _ => None,
     }
 }
 

@@ -58,7 +58,8 @@ pub(crate) fn check_hub_id(model: &Path) -> Result<()> {
     if !is_hub_id(&text) || model.exists() {
         return Ok(());
     }
-    Err(Failure::not_yet(&format!("downloading {text} from the hub; give a model directory to --model")))
+    let report = Report::new("downloading a model from the hub: not yet").at("--model").finding(&text);
+    Err(Failure::usage(report.mending("download it, and give its directory to --model")))
 }
 
 fn is_hub_id(text: &str) -> bool {

@@ -1,4 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
+//!
+//! One file a command, and what they share. Modules, each of which uses only those before it: args, failure,
+//! terminal, foreign, tables, chat, gate, convert, packages, run.
 
 mod args;
 mod chat;

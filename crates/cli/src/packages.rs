@@ -17,6 +17,8 @@ pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
         let stray = args.step.stray();
         check_target(out, "mlpackage", "Manifest.json", stray)?;
+        check_source(infer)?;
+        check_source(prefill)?;
         assert_lut(infer, args.step.lut)?;
         assert_lut(prefill, args.step.lut)?;
         combine_packages(infer, prefill, out)?;
@@ -33,6 +35,7 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
     let compiler = args.coremlc_version.as_deref().map(compiler).transpose()?;
     if let [source, bundle] = args.source.as_slice() {
         check_target(bundle, "mlmodelc", "coremldata.bin", args.step.stray())?;
+        check_source(source)?;
         assert_lut(source, args.step.lut)?;
         compile_package(source, bundle, &compiler.unwrap_or_default())?;
         return print(&format!("{}\n", bundle.display()));
@@ -58,6 +61,15 @@ fn run_step(step: Step, args: &StepArgs) -> Result<()> {
     }
     run_alone(step, &input, &output)?;
     print(&format!("{}\n", output.path(step).display()))
+}
+
+/// Refuses a path that leads nowhere.
+pub(crate) fn check_source(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let report = Report::new(format!("{} does not exist", path.display())).at(path.display());
+    Err(Failure::new(Status::Input, report.mending("check the path")))
 }
 
 /// Refuses options that say nothing about `target`, and a target that is not a package or bundle to be replaced:
@@ -126,8 +138,8 @@ fn find_prefix(dir: &Path, step: Step) -> Result<String> {
         [one] => Ok(one.clone()),
         [] => {
             let report = Report::new(format!("no *{suffix} to work on")).at(dir.display());
-            let made_by = format!("it is the output of {step} ({})", step.title());
-            Err(Failure::new(Status::Input, report.mending(made_by)))
+            let report = report.expecting(format!("the output of {step} ({})", step.title()));
+            Err(Failure::new(Status::Input, report.mending(format!("run {step} first, or check --input"))))
         }
         many => {
             let report = Report::new("several prefixes fit").at(dir.display()).finding(many.join(", "));

@@ -10,11 +10,13 @@ use serde_json::{Map, Value, json};
 
 use crate::args::RunArgs;
 use crate::failure::{Failure, Result, Status};
+use crate::packages::check_source;
 use crate::terminal::print;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
-    let bundle = Bundle::open(&args.package)?;
+    check_source(&args.package)?;
     let calls = read_calls(&args.feeds)?;
+    let bundle = Bundle::open(&args.package)?;
     let precision = if args.f32 { Precision::F32 } else { Precision::Exact };
     let mut functions: Vec<&str> = calls.iter().map(|c| c.function.as_str()).collect();
     functions.sort_unstable();

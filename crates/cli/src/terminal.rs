@@ -69,7 +69,7 @@ struct Current {
     bar: Option<ProgressBar>,
 }
 
-const BAR: &str = "  [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+const BAR: &str = "  [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
 
 impl Steps {
     pub(crate) fn new(interrupt: &Interrupt) -> Steps {

@@ -23,7 +23,10 @@ impl Lock {
     /// # Errors
     /// `Machine` when the directory cannot be written, or when another process holds it.
     pub(crate) fn acquire(dir: &Path) -> Result<Lock> {
-        fs::create_dir_all(dir).map_err(io("create output directory", dir))?;
+        fs::create_dir_all(dir).map_err(|e| {
+            let report = Report::new(format!("cannot create the output directory {}: {e}", dir.display()));
+            Error::Machine(report.at(dir.display()).mending("choose another directory for --output"))
+        })?;
         let path = dir.join(LOCK_FILE);
         let mut file = File::options()
             .read(true)

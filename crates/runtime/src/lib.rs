@@ -10,6 +10,8 @@
 //! only the data can be wrong (an index out of range, a slice that does not fit), and that is an [`Error`],
 //! never a panic.
 //!
+//! Modules, each of which uses only those before it: error, tensor, kernels, ops, plan, instance.
+//!
 //! # Numeric contract
 //!
 //! Tensors of fp16 and fp32 are held as `f32`, integers of any width as `i32`, booleans as `bool`.

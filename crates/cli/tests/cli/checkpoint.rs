@@ -55,6 +55,18 @@ impl Model {
         self
     }
 
+    /// Sets every element of a tensor.
+    pub(crate) fn with_all(self, tensor: &str, value: f32) -> Model {
+        let path = self.path().join("model.safetensors");
+        let (header, mut data) = split(&fs::read(&path).unwrap());
+        let offset = |i: usize| header[tensor]["data_offsets"][i].as_u64().unwrap() as usize;
+        for element in data[offset(0)..offset(1)].chunks_exact_mut(2) {
+            element.copy_from_slice(&bf16(value));
+        }
+        fs::write(&path, join(&header, &data)).unwrap();
+        self
+    }
+
     /// Enlarges the vocabulary, with random weights for all of it: some seconds of palettization.
     pub(crate) fn with_vocabulary(self, size: usize) -> Model {
         let path = self.path().join("model.safetensors");
@@ -87,6 +99,10 @@ fn random_bf16(count: usize) -> impl Iterator<Item = u8> {
     (0..count).flat_map(move |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let value = (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0;
-        ((value.to_bits() >> 16) as u16).to_le_bytes()
+        bf16(value)
     })
+}
+
+fn bf16(value: f32) -> [u8; 2] {
+    ((value.to_bits() >> 16) as u16).to_le_bytes()
 }

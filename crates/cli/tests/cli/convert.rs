@@ -3,9 +3,11 @@
 use std::fs;
 use std::process::Stdio;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::anelith::{ANSWER, arguments, command, convert, converted, demo};
+use crate::checkpoint::Model;
 use crate::files::{assert_same, contents};
 
 #[test]
@@ -77,6 +79,25 @@ fn every_step_is_told_once_and_in_order() {
     let done = ran.stderr.lines().filter(|line| line.starts_with("  done (")).count();
     assert_eq!(done, 5, "{}", ran.stderr);
     ran.says("xcrun coremlcompiler compile");
+}
+
+#[test]
+fn a_model_that_does_not_answer_fails_the_gate() {
+    let silent = Model::demo();
+    let every_token: Vec<u32> = (0..1024).collect();
+    let generation = json!({ "eos_token_id": every_token });
+    fs::write(silent.path().join("generation_config.json"), generation.to_string()).unwrap();
+    let infinite = Model::demo().with_all("model.norm.weight", 60_000.0);
+    let short = Model::demo();
+    for (model, more, words) in [
+        (silent, &[][..], "error: the model gave an empty answer"),
+        (infinite, &[], "error: the model computes infinities or NaN in fp16"),
+        (short, &["--context", "4", "--batch", "4"], "does not fit the context of 4"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        convert(model.path(), dir.path(), more).status(4).says(words).prints("component");
+        assert!(dir.path().join("meta.yaml").is_file());
+    }
 }
 
 #[test]

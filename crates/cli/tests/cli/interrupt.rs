@@ -20,7 +20,7 @@ struct Slow {
 
 impl Slow {
     fn new() -> Slow {
-        Slow { model: Model::demo().with_vocabulary(1 << 16), output: TempDir::new().unwrap() }
+        Slow { model: Model::demo().with_vocabulary(1 << 14), output: TempDir::new().unwrap() }
     }
 
     fn arguments(&self) -> Vec<&std::ffi::OsStr> {

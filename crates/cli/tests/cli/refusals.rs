@@ -89,8 +89,8 @@ fn an_output_that_cannot_be_written_is_the_machines_failure() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "kept").unwrap();
-    convert(&demo(), &file, &[]).status(1).says("cannot create output directory");
-    convert(&demo(), &file.join("below"), &[]).status(1).says("cannot create output directory");
+    convert(&demo(), &file, &[]).status(1).says("cannot create the output directory");
+    convert(&demo(), &file.join("below"), &[]).status(1).says("cannot create the output directory");
     assert_eq!(fs::read(&file).unwrap(), b"kept");
     // Nobody can make directories here, not even the superuser.
     if cfg!(target_os = "linux") {

@@ -1,3 +1,5 @@
+//! Bundles read back as they were written, and what is refused.
+
 use std::path::Path;
 
 use crate::dtype::DataType;

@@ -1,3 +1,5 @@
+//! Programs printed and parsed again, and texts that are refused.
+
 use crate::dtype::DataType;
 use crate::error::Error;
 use crate::opset::OpKind;
