@@ -201,7 +201,6 @@ mod tests {
             ("4", bits(4, None)),
             ("4,16", bits(4, Some(Group::Channels(16)))),
             ("6,0", bits(6, Some(Group::Tensor))),
-            ("6,00", bits(6, Some(Group::Tensor))),
             ("6,tensor", bits(6, Some(Group::Tensor))),
             ("8,t", bits(8, Some(Group::Tensor))),
             ("5", Err("not a valid number of bits")),

@@ -230,7 +230,8 @@ fn the_report_states_the_error_of_what_was_written() {
                 let stated = row.decibels.unwrap_or(f64::NEG_INFINITY);
                 let expected = 10.0 * (error / deviation).log10();
                 assert!(
-                    (stated - expected).abs() < 1e-9 || stated == expected,
+                    // The report rounds to thousandths of a decibel.
+                    (stated - expected).abs() < 5.001e-4 || stated == expected,
                     "{lut} {component:?}: {stated} dB, expected {expected}"
                 );
             }

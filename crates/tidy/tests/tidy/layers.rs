@@ -25,7 +25,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "checkpoint", uses: &["report"], modules: "error config tensors files" },
     Layer {
         name: "convert",
-        uses: &["checkpoint", "mil"],
+        uses: &["checkpoint", "mil", "report"],
         modules: "error step progress options kmeans head rotary weights graph arch metadata parts \
                   meta_yaml digest record lock check pipeline",
     },
