@@ -56,7 +56,8 @@ pub struct Config {
     pub rope: Rope,
     /// Whether the LM head is the embedding.
     pub tie_word_embeddings: bool,
-    /// `attention_bias` as the class reads it: always false for Qwen 2, which ignores the field. See [`Config::qkv_bias`].
+    /// `attention_bias` as the class reads it: always false for Qwen 2, which ignores the field
+    /// (its query, key and value projections always have biases, its output projection never).
     pub attention_bias: bool,
     /// Whether gate, up and down projections have biases; always false for the Qwen families, which ignore the field.
     pub mlp_bias: bool,
@@ -116,16 +117,6 @@ impl Config {
     /// times the factor where the rope type extends it.
     pub fn max_positions(&self) -> usize {
         self.rope.max_positions(self.max_position_embeddings)
-    }
-
-    /// Whether q, k and v projections have biases: in Qwen 2 always, elsewhere as `attention_bias` says.
-    pub fn qkv_bias(&self) -> bool {
-        self.architecture == Architecture::Qwen2 || self.attention_bias
-    }
-
-    /// Whether the o projection has a bias: in Qwen 2 never, elsewhere as `attention_bias` says.
-    pub fn o_bias(&self) -> bool {
-        self.attention_bias
     }
 }
 
@@ -198,13 +189,21 @@ fn heads(fields: &Fields<'_>, architecture: Architecture) -> Result<Heads> {
         return Err(fields.wrong(key, &expected, &Value::from(key_value)));
     }
     // Only LLaMA's class takes null for "derive it"; the Qwen classes fail on it.
-    if architecture != Architecture::Llama
+    if is_qwen(architecture)
         && let Some(null @ Value::Null) = fields.object().get("head_dim")
     {
         return Err(fields.wrong("head_dim", "an even number, or no such key", null));
     }
     let dim = head_dim(fields, &defaults, attention)?;
     Ok(Heads { attention, key_value, dim })
+}
+
+/// Whether the class is one of Qwen's, which read some fields that LLaMA's does not, and the other way round.
+fn is_qwen(architecture: Architecture) -> bool {
+    match architecture {
+        Architecture::Qwen2 | Architecture::Qwen3 => true,
+        Architecture::Llama => false,
+    }
 }
 
 fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Result<usize> {
@@ -224,8 +223,7 @@ fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Resul
 }
 
 fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>> {
-    let used =
-        architecture != Architecture::Llama && fields.optional_boolean("use_sliding_window")? == Some(true);
+    let used = is_qwen(architecture) && fields.optional_boolean("use_sliding_window")? == Some(true);
     if !used {
         return Ok(None);
     }

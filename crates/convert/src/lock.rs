@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 
+use anelith_mil::disk;
 use anelith_report::{Report, Reported};
 
 use crate::error::{Error, Result, io};
@@ -18,7 +19,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Creates `dir` where it is missing, and takes its lock.
+    /// Creates `dir` where it is missing, takes its lock, and clears what killed runs have left half-written.
     ///
     /// # Errors
     /// `Machine` when the directory cannot be written, or when another process holds it.
@@ -53,7 +54,9 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         note(&mut file).map_err(io("write", &path))?;
-        Ok(Lock { file })
+        let lock = Lock { file };
+        disk::clear_partials(dir)?;
+        Ok(lock)
     }
 }
 
@@ -67,6 +70,18 @@ impl Drop for Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_run_left_is_cleared_whatever_its_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(".other_monolithic.mlpackage.partial");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("weight.bin"), "half").unwrap();
+        let kept = dir.path().join("other_monolithic.mlpackage");
+        fs::create_dir(&kept).unwrap();
+        Lock::acquire(dir.path()).unwrap();
+        assert!(!left.exists() && kept.exists());
+    }
 
     #[test]
     fn the_second_run_is_told_who_holds_the_directory() {

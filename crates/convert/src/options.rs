@@ -131,7 +131,9 @@ impl Options {
         }
         let range = |name: &str, value: u64, limit: String| {
             let report = Report::new(format!("{name} is out of range")).at(format!("--{name}"));
-            Err(Error::Usage(report.expecting(limit).finding(value)))
+            Err(Error::Usage(
+                report.expecting(limit).finding(value).mending(format!("choose another --{name}")),
+            ))
         };
         if self.context == 0 {
             return range("context", 0, "at least 1".into());
@@ -149,25 +151,18 @@ impl Options {
     /// elements that a rotary table can have.
     pub fn check_context(&self, checkpoint: &Checkpoint) -> Result<()> {
         let config = &checkpoint.config;
-        let limit = config.max_positions() as u64;
-        if self.context > limit {
-            let report = Report::new("the context is longer than the model's positions").at("--context");
-            return Err(Error::Usage(report.expecting(format!("at most {limit}")).finding(self.context)));
-        }
-        let addressable = i32::MAX as u64 / config.head_dim as u64;
-        if self.context > addressable {
-            let report = Report::new("the context is longer than Core ML can address").at("--context");
-            return Err(Error::Usage(
-                report.expecting(format!("at most {addressable}")).finding(self.context),
-            ));
-        }
-        match config.sliding_window {
-            Some(window) if self.context > window as u64 => {
-                let what = "the context is longer than the model's sliding attention window";
-                let report = Report::new(what).at("--context").expecting(format!("at most {window}"));
-                Err(Error::Usage(report.finding(self.context)))
+        let limits = [
+            ("the model's positions", config.max_positions() as u64),
+            ("the model's sliding attention window", config.sliding_window.map_or(u64::MAX, |w| w as u64)),
+            ("what Core ML can address", i32::MAX as u64 / config.head_dim as u64),
+        ];
+        match limits.into_iter().find(|(_, limit)| self.context > *limit) {
+            None => Ok(()),
+            Some((what, limit)) => {
+                let report = Report::new(format!("the context is longer than {what}")).at("--context");
+                let report = report.expecting(format!("at most {limit}")).finding(self.context);
+                Err(Error::Usage(report.mending("choose a shorter --context")))
             }
-            _ => Ok(()),
         }
     }
 }

@@ -41,7 +41,7 @@ fn contexts_and_batches() {
         json!({ "max_position_embeddings": 1000, "rope_scaling": scaling })
     };
     let beyond = "usage: the context is longer than the model's positions";
-    let addressable = "usage: the context is longer than Core ML can address";
+    let addressable = "usage: the context is longer than what Core ML can address";
     let cases: [(Value, u64, u64, &str); 13] = [
         (none(), 32, 8, "accepted"),
         (none(), 2048, 2048, "accepted"),

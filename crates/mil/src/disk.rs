@@ -172,6 +172,25 @@ impl Staged {
     }
 }
 
+/// Removes the packages and bundles in the making that killed runs have left in `dir`. Whoever calls this must
+/// know that no other run is at work there.
+///
+/// # Errors
+/// `Io`, with the path.
+pub fn clear_partials(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(Error::io("cannot read", dir))? {
+        let entry = entry.map_err(Error::io("cannot read", dir))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.')
+            && (name.ends_with(".mlpackage.partial") || name.ends_with(".mlmodelc.partial"))
+        {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.is_committed {

@@ -22,15 +22,17 @@ mod function;
 
 pub(crate) use description::functions as described_functions;
 
-/// The proof that a program is valid, and what was learnt on the way.
-#[derive(Debug, Clone, Default)]
+/// The proof that a program is valid, and what was learnt on the way. Only `validate` makes one.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ProgramInfo {
     /// One entry a function, in the program's order.
     pub functions: Vec<FunctionInfo>,
 }
 
 /// What is known of one function. Each table is indexed by `VarId`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FunctionInfo {
     /// How often a variable is read, by ops and, once more, by being returned.
     pub use_counts: Vec<u32>,
@@ -52,7 +54,7 @@ impl FunctionInfo {
 /// # Errors
 /// The first broken rule of each function, with the op it is broken in.
 pub fn validate(program: &Program) -> Result<ProgramInfo, Vec<Invalid>> {
-    let mut info = ProgramInfo::default();
+    let mut info = ProgramInfo { functions: Vec::new() };
     let mut problems = Vec::new();
     let mut names = BTreeSet::new();
     for function in &program.functions {

@@ -63,8 +63,7 @@ fn real_configs_pass_with_a_warning_per_ignored_field() {
         assert_eq!(config.max_positions(), positions, "{folder}");
         assert_eq!(config.warnings.len(), warnings, "{folder}: {:?}", config.warnings);
         assert_eq!(config.sliding_window, None, "{folder}");
-        assert_eq!(config.qkv_bias(), architecture == Qwen2, "{folder}");
-        assert!(!config.o_bias() && !config.mlp_bias, "{folder}");
+        assert!(!config.attention_bias && !config.mlp_bias, "{folder}");
     }
 }
 
@@ -103,12 +102,12 @@ fn absent_keys_take_the_defaults_of_their_class() {
 fn fields_count_only_where_their_class_reads_them() {
     let biased = r#""attention_bias": true, "mlp_bias": true"#;
     let llama = tiny("llama", biased).unwrap();
-    assert!(llama.qkv_bias() && llama.o_bias() && llama.mlp_bias && llama.warnings.is_empty());
+    assert!(llama.attention_bias && llama.mlp_bias && llama.warnings.is_empty());
     let qwen3 = tiny("qwen3", biased).unwrap();
-    assert!(qwen3.qkv_bias() && qwen3.o_bias() && !qwen3.mlp_bias);
+    assert!(qwen3.attention_bias && !qwen3.mlp_bias);
     assert_eq!(qwen3.warnings.len(), 1);
     let qwen2 = tiny("qwen2", biased).unwrap();
-    assert!(qwen2.qkv_bias() && !qwen2.o_bias() && !qwen2.mlp_bias);
+    assert!(!qwen2.attention_bias && !qwen2.mlp_bias);
     assert_eq!(qwen2.warnings.len(), 2);
 
     let windowed = r#""use_sliding_window": true, "sliding_window": 256"#;

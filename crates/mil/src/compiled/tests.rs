@@ -49,7 +49,7 @@ fn write_into(dir: &Path, model: &Model) -> Result<(), Error> {
     }
     let source =
         Source { specification: b"abc", model_name: "model", weights_root: &from, class_name: "a-b.c" };
-    write(&to, model, &ProgramInfo::default(), &source, &Compiler::default())
+    write(&to, model, &ProgramInfo { functions: Vec::new() }, &source, &Compiler::default())
 }
 
 fn refusal(model: &Model) -> Error {
