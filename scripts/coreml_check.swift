@@ -78,14 +78,16 @@ func call(_ function: String, tokens: [Int], position: Int, width: Int) -> Call 
     ])
 }
 
-/// One full prefill batch, then single tokens while the context lasts; fixed ids.
+/// One full prefill batch, then single tokens while the context lasts; fixed ids. Where the batch fills the
+/// context, the last token of it is fed again at its place, as ANEMLL's consumers do.
 func feeds(bundle: String, vocabulary: Int) throws -> [Call] {
     let prefill = try load(bundle, function: "prefill", units: .cpuOnly)
     let batch = try inputShape("input_ids", of: prefill)[1]
     let width = try inputShape("causal_mask", of: prefill)[3]
     let ids = (0..<(batch + singleTokens)).map { ($0 * 7919 + 11) % vocabulary }
     var calls = [call("prefill", tokens: Array(ids[0..<batch]), position: 0, width: width)]
-    for position in batch..<min(batch + singleTokens, width) {
+    let first = min(batch, width - 1)
+    for position in first..<min(first + singleTokens, width) {
         calls.append(call("infer", tokens: [ids[position]], position: position, width: width))
     }
     return calls

@@ -24,6 +24,8 @@ pub struct Monolith {
     batch: usize,
     vocab: usize,
     splits: usize,
+    /// Whether every output so far was finite.
+    is_finite: bool,
 }
 
 impl Monolith {
@@ -48,6 +50,7 @@ impl Monolith {
             batch: meta.batch_size,
             vocab: 0,
             splits: meta.split_lm_head,
+            is_finite: true,
         };
         model.vocab = model.logit_count().ok_or_else(|| {
             let what = format!("`{INFER}` does not return logits1 to logits{}", model.splits);
@@ -83,17 +86,24 @@ impl Monolith {
         Ok(())
     }
 
-    /// Whether every value in the cache is finite.
-    pub fn cache_is_finite(&self) -> bool {
+    /// Whether every output since the model was loaded, and every value in its cache, is finite.
+    pub fn is_finite(&self) -> bool {
+        self.is_finite && self.cache_is_finite()
+    }
+
+    fn cache_is_finite(&self) -> bool {
         let states = self.instance.plan(INFER).map(|p| p.states().map(|f| f.name.clone()).collect());
         let states: Vec<String> = states.unwrap_or_default();
         let values = |name: &String| self.instance.state(name).and_then(Tensor::as_f32s);
-        states.iter().filter_map(values).all(|v| v.iter().all(|x| x.is_finite()))
+        states.iter().filter_map(values).all(all_finite)
     }
 
     fn call(&mut self, function: &str, tokens: &[u32], start: usize) -> Result<Vec<(String, Tensor)>, Error> {
         let inputs = self.inputs(tokens, start).map_err(|e| Error::new(Kind::Model, e.to_string()))?;
-        self.instance.run(function, &inputs).map_err(|e| Error::new(Kind::Model, e.to_string()))
+        let outputs = self.instance.run(function, &inputs);
+        let outputs = outputs.map_err(|e| Error::new(Kind::Model, e.to_string()))?;
+        self.is_finite &= outputs.iter().filter_map(|(_, t)| t.as_f32s()).all(all_finite);
+        Ok(outputs)
     }
 
     /// What consumers send for `tokens` at the positions from `start` on.
@@ -116,6 +126,10 @@ impl Monolith {
             ("current_pos", Tensor::new(&[1], vec![start as i32])?),
         ])
     }
+}
+
+fn all_finite(values: &[f32]) -> bool {
+    values.iter().all(|v| v.is_finite())
 }
 
 fn broken(path: &Path, error: &dyn std::error::Error) -> Error {

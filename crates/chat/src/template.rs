@@ -152,10 +152,14 @@ fn configured<'c>(config: &'c Object) -> Result<Option<&'c str>, Error> {
 }
 
 /// Jinja as transformers sets it up, with `source` as its one template.
+/// Steps that a template may take; real ones need thousands, a hostile one would take forever.
+const FUEL: u64 = 10_000_000;
+
 fn environment(source: String) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     environment.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_filter("tojson", tojson);
     environment.add_function("raise_exception", |message: String| {

@@ -81,16 +81,16 @@ fn prefill_against_infer(model: &mut Monolith) -> Result<f64> {
     Err(gate(report.finding(format!("{kl:.3e}"))))
 }
 
-/// The logits after `id`, all of them finite, and the cache as well.
+/// The logits after `id`; they, all outputs before them and the cache must be finite.
 fn logits(model: &mut Monolith, id: u32, position: usize) -> Result<Vec<f32>> {
     let Next::Logits(logits) = model.infer(id, position)? else {
         return Err(gate(Report::new("the model returns no logits")));
     };
-    if logits.iter().all(|l| l.is_finite()) && model.cache_is_finite() {
+    if model.is_finite() {
         return Ok(logits);
     }
     let what = "the model computes infinities or NaN in fp16";
-    Err(gate(Report::new(what).expecting("finite logits and a finite cache")))
+    Err(gate(Report::new(what).expecting("finite outputs and a finite cache")))
 }
 
 /// KL(p || q) in nats of the distributions that two rows of logits stand for.

@@ -148,6 +148,12 @@ fn refusals_carry_the_reason_and_the_line() {
         ),
         ("{{ strftime_now('%Q') }}", Kind::Unsupported, "line 1", "`%Q`"),
         ("{{ messages[7].role }}", Kind::Unsupported, "line 1", "undefined"),
+        (
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            Kind::Unsupported,
+            "line 1",
+            "fuel",
+        ),
         ("{{ 1 | tojson(ensure_ascii=true) }}", Kind::Unsupported, "line 1", "ensure_ascii"),
     ];
     for (source, kind, line, reason) in cases {
