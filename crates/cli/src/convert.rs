@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anelith_chat::{Session, SessionOptions};
 use anelith_checkpoint::{Architecture, Checkpoint};
 use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Selection, Step};
 use anelith_report::{Report, Reported};
@@ -63,6 +64,8 @@ fn run(
     let pipeline = Pipeline::new(checkpoint, options, &steps)?;
     if !skip_check {
         note(&tables::findings(&pipeline.check()?));
+        // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
+        Session::open(&options.model, SessionOptions::default())?;
     }
     let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;
     if outcome.steps.iter().any(|(step, _)| *step == Step::Compile) {
@@ -73,7 +76,13 @@ fn run(
 
 fn show_weights(outcome: &Outcome) -> Result<()> {
     match &outcome.report {
-        Some(weights) => report(&tables::weights(weights)),
+        Some(weights) => {
+            let regrouped = tables::regrouped(weights);
+            if !regrouped.is_empty() {
+                note(&regrouped);
+            }
+            report(&tables::weights(weights))
+        }
         None => Ok(()),
     }
 }

@@ -57,6 +57,11 @@ impl Failure {
         Failure::usage(Report::new(format!("{what}: not yet")))
     }
 
+    /// What happened, without the details.
+    pub(crate) fn what(&self) -> &str {
+        &self.report.what
+    }
+
     /// `error: what`, then a line for each of where, expected, found and to mend that is known.
     pub(crate) fn text(&self) -> String {
         let report = &self.report;

@@ -36,7 +36,14 @@ fn check_and_ask(meta: &Path) -> Result<()> {
     let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
     let mut session = Session::open(meta.dir(), options)?;
     report(&format!("> {QUESTION}\n"))?;
-    let timed = answer(&mut session, &mut model, QUESTION, report)?;
+    let timed = match answer(&mut session, &mut model, QUESTION, report) {
+        // A context too short for the question says nothing against the model.
+        Err(failure) if failure.status == Status::Usage => {
+            note(&format!("  not asked: {}", failure.what()));
+            return Ok(());
+        }
+        timed => timed?,
+    };
     if session.has_template() && timed.reply.text.trim().is_empty() {
         return Err(gate(Report::new("the model gave an empty answer").at(QUESTION)));
     }

@@ -1,6 +1,6 @@
 //! Tables for people.
 
-use anelith_convert::{Component, Finding, WeightReport};
+use anelith_convert::{Component, Finding, Regrouped, WeightReport};
 
 /// Step 0: what was looked at, what was found, and what to know; without the last line end.
 pub(crate) fn findings(findings: &[Finding]) -> String {
@@ -30,14 +30,18 @@ pub(crate) fn weights(report: &WeightReport) -> String {
             c.decibels.map_or("-".into(), |d| format!("{d:.2} dB")),
         ]);
     }
-    let mut text = aligned(&rows);
-    for r in &report.regrouped {
-        text += &format!(
-            "warning: {}: {} channels do not divide by groups of {}, so {} share a table\n",
-            r.name, r.rows, r.wanted, r.used
-        );
-    }
-    text
+    aligned(&rows)
+}
+
+/// A warning for each tensor that got smaller groups than asked for; without the last line end.
+pub(crate) fn regrouped(report: &WeightReport) -> String {
+    let line = |r: &Regrouped| {
+        let Regrouped { name, rows, used, wanted } = r;
+        format!(
+            "warning: {name}: {rows} channels do not divide by groups of {wanted}, so {used} share a table"
+        )
+    };
+    report.regrouped.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn name(component: Component) -> &'static str {

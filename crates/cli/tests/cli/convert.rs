@@ -88,15 +88,33 @@ fn a_model_that_does_not_answer_fails_the_gate() {
     let generation = json!({ "eos_token_id": every_token });
     fs::write(silent.path().join("generation_config.json"), generation.to_string()).unwrap();
     let infinite = Model::demo().with_all("model.norm.weight", 60_000.0);
-    let short = Model::demo();
-    for (model, more, words) in [
-        (silent, &[][..], "error: the model gave an empty answer"),
-        (infinite, &[], "error: the model computes infinities or NaN in fp16"),
-        (short, &["--context", "4", "--batch", "4"], "does not fit the context of 4"),
+    for (model, words) in [
+        (silent, "error: the model gave an empty answer"),
+        (infinite, "error: the model computes infinities or NaN in fp16"),
     ] {
         let dir = TempDir::new().unwrap();
-        convert(model.path(), dir.path(), more).status(4).says(words).prints("component");
+        convert(model.path(), dir.path(), &[]).status(4).says(words).prints("component");
         assert!(dir.path().join("meta.yaml").is_file());
+    }
+}
+
+#[test]
+fn a_context_without_room_for_the_question_is_no_fault_of_the_model() {
+    let dir = TempDir::new().unwrap();
+    let short = ["--context", "4", "--batch", "4"];
+    let ran = convert(&demo(), dir.path(), &short).status(0);
+    ran.says("not asked: ").says("does not fit the context of 4").prints("component");
+}
+
+#[test]
+fn a_broken_tokenizer_or_template_is_found_before_the_work() {
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+    {
+        let model = Model::demo();
+        fs::write(model.path().join(file), "{% if").unwrap();
+        let dir = TempDir::new().unwrap();
+        convert(model.path(), dir.path(), &[]).status(3).says(file);
+        assert!(!dir.path().join("qwen_monolithic.mlpackage").exists(), "{file}");
     }
 }
 
