@@ -25,7 +25,7 @@ impl Lock {
     /// `Machine` when the directory cannot be written, or when another process holds it.
     pub(crate) fn acquire(dir: &Path) -> Result<Lock> {
         fs::create_dir_all(dir).map_err(|e| {
-            let report = Report::new(format!("cannot create the output directory {}: {e}", dir.display()));
+            let report = Report::new(format!("cannot create the output directory: {e}"));
             Error::Machine(report.at(dir.display()).mending("choose another directory for --output"))
         })?;
         let path = dir.join(LOCK_FILE);
