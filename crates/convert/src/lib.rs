@@ -6,7 +6,7 @@
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
 //! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, leftovers, check, pipeline.
+//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, target, leftovers, check, pipeline.
 
 mod arch;
 mod check;
@@ -26,6 +26,7 @@ mod progress;
 mod record;
 mod rotary;
 mod step;
+mod target;
 mod weights;
 
 pub use check::Finding;
