@@ -15,8 +15,7 @@ use crate::terminal::print;
 
 pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
-        let stray = args.step.stray();
-        check_target(out, "mlpackage", "Manifest.json", stray)?;
+        check_stray(&args.step)?;
         check_source(infer)?;
         check_source(prefill)?;
         assert_lut(infer, args.step.lut)?;
@@ -34,7 +33,7 @@ pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
 pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
     let compiler = args.coremlc_version.as_deref().map(compiler).transpose()?;
     if let [source, bundle] = args.source.as_slice() {
-        check_target(bundle, "mlmodelc", "coremldata.bin", args.step.stray())?;
+        check_stray(&args.step)?;
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
         compile_package(source, bundle, &compiler.unwrap_or_default())?;
@@ -72,25 +71,11 @@ pub(crate) fn check_source(path: &Path) -> Result<()> {
     Err(Failure::new(Status::Input, report.mending("check the path")))
 }
 
-/// Refuses options that say nothing about `target`, and a target that is not a package or bundle to be replaced:
-/// all that a directory holds goes when another takes its place.
-fn check_target(target: &Path, extension: &str, landmark: &str, stray: Option<&str>) -> Result<()> {
-    if let Some(option) = stray {
-        let report = Report::new(format!("{option} does not go with paths")).mending("leave it out");
-        return Err(Failure::usage(report));
-    }
-    let report = |what: &str| Report::new(what).at(target.display());
-    if target.extension().is_none_or(|e| e != extension) {
-        let report = report("the output has another extension than what is written");
-        return Err(Failure::usage(report.expecting(format!("a name that ends in .{extension}"))));
-    }
-    let is_taken = target.exists() && !target.join(landmark).is_file();
-    if is_taken {
-        let report =
-            report("something else stands at the output").expecting(format!("nothing, or a .{extension}"));
-        return Err(Failure::usage(report.mending("remove it, or choose another name")));
-    }
-    Ok(())
+/// Refuses options that say nothing where paths are named.
+fn check_stray(args: &StepArgs) -> Result<()> {
+    let Some(option) = args.stray() else { return Ok(()) };
+    let report = Report::new(format!("{option} does not go with paths")).mending("leave it out");
+    Err(Failure::usage(report))
 }
 
 fn compiler(versions: &str) -> Result<Compiler> {

@@ -3,14 +3,18 @@
 //! The checks that protect the numbers (config, tensors, quantized weights) are part of opening the checkpoint
 //! and planning, and cannot be skipped. Those here look at disk, memory, sizes and the tokenizer files.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anelith_checkpoint::{Checkpoint, tokenizer_files};
 use anelith_report::{Report, Reported};
 
 use crate::error::{Error, Result, io};
+use crate::leftovers::leftovers;
 use crate::options::Options;
 use crate::parts::Plan;
+use crate::record::{RECORD_FILE, Record};
+use crate::step::{Outputs, Step};
 
 /// One line of the table of step 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +44,42 @@ pub(crate) fn output_is_not_model(options: &Options) -> Result<()> {
     Err(Error::Usage(
         report.finding(options.output.display()).mending("choose another directory for --output"),
     ))
+}
+
+/// Refuses an output directory in which another model lies: files would be replaced that no conversion has made.
+pub(crate) fn output_is_ours(checkpoint: &Checkpoint, outputs: &Outputs) -> Result<()> {
+    let Some(foreign) = foreign_file(checkpoint, outputs)? else { return Ok(()) };
+    let report = Report::new("the output directory holds files of another model").at("--output");
+    let report = report.expecting("an empty directory, or an earlier conversion").finding(foreign.display());
+    Err(Error::Usage(report.mending("choose another directory for --output")))
+}
+
+/// The first file in the output directory that is of a model and that no conversion has made.
+fn foreign_file(checkpoint: &Checkpoint, outputs: &Outputs) -> Result<Option<PathBuf>> {
+    let dir = outputs.dir();
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io("read", dir))? {
+        names.push(entry.map_err(io("read", dir))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let made_here = |n: &String| {
+        n == RECORD_FILE
+            || n == &outputs.name(Step::Describe)
+            || n.contains("_monolithic") && (n.ends_with(".mlpackage") || n.ends_with(".mlmodelc"))
+    };
+    let is_ours = names.iter().any(made_here);
+    let is_model = |n: &&String| {
+        n.ends_with(".safetensors") || !is_ours && ["config.json", "tokenizer.json"].contains(&n.as_str())
+    };
+    if let Some(name) = names.iter().find(is_model) {
+        return Ok(Some(dir.join(name)));
+    }
+    // Step 5 removes what an earlier one has copied; of other files nobody knows whose they are.
+    let is_described = Record::open(dir).has(outputs, Step::Describe);
+    Ok(leftovers(checkpoint, dir).into_iter().find(|_| !is_described))
 }
 
 /// The table of step 0.
@@ -84,7 +124,7 @@ fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
     let needed = plan.weights.layout().file_len() + (64 << 20);
     let existing = options.output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
     let place = existing.unwrap_or(Path::new("."));
-    let available = fs4::available_space(place).map_err(io("look at the disk of", place))?;
+    let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
     if available < needed {
         let report = Report::new("the disk has no room for the outputs").at(place.display());
         let report = report.expecting(format!("{} free", megabytes(needed)));
@@ -97,7 +137,7 @@ fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
 /// Memory for the piece of the weights that is in work, and for everything else.
 fn memory(plan: &Plan<'_>) -> Result<Finding> {
     let needed = plan.weights.working_bytes() + (128 << 20);
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let Some(available) = available_memory(&text) else {
         let found = format!("{} needed, unknown how much is free", megabytes(needed));
         return Ok(Finding { subject: "memory", found, warning: None });

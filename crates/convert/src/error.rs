@@ -1,5 +1,6 @@
 //! The one error type of this crate.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anelith_checkpoint as checkpoint;
@@ -45,11 +46,16 @@ impl From<Vec<mil::Invalid>> for Error {
     }
 }
 
-/// An operating system error while doing `action` to `path`; for `map_err`.
+/// An operating system error while doing `action` to `path`; for `map_err`. A file that is not there is the input's
+/// fault, not the machine's.
 pub(crate) fn io(action: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     let (action, path) = (action.to_owned(), path.to_path_buf());
     move |source| {
-        let what = format!("cannot {action} {}: {source}", path.display());
-        Error::Machine(Report::new(what).at(path.display()))
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let report = Report::new(format!("cannot {action} `{name}`: {source}")).at(path.display());
+        match source.kind() {
+            ErrorKind::NotFound => Error::Input(report.mending("check the path, or make the file again")),
+            _ => Error::Machine(report),
+        }
     }
 }

@@ -10,7 +10,6 @@ use anelith_checkpoint::Config;
 use anelith_mil::{
     Argument, DataType, Function, FunctionBuilder, Opcode, Operand, Opset, TensorType, Value, VarId,
 };
-
 use anelith_report::{Report, Reported};
 
 use crate::error::Result;

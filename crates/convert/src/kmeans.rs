@@ -66,10 +66,23 @@ impl KMeans {
         Self { slots: 1 << bits, census: Census::new(), partitioner: Partitioner::default() }
     }
 
-    /// Clusters one group, as [`KMeans::cluster_into`] does, into new memory.
+    /// Clusters one group into a table of `2^bits` entries and one index per weight.
+    ///
+    /// A group of at most `2^bits` distinct weights is kept exactly (-0.0
+    /// counts as 0.0). Otherwise the clusters have the least possible squared
+    /// error about their means, the means are rounded to fp16 (nearest, ties
+    /// to even), and each weight takes the nearest rounded mean.
+    ///
+    /// # Errors
+    /// When a weight is not finite.
     pub fn cluster(&mut self, weights: &[f16]) -> Result<Clustering, NonFinite> {
-        let (mut table, mut indices) = (Vec::with_capacity(self.slots), Vec::new());
-        let noise = self.cluster_into(weights, &mut table, &mut indices)?;
+        self.census.take(weights)?;
+        let centroids = self.centroids();
+        let noise = self.census.assign(&centroids);
+        let mut table: Vec<f16> = centroids.iter().map(|&c| fixed::to_f16(c)).collect();
+        table.resize(self.slots, f16::ZERO);
+        let mut indices = Vec::with_capacity(weights.len());
+        self.census.append_labels(weights, &mut indices);
         Ok(Clustering { table, indices, noise })
     }
 
@@ -85,30 +98,6 @@ impl KMeans {
         let mut indices = Vec::with_capacity(weights.len());
         self.census.append_labels(weights, &mut indices);
         Ok(Clustering { table: table.to_vec(), indices, noise })
-    }
-
-    /// Clusters one group; appends `2^bits` entries to `table` and one index
-    /// per weight to `indices`, in the form [`Clustering`] states.
-    ///
-    /// A group of at most `2^bits` distinct weights is kept exactly (-0.0
-    /// counts as 0.0). Otherwise the clusters have the least possible squared
-    /// error about their means, the means are rounded to fp16 (nearest, ties
-    /// to even), and each weight takes the nearest rounded mean.
-    ///
-    /// On an error nothing is appended.
-    pub fn cluster_into(
-        &mut self,
-        weights: &[f16],
-        table: &mut Vec<f16>,
-        indices: &mut Vec<u8>,
-    ) -> Result<Noise, NonFinite> {
-        self.census.take(weights)?;
-        let centroids = self.centroids();
-        let noise = self.census.assign(&centroids);
-        table.extend(centroids.iter().map(|&c| fixed::to_f16(c)));
-        table.resize(table.len() + self.slots - centroids.len(), f16::ZERO);
-        self.census.append_labels(weights, indices);
-        Ok(noise)
     }
 
     /// The table entries of the group in the census, ascending and distinct:

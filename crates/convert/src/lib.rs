@@ -6,7 +6,7 @@
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
 //! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, check, pipeline.
+//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, target, leftovers, check, pipeline.
 
 mod arch;
 mod check;
@@ -15,6 +15,7 @@ mod error;
 mod graph;
 mod head;
 pub mod kmeans;
+mod leftovers;
 mod lock;
 mod meta_yaml;
 mod metadata;
@@ -25,6 +26,7 @@ mod progress;
 mod record;
 mod rotary;
 mod step;
+mod target;
 mod weights;
 
 pub use check::Finding;

@@ -25,9 +25,21 @@ impl Lock {
     /// `Machine` when the directory cannot be written, or when another process holds it.
     pub(crate) fn acquire(dir: &Path) -> Result<Lock> {
         fs::create_dir_all(dir).map_err(|e| {
-            let report = Report::new(format!("cannot create the output directory {}: {e}", dir.display()));
+            let report = Report::new(format!("cannot create the output directory: {e}"));
             Error::Machine(report.at(dir.display()).mending("choose another directory for --output"))
         })?;
+        Lock::take(dir)
+    }
+
+    /// Takes the lock of `dir` if that has one: a directory in which no conversion has run gets no lock file.
+    ///
+    /// # Errors
+    /// Those of `acquire`.
+    pub(crate) fn acquire_if_used(dir: &Path) -> Result<Option<Lock>> {
+        if dir.join(LOCK_FILE).is_file() { Lock::take(dir).map(Some) } else { Ok(None) }
+    }
+
+    fn take(dir: &Path) -> Result<Lock> {
         let path = dir.join(LOCK_FILE);
         let mut file = File::options()
             .read(true)
@@ -91,5 +103,16 @@ mod tests {
         assert_eq!(report.found, Some(format!("process {}", std::process::id())));
         drop(first);
         Lock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn only_a_directory_in_use_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Lock::acquire_if_used(dir.path()).unwrap().is_none());
+        assert!(!dir.path().join(LOCK_FILE).exists());
+        let first = Lock::acquire(dir.path()).unwrap();
+        assert!(matches!(Lock::acquire_if_used(dir.path()), Err(Error::Machine(_))));
+        drop(first);
+        assert!(Lock::acquire_if_used(dir.path()).unwrap().is_some());
     }
 }

@@ -65,11 +65,12 @@ impl<'c> Pipeline<'c> {
         options.check()?;
         options.check_context(checkpoint)?;
         check::output_is_not_model(options)?;
+        let outputs = Outputs::new(&options.output, options.prefix(checkpoint.config.architecture));
+        check::output_is_ours(checkpoint, &outputs)?;
         for warning in checkpoint.config.warnings.iter().chain(checkpoint.tensors.warnings()) {
             progress.warn(warning);
         }
         let plan = Plan::new(checkpoint, options, progress)?;
-        let outputs = Outputs::new(&options.output, options.prefix(checkpoint.config.architecture));
         let source = source_digest(checkpoint, progress)?;
         Ok(Pipeline { checkpoint, options: options.clone(), plan, outputs, source })
     }
@@ -130,11 +131,12 @@ impl Run<'_, '_> {
         let is_reused = match selection {
             Selection::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
                 self.require(step)?;
+                self.require_before(step)?;
                 true
             }
             Selection::Only(only) if number != only => return Ok(None),
             Selection::Only(_) => {
-                step.needs().iter().try_for_each(|needed| self.require(*needed))?;
+                self.require_before(step)?;
                 false
             }
             Selection::From(first) if number < first => {
@@ -175,6 +177,17 @@ impl Run<'_, '_> {
     fn status(&mut self, step: Step) -> Result<Status> {
         let inputs = self.inputs(step)?;
         self.record.status(&self.pipeline.outputs, step, &inputs, &mut self.digests)
+    }
+
+    /// Refuses to go on without current outputs of all steps on which `step` depends: a step's output is current
+    /// when it fits its inputs, which may themselves be another model's.
+    fn require_before(&mut self, step: Step) -> Result<()> {
+        for needed in step.needs() {
+            if !self.pipeline.outputs.path(*needed).exists() {
+                self.require(*needed)?;
+            }
+        }
+        step.depends_on().into_iter().try_for_each(|needed| self.require(needed))
     }
 
     /// Refuses to go on without a current output of `step`.

@@ -83,6 +83,11 @@ impl Record {
         Ok(Status::Current)
     }
 
+    /// Whether `step` has been run here, with whatever inputs.
+    pub(crate) fn has(&self, outputs: &Outputs, step: Step) -> bool {
+        self.steps.contains_key(&Self::key(outputs, step))
+    }
+
     /// What palettization did when step 1 made its output.
     pub(crate) fn report(&self, outputs: &Outputs) -> Option<&WeightReport> {
         self.steps.get(&Self::key(outputs, Step::Infer))?.report.as_ref()

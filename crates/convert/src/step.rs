@@ -55,6 +55,15 @@ impl Step {
             Step::Compile => &[Step::Combine],
         }
     }
+
+    /// The steps whose outputs this one depends on, directly or through others, in order.
+    pub(crate) fn depends_on(self) -> Vec<Step> {
+        let mut all: Vec<Step> = self.needs().to_vec();
+        all.extend(self.needs().iter().flat_map(|needed| needed.depends_on()));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
 }
 
 impl fmt::Display for Step {

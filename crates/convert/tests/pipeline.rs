@@ -151,6 +151,17 @@ fn earlier_steps_must_be_there_and_match() {
     }
     built(&options, Selection::Needed);
     let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
+    for step in [2, 3, 4, 6] {
+        let error = run(&other, Selection::Only(step)).expect_err("what it depends on has 4 bits");
+        assert!(matches!(error, Error::Input(_)), "step {step}: {error}");
+        let report = report(error);
+        assert!(
+            report.what.starts_with("qwen_monolithic.mlpackage was made"),
+            "step {step}: {}",
+            report.what
+        );
+        assert_eq!(report.mend.as_deref(), Some("run again with --restart 1"));
+    }
     let report = report(run(&other, Selection::From(2)).expect_err("other options"));
     assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);
     assert_eq!(built(&options, Selection::From(6)), [0u32; 0], "all are current");
@@ -269,4 +280,61 @@ fn the_template_goes_where_every_consumer_looks() {
     assert!(matches!(error, Error::Input(_)), "{error}");
     let error = merged("[]", Some(b"x")).expect_err("no object");
     assert_eq!(error.to_string(), "tokenizer_config.json is not a JSON object");
+}
+
+#[test]
+fn what_another_model_left_does_not_stay() {
+    let mut model = Synthetic::tiny("qwen2").weights();
+    let bare = model.write();
+    for name in ["generation_config.json", "chat_template.jinja", "merges.txt"] {
+        model.files.insert(name.into(), b"{}".to_vec());
+    }
+    let full = model.write();
+    let options = bare.options("none");
+    built(&Options { model: full.model.clone(), ..options.clone() }, Selection::Needed);
+    assert!(options.output.join("merges.txt").is_file());
+    assert_eq!(built(&options, Selection::Needed), [5]);
+    let fresh = Options { output: options.output.with_file_name("fresh"), ..options.clone() };
+    built(&fresh, Selection::Needed);
+    let described = |dir: &Path| {
+        contents(dir).into_iter().filter(|(name, _)| name.components().count() == 1).collect::<Vec<_>>()
+    };
+    assert_eq!(described(&options.output), described(&fresh.output));
+
+    fs::write(options.output.join("merges.txt"), "").expect("a file");
+    assert_eq!(built(&options, Selection::Needed), [5], "one that came later");
+    assert!(!options.output.join("merges.txt").exists());
+}
+
+#[test]
+fn another_models_files_are_not_overwritten() {
+    let written = model();
+    let options = written.options("4");
+    let refused = |present: &[&str]| {
+        let _ = fs::remove_dir_all(&options.output);
+        fs::create_dir(&options.output).expect("a directory");
+        for name in present {
+            fs::write(options.output.join(name), "{}").expect("a file");
+        }
+        let before = contents(&options.output);
+        let result = run(&options, Selection::Only(5));
+        if let Err(error) = &result {
+            assert!(matches!(error, Error::Usage(_)), "{present:?}: {error}");
+            assert_eq!(contents(&options.output), before, "{present:?}");
+        }
+        result.err().and_then(|error| report(error).found)
+    };
+    for (present, foreign) in [
+        (&["config.json"][..], Some("config.json")),
+        (&["tokenizer.json"], Some("tokenizer.json")),
+        (&["merges.txt", "meta.yaml"], Some("merges.txt")),
+        (&["adapter.safetensors", "meta.yaml", anelith_convert::RECORD_FILE], Some("adapter.safetensors")),
+        (&["config.json", anelith_convert::RECORD_FILE], None),
+        (&["config.json", "tokenizer.json", "meta.yaml"], None),
+        (&["config.json", "other_monolithic.mlpackage"], None),
+        (&["notes.txt", "tokenizer_config.json"], None),
+    ] {
+        let expected = foreign.map(|name| options.output.join(name).display().to_string());
+        assert_eq!(refused(present), expected, "{present:?}");
+    }
 }

@@ -2,11 +2,10 @@
 
 use anelith_checkpoint::Config;
 use anelith_mil::{Argument, DataType, Opcode, Operand, Value, VarId};
+use anelith_report::{Report, Reported};
 use half::f16;
 
 use super::{Graph, Scope, identifier};
-use anelith_report::{Report, Reported};
-
 use crate::error::{Error, Result};
 use crate::head::HeadSplit;
 use crate::weights::{Component, NewEntry, Stored};

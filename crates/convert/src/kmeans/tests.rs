@@ -200,27 +200,23 @@ fn ties_go_to_the_even_mean_and_the_lower_entry() {
 }
 
 #[test]
-fn groups_are_appended() {
+fn a_group_leaves_nothing_to_the_next() {
     let groups = [[1.0, 2.0, 5.0], [7.0, 7.0, -7.0]].map(|g| g.map(f16::from_f32));
-    let (mut table, mut indices) = (Vec::new(), Vec::new());
+    let tables = [[1.0, 2.0, 5.0, 0.0], [-7.0, 7.0, 0.0, 0.0]].map(|t| t.map(f16::from_f32));
     let mut kmeans = KMeans::new(2);
-    for group in &groups {
-        kmeans.cluster_into(group, &mut table, &mut indices).expect("finite weights");
+    for ((group, table), indices) in groups.iter().zip(tables).zip([[0, 1, 2], [1, 1, 0]]) {
+        let found = kmeans.cluster(group).expect("finite weights");
+        assert_eq!((found.table, found.indices), (table.to_vec(), indices.to_vec()));
     }
-    let expected = [1.0, 2.0, 5.0, 0.0, -7.0, 7.0, 0.0, 0.0].map(f16::from_f32);
-    assert_eq!((table.as_slice(), indices.as_slice()), (&expected[..], &[0, 1, 2, 1, 1, 0][..]));
 }
 
 #[test]
 fn weights_that_are_not_finite_are_refused() {
     let mut kmeans = KMeans::new(4);
     for value in [f16::INFINITY, f16::NEG_INFINITY, f16::NAN, -f16::NAN] {
-        let (mut table, mut indices) = (Vec::new(), Vec::new());
         let weights = [f16::ONE, f16::MAX, value, value];
-        let refused = kmeans.cluster_into(&weights, &mut table, &mut indices);
-        let refused = refused.expect_err("not finite");
+        let refused = kmeans.cluster(&weights).expect_err("not finite");
         assert_eq!((refused.position, refused.value.to_bits()), (2, value.to_bits()));
-        assert!(table.is_empty() && indices.is_empty());
         let after = kmeans.cluster(&[f16::ONE]).expect("finite weights");
         assert_eq!((after.table[0], after.table[1]), (f16::ONE, f16::ZERO));
     }

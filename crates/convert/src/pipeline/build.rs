@@ -11,14 +11,16 @@ use anelith_report::{Report, Reported};
 
 use crate::digest::Digests;
 use crate::error::{Error, Result, io};
+use crate::lock::Lock;
 use crate::parts::{self, Plan};
 use crate::progress::Progress;
 use crate::step::{Outputs, Step};
+use crate::target::{self, Kind};
 use crate::weights::WeightReport;
 
 /// Step 1: streams the weights and writes the inference package around them.
 pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<WeightReport> {
-    let staged = Staged::directory(&outputs.path(Step::Infer))?;
+    let staged = staged(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
     let report = plan.weights.write(&weights, progress)?;
     write_package(staged, &plan.infer)?;
@@ -27,7 +29,7 @@ pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress)
 
 /// Step 2: the prefill package, with the weights of step 1.
 pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs) -> Result<()> {
-    let staged = Staged::directory(&outputs.path(Step::Prefill))?;
+    let staged = staged(&outputs.path(Step::Prefill))?;
     let source = Package::open(&outputs.path(Step::Infer))?;
     disk::share_file(&source.root.join("weights/weight.bin"), &weights_file(staged.path())?)?;
     write_package(staged, &plan.prefill)
@@ -36,19 +38,31 @@ pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs) -> Result<()> {
 /// Step 3: the package of both functions.
 pub(super) fn combine(input: &Outputs, output: &Outputs) -> Result<()> {
     let [infer, prefill] = [Step::Infer, Step::Prefill].map(|step| input.path(step));
-    combine_packages(&infer, &prefill, &output.path(Step::Combine))
+    let out = output.path(Step::Combine);
+    target::check_output(&out, Kind::Package)?;
+    write_combined(&infer, &prefill, &out)
 }
 
 /// Step 4: the bundle of the combined package.
 pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
-    compile_package(&input.path(Step::Combine), &output.path(Step::Compile), &Compiler::default())
+    let bundle = output.path(Step::Compile);
+    target::check_output(&bundle, Kind::Bundle)?;
+    write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default())
 }
 
 /// Combines two packages of one function `main` each into one of `infer` and `prefill`.
 ///
 /// # Errors
-/// When a package cannot be read, when their states differ, or when they have different weights.
+/// When a package cannot be read, when their states differ, or when they have different weights. `Usage` when `out`
+/// does not end in `.mlpackage`, or when what stands there is not a package or is, holds or surrounds a source.
+/// `Machine` when a conversion is under way in the directory of `out`.
 pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
+    target::check_named(out, Kind::Package, &[infer, prefill])?;
+    let _lock = Lock::acquire_if_used(directory_of(out))?;
+    write_combined(infer, prefill, out)
+}
+
+fn write_combined(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
     let (first, second) = (Package::open(infer)?, Package::open(prefill)?);
     let model = parts::combine(&read_model(&first)?, &read_model(&second)?)?;
     let weights = [&first, &second].map(|p| p.root.join("weights/weight.bin"));
@@ -61,8 +75,20 @@ pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path) -> Result<()> 
 /// Compiles a package, or a bare specification, into a bundle.
 ///
 /// # Errors
-/// When the source cannot be read, is not a valid ML program, or the bundle cannot be written.
+/// When the source cannot be read, is not a valid ML program, or the bundle cannot be written. `Usage` when `bundle`
+/// does not end in `.mlmodelc`, or when what stands there is not a bundle or is, holds or surrounds the source.
+/// `Machine` when a conversion is under way in the directory of `bundle`.
 pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()> {
+    target::check_named(bundle, Kind::Bundle, &[source])?;
+    let _lock = Lock::acquire_if_used(directory_of(bundle))?;
+    write_bundle(source, bundle, compiler)
+}
+
+fn directory_of(target: &Path) -> &Path {
+    target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
     let info = validate_model(&model)?;
@@ -81,6 +107,12 @@ pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Res
 
 fn read_model(package: &Package) -> Result<Model> {
     Ok(proto::decode(&package.specification, &package.model_path.display().to_string())?)
+}
+
+/// A package in the making, where nothing or another package stands.
+fn staged(package: &Path) -> Result<Staged> {
+    target::check_output(package, Kind::Package)?;
+    Ok(Staged::directory(package)?)
 }
 
 /// The weight file of a package in the making; its directory is there.

@@ -11,13 +11,14 @@ use serde_json::{Map, Value};
 use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result, io};
 use crate::head::HeadSplit;
+use crate::leftovers::leftovers;
 use crate::meta_yaml::{Facts, meta_yaml};
 use crate::options::Options;
 use crate::step::{Outputs, Step};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// Copies tokenizer and config, and writes `meta.yaml` last: where it is, everything is.
+/// Copies tokenizer and config, removes what an earlier model has left of such, and writes `meta.yaml` last: where it is, everything is.
 pub(super) fn describe(
     checkpoint: &Checkpoint,
     options: &Options,
@@ -29,6 +30,9 @@ pub(super) fn describe(
         let contents =
             if name == TOKENIZER_CONFIG { with_template(&checkpoint.dir, contents)? } else { contents };
         disk::write_file(&outputs.dir().join(name), &contents)?;
+    }
+    for path in leftovers(checkpoint, outputs.dir()) {
+        fs::remove_file(&path).map_err(io("remove", &path))?;
     }
     let generation = json_object(&checkpoint.dir.join("generation_config.json"))?;
     let license = license(&checkpoint.dir)?;
@@ -59,6 +63,7 @@ pub(super) fn inputs(
         parts.extend([name.to_owned(), digests.file(&path)?]);
         parts.push(digests.path(&outputs.dir().join(name))?.unwrap_or_default());
     }
+    parts.extend(leftovers(checkpoint, outputs.dir()).iter().map(|path| path.display().to_string()));
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     Ok(digest_parts(&parts))
 }
