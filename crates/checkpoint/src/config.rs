@@ -64,10 +64,6 @@ pub struct Config {
     /// The attention window in tokens, only where `use_sliding_window` is true (Qwen families).
     /// Within a context not larger than it, the model computes as if there were none.
     pub sliding_window: Option<usize>,
-    /// The token that starts a text.
-    pub bos_token_id: Option<u32>,
-    /// The tokens that end a text; none, one or several.
-    pub eos_token_ids: Vec<u32>,
     /// One line for every field that transformers ignores for this family.
     pub warnings: Vec<String>,
 }
@@ -159,8 +155,6 @@ fn from_object(object: &Map<String, Value>, path: &Path) -> Result<Config> {
         attention_bias: flag("attention_bias", &[Architecture::Llama, Architecture::Qwen3])?,
         mlp_bias: flag("mlp_bias", &[Architecture::Llama])?,
         sliding_window: sliding_window(&fields, architecture)?,
-        bos_token_id: bos_token_id(&fields, &defaults)?,
-        eos_token_ids: eos_token_ids(&fields, &defaults)?,
         warnings,
     })
 }
@@ -232,29 +226,4 @@ fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Opt
         return fields.optional_integer(key, 1..=i32::MAX as usize);
     }
     Ok(Some(families::SLIDING_WINDOW))
-}
-
-const TOKEN_IDS: RangeInclusive<usize> = 0..=u32::MAX as usize;
-
-fn bos_token_id(fields: &Fields<'_>, defaults: &Defaults) -> Result<Option<u32>> {
-    let key = "bos_token_id";
-    if !fields.object().contains_key(key) {
-        return Ok(defaults.bos_token_id);
-    }
-    let id = fields.optional_integer(key, TOKEN_IDS)?;
-    Ok(id.and_then(|id| u32::try_from(id).ok()))
-}
-
-fn eos_token_ids(fields: &Fields<'_>, defaults: &Defaults) -> Result<Vec<u32>> {
-    let key = "eos_token_id";
-    let token = |value: &Value| {
-        let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| fields.wrong(key, "a token id, or a list of them", value))
-    };
-    match fields.object().get(key) {
-        None => Ok(defaults.eos_token_id.into_iter().collect()),
-        Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(ids)) => ids.iter().map(token).collect(),
-        Some(value) => Ok(vec![token(value)?]),
-    }
 }

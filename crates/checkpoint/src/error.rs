@@ -1,4 +1,5 @@
-//! The one error of this crate: what went wrong in a model directory, where, what was expected, what was found, and how to mend it.
+//! The one error of this crate: what went wrong in a model directory, where, what was expected, what was found, and
+//! how to mend it.
 
 use std::fmt::Display;
 use std::path::Path;

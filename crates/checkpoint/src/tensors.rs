@@ -94,11 +94,6 @@ impl Tensors {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Whether there is a tensor of that name, of whatever shape and type.
-    pub fn contains(&self, name: &str) -> bool {
-        self.entries.contains_key(name)
-    }
-
     /// The files that hold the weights, and the index where there is one; sorted, the index first.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
@@ -126,11 +121,6 @@ impl Tensors {
             offset: entry.info.data_offsets.0 as u64,
             elements: (entry.info.data_offsets.1 - entry.info.data_offsets.0) / dtype.size(),
         })
-    }
-
-    /// The shape of the tensor `name`, if there is one.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| entry.info.shape.as_slice())
     }
 
     fn missing(&self, name: &str) -> Error {

@@ -25,7 +25,8 @@ impl Bundle {
     /// Opens a `.mlpackage`, a `.mlmodelc` or a bare `.mlmodel`.
     ///
     /// # Errors
-    /// When a file cannot be read or breaks its format, or when the program is not valid or not what the description says.
+    /// When a file cannot be read or breaks its format, or when the program is not valid or not what the
+    /// description says.
     pub fn open(path: &Path) -> Result<Bundle> {
         if path.extension().is_some_and(|e| e == "mlmodelc") {
             return Bundle::of(compiled::read(path)?, path);

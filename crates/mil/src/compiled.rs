@@ -18,7 +18,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{Model, check_specification_version};
 use crate::program::Program;
 use crate::proto;
 use crate::text::{self, Dialect};
@@ -39,9 +39,6 @@ const ANALYTICS: &str = "analytics";
 const MAX_PROGRAM_BYTES: u64 = 1 << 30;
 /// The largest `coremldata.bin` that is read; it holds little more than names and shapes.
 const MAX_CORE_DATA_BYTES: u64 = 1 << 26;
-
-/// Specification versions that compiled models may have: iOS 15 to iOS 18.
-const SPECIFICATION_VERSIONS: std::ops::RangeInclusive<i32> = 6..=9;
 
 /// Where a model that is to be compiled comes from.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +76,9 @@ impl Default for Compiler {
 ///
 /// # Errors
 /// `Unsupported` for specification versions other than 6 to 9, enumerated shapes, and weight files where the
-/// compiled model has files of its own; `Malformed` for weight files outside the source's directory; `Invalid` for a described function or a function that the other side lacks; `Io`
-/// for a weight file that is missing, and for a file of `dir` that exists already.
+/// compiled model has files of its own; `Malformed` for weight files outside the source's directory; `Invalid`
+/// for a described function or a function that the other side lacks; `Io` for a weight file that is missing, and
+/// for a file of `dir` that exists already.
 pub fn write(
     dir: &Path,
     model: &Model,
@@ -90,7 +88,7 @@ pub fn write(
 ) -> Result<()> {
     // The proof is all that is asked for: the text has no use for what validation learnt.
     let _ = info;
-    check_version(model.specification_version, "model")?;
+    check_specification_version(model.specification_version, "model")?;
     described_functions(&model.description, &model.program)?;
     let program = finished(model, compiler)?;
     let text = text::print(&program, Dialect::of_specification(model.specification_version));
@@ -140,14 +138,6 @@ pub fn read(dir: &Path) -> Result<Model> {
         function.attributes.remove(flexible::ATTRIBUTE);
     }
     Ok(Model { specification_version: core_data.specification_version, description, program })
-}
-
-fn check_version(version: i32, what: &str) -> Result<()> {
-    if SPECIFICATION_VERSIONS.contains(&version) {
-        return Ok(());
-    }
-    let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
-    Err(Error::unsupported(what, format!("specification version {version}, expected {first} to {last}")))
 }
 
 /// The program with all that the compiler adds.

@@ -15,41 +15,47 @@ use crate::error::{Error, Result};
 /// fetched; users meet it, so readers tell it from garbage.
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
-/// How a file came to share the contents of another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sharing {
-    /// Both names lead to one file; the contents take space once.
-    HardLink,
-    /// The file system does not link them, so the contents were copied.
-    Copy,
-}
-
 /// Gives the contents of `source` to `dest` too, replacing what is there; nothing happens if both are the same
 /// file already. `dest` appears at once.
 ///
-/// A hard link comes first: a copy-on-write clone would be safer against later writes, but asking for one needs
-/// an `ioctl` that neither the standard library nor this crate's dependencies offer. The standard copy, which
-/// is the second choice, makes such clones on some file systems by itself. So the rule for both names is:
-/// replace the file, never write into it.
+/// The contents take space once where the file system can do that: a copy-on-write clone comes first, since a later
+/// write to one name leaves the other alone; then a hard link, and a copy where neither can be had. As the two
+/// may be one file, the rule for both names is: replace the file, never write into it.
 ///
 /// # Errors
 /// `Io` when `source` is missing or `dest` cannot be written.
-pub fn share_file(source: &Path, dest: &Path) -> Result<Sharing> {
+pub fn share_file(source: &Path, dest: &Path) -> Result<()> {
     // A link is made to the file itself, not to a symbolic link that leads to it.
     let source = fs::canonicalize(source).map_err(Error::io("cannot open", source))?;
     if is_same_file(&source, dest) {
-        return Ok(Sharing::HardLink);
+        return Ok(());
     }
     let staged = Staged::file(dest)?;
-    let sharing = match fs::hard_link(&source, staged.path()) {
-        Ok(()) => Sharing::HardLink,
-        Err(_) => {
+    if !clone(&source, staged.path()) {
+        remove(staged.path())?;
+        if fs::hard_link(&source, staged.path()).is_err() {
             fs::copy(&source, staged.path()).map_err(Error::io("cannot copy to", staged.path()))?;
-            Sharing::Copy
         }
-    };
-    staged.commit()?;
-    Ok(sharing)
+    }
+    staged.commit()
+}
+
+/// Makes `dest` a copy-on-write clone of `source`, if the file system has such; if not, part of a file may stay.
+#[cfg(target_os = "linux")]
+fn clone(source: &Path, dest: &Path) -> bool {
+    let files = File::open(source).and_then(|source| Ok((source, File::create_new(dest)?)));
+    files.is_ok_and(|(source, dest)| rustix::fs::ioctl_ficlone(dest, source).is_ok())
+}
+
+/// Makes `dest` a copy-on-write clone of `source`: the standard copy does so on APFS, and copies elsewhere.
+#[cfg(target_os = "macos")]
+fn clone(source: &Path, dest: &Path) -> bool {
+    fs::copy(source, dest).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn clone(_: &Path, _: &Path) -> bool {
+    false
 }
 
 #[cfg(unix)]

@@ -54,6 +54,13 @@ fn lines(broken: &[Invalid]) -> String {
     broken.iter().map(Invalid::to_string).collect::<Vec<_>>().join("\n")
 }
 
+impl Invalid {
+    /// A rule broken in `function`, at an op or variable of it.
+    pub(crate) fn new(function: &str, at: impl Into<String>, problem: impl Into<String>) -> Invalid {
+        Invalid { function: function.to_owned(), at: at.into(), problem: problem.into() }
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(broken: Invalid) -> Error {
         Error::Invalid(vec![broken])

@@ -1,9 +1,24 @@
 //! A model: a program together with the description of its inputs, outputs and states.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use crate::dtype::DataType;
+use crate::error::{Error, Result};
 use crate::program::Program;
+
+/// iOS 15 to iOS 18.
+const SPECIFICATION_VERSIONS: RangeInclusive<i32> = 6..=9;
+
+/// Refuses the specification version of the file or model `what` if no ML program of ours has it.
+pub(crate) fn check_specification_version(version: i32, what: &str) -> Result<()> {
+    if SPECIFICATION_VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
+    let problem = format!("specification version {version}, expected {first} to {last}");
+    Err(if version < 1 { Error::malformed(what, problem) } else { Error::unsupported(what, problem) })
+}
 
 /// An ML program and what the outside needs to know of it: the contents of `model.mlmodel`.
 #[derive(Clone, PartialEq, Debug)]

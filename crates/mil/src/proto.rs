@@ -15,20 +15,15 @@ mod schema;
 mod types;
 mod value;
 
-use std::ops::RangeInclusive;
-
 use prost::Message;
 
 use crate::error::{Error, Result};
-use crate::model::{Description, Metadata, Model};
+use crate::model::{Description, Metadata, Model, check_specification_version};
 use crate::validate::ProgramInfo;
 
 use fault::{At, Decoded, Fault};
 use messages as pb;
 use schema::Schema;
-
-/// iOS 15 to iOS 18.
-const SPECIFICATION_VERSIONS: RangeInclusive<i32> = 6..=9;
 
 /// The bytes of `model.mlmodel` for `model`, which `info`, from `validate_model`, proves valid.
 ///
@@ -38,7 +33,7 @@ const SPECIFICATION_VERSIONS: RangeInclusive<i32> = 6..=9;
 pub fn encode(model: &Model, info: &ProgramInfo) -> Result<Vec<u8>> {
     // The proof is all that is asked for: encoding needs nothing that validation learnt.
     let _ = info;
-    check_version(model.specification_version).map_err(|f| f.into_error("model"))?;
+    check_specification_version(model.specification_version, "model")?;
     description::check(&model.description)
         .map_err(|problem| Error::malformed("model description", problem))?;
     let mut description = description::encode(&model.description);
@@ -63,9 +58,9 @@ pub fn encode(model: &Model, info: &ProgramInfo) -> Result<Vec<u8>> {
 /// `Malformed` when the bytes break the format, a variable is used before its definition or defined twice;
 /// `Unsupported` for anything the IR cannot hold: other kinds of models, nested blocks, unknown fields.
 pub fn decode(bytes: &[u8], what: &str) -> Result<Model> {
+    let message: pb::Model = parse(bytes, &schema::MODEL).map_err(|fault| fault.into_error(what))?;
+    check_specification_version(message.specification_version, what)?;
     let decode = || -> Decoded<Model> {
-        let message: pb::Model = parse(bytes, &schema::MODEL)?;
-        check_version(message.specification_version)?;
         if message.is_updatable {
             return Err(Fault::unsupported("an updatable model (`isUpdatable`)"));
         }
@@ -102,13 +97,4 @@ fn parse<M: Message + Default>(bytes: &[u8], schema: &'static Schema) -> Decoded
     let message = M::decode(bytes).map_err(|error| Fault::malformed(error.to_string()))?;
     schema::check(bytes, schema)?;
     Ok(message)
-}
-
-fn check_version(version: i32) -> Decoded<()> {
-    if SPECIFICATION_VERSIONS.contains(&version) {
-        return Ok(());
-    }
-    let (first, last) = (SPECIFICATION_VERSIONS.start(), SPECIFICATION_VERSIONS.end());
-    let problem = format!("specification version {version}, expected {first} to {last}");
-    if version < 1 { Err(Fault::malformed(problem)) } else { Err(Fault::unsupported(problem)) }
 }

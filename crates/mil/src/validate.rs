@@ -1,7 +1,7 @@
 //! Proves that a program keeps the rules of MIL, and that a description tells the truth about it; the writers
 //! and the planner ask for the proof.
 //!
-//! The rules for a program: identifiers are well formed and unique; a variable is assigned once, before it is
+//! The rules for a program: identifiers are well formed, unique and no reserved words; a variable is assigned once, before it is
 //! read; every required argument is there, of the right kind, and no unknown one; literals hold as many elements
 //! as their type says; declared output types are the inferred ones (ops of the table, fixed shapes); only
 //! inputs are states; no function returns the very value that it writes to a state, which crashes Core ML on
@@ -34,8 +34,6 @@ pub struct ProgramInfo {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FunctionInfo {
-    /// How often a variable is read, by ops and, once more, by being returned.
-    pub use_counts: Vec<u32>,
     /// The index of the last op that reads a variable; the number of ops if the function returns it.
     pub last_uses: Vec<Option<usize>>,
     /// The index of the op that assigns a variable; `None` for inputs.
@@ -59,7 +57,7 @@ pub fn validate(program: &Program) -> Result<ProgramInfo, Vec<Invalid>> {
     let mut names = BTreeSet::new();
     for function in &program.functions {
         if !names.insert(&function.name) {
-            problems.push(invalid(&function.name, "name", "another function has the same name"));
+            problems.push(Invalid::new(&function.name, "name", "another function has the same name"));
         }
         match function::validate(function) {
             Ok(learnt) => info.functions.push(learnt),
@@ -86,15 +84,23 @@ pub fn validate_model(model: &Model) -> Result<ProgramInfo> {
     Ok(info)
 }
 
-fn invalid(function: &str, at: impl Into<String>, problem: impl Into<String>) -> Invalid {
-    Invalid { function: function.to_owned(), at: at.into(), problem: problem.into() }
-}
-
 /// Whether `name` is an identifier of MIL: a letter or `_`, then letters, digits, `_` and `@`.
 pub fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '@')
+}
+
+/// The words that MIL keeps for itself, as coremltools lists them.
+const RESERVED: [&str; 24] = [
+    "any", "bf16", "bool", "dict", "false", "fp16", "fp32", "fp64", "func", "int16", "int32", "int64",
+    "int8", "list", "program", "state", "string", "tensor", "true", "tuple", "uint16", "uint32", "uint64",
+    "uint8",
+];
+
+/// Whether `name` is a word that MIL keeps for itself, so that no variable or function may have it.
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
 }
 
 #[cfg(test)]

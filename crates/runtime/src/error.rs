@@ -68,6 +68,14 @@ pub enum Error {
         /// Its type in the other.
         other: TensorType,
     },
+    /// The states of an instance are too large.
+    #[error("the states need {needed} bytes of memory together: {problem}")]
+    Memory {
+        /// What they take.
+        needed: u64,
+        /// What was expected.
+        problem: String,
+    },
     /// A tensor whose elements and shape do not match.
     #[error("a tensor of shape {shape:?} cannot hold {count} elements")]
     Shape {

@@ -6,8 +6,8 @@ use anelith_mil::blob::WeightStore;
 use anelith_mil::{DataType, Dim, Program, ProgramInfo, TensorType};
 
 use crate::error::{Error, Result};
-use crate::plan::{Constants, Feature, Plan, Precision, States};
-use crate::tensor::Tensor;
+use crate::plan::{Constants, Feature, MAX_BYTES, Plan, Precision, States};
+use crate::tensor::{Tensor, ask_for, held_bytes};
 
 /// Some functions of one program and their common state.
 #[derive(Debug)]
@@ -21,7 +21,8 @@ impl Instance {
     /// Plans `functions` of `program`; weights that they share are decompressed once. States start as zeros.
     ///
     /// # Errors
-    /// As [`Plan::new`], and [`Error::State`] when two functions declare one state with different types.
+    /// As [`Plan::new`]; [`Error::State`] when two functions declare one state with different types;
+    /// [`Error::Memory`] when the states of all functions do not fit in memory.
     pub fn new(
         program: &Program,
         info: &ProgramInfo,
@@ -33,6 +34,7 @@ impl Instance {
         let plan = |name: &&str| Plan::new(program, info, &mut constants, name, precision);
         let plans = functions.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let features = shared_states(&plans)?;
+        check_memory(&features)?;
         let mut instance = Instance { plans, features, states: States::new() };
         instance.reset();
         Ok(instance)
@@ -95,6 +97,19 @@ fn shared_states(plans: &[Plan]) -> Result<Vec<Feature>> {
         }
     }
     Ok(features)
+}
+
+/// Refuses states that together take more than `MAX_BYTES`, or more than there is.
+fn check_memory(states: &[Feature]) -> Result<()> {
+    let needed = states.iter().fold(0u64, |sum, f| sum.saturating_add(held_bytes(&f.ty)));
+    let refuse = |problem: String| Err(Error::Memory { needed, problem });
+    if needed > MAX_BYTES {
+        return refuse(format!("expected at most {MAX_BYTES}"));
+    }
+    match usize::try_from(needed).map_err(|e| e.to_string()).and_then(ask_for) {
+        Ok(()) => Ok(()),
+        Err(problem) => refuse(problem),
+    }
 }
 
 fn zeros(ty: &TensorType) -> Tensor {

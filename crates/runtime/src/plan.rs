@@ -5,6 +5,7 @@
 //! reads it again, the handle is the only one, and `slice_update` on it works in place.
 
 mod constants;
+mod memory;
 mod planner;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use anelith_mil::{DataType, Program, ProgramInfo, TensorType};
 
 pub use constants::Constants;
+pub(crate) use memory::MAX_BYTES;
 
 use crate::error::{Error, Result};
 use crate::kernels::round_to_fp16;
@@ -105,7 +107,8 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::NoFunction`]; [`Error::Unsupported`] and [`Error::Malformed`] naming the op that cannot be
-    /// run; [`Error::Weights`] when a blob cannot be read.
+    /// run, also for want of memory: states and values may take 64 GiB at a time; [`Error::Weights`] when a
+    /// blob cannot be read.
     pub fn new(
         program: &Program,
         info: &ProgramInfo,

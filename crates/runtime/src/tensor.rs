@@ -187,6 +187,42 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     count.filter(|n| *n <= MAX_ELEMENTS)
 }
 
+/// From this size on, memory is asked for before it is taken: 64 MiB. The standard library aborts the process
+/// where there is none.
+const LARGE_BYTES: usize = 64 << 20;
+
+/// The number of elements of `shape`, for which there is room.
+///
+/// # Errors
+/// When the shape has more than `MAX_ELEMENTS`, or the memory for its elements cannot be had.
+pub(crate) fn room_for(shape: &[usize]) -> Result<usize, String> {
+    let count = element_count(shape).ok_or("the result has too many elements")?;
+    ask_for(count.saturating_mul(size_of::<f32>()))?;
+    Ok(count)
+}
+
+/// Whether `bytes` can be allocated twice, since an op may hold an intermediate as large as its result.
+pub(crate) fn ask_for(bytes: usize) -> Result<(), String> {
+    if bytes < LARGE_BYTES {
+        return Ok(());
+    }
+    let mut room = [Vec::<u8>::new(), Vec::new()];
+    for part in &mut room {
+        let asked = part.try_reserve_exact(bytes);
+        asked.map_err(|_| format!("it needs {bytes} bytes of memory twice, which are not to be had"))?;
+    }
+    // The optimizer may drop an allocation that nobody looks at, and with it the answer.
+    std::hint::black_box(&room);
+    Ok(())
+}
+
+/// The bytes that a tensor of type `ty` takes; extents that are not known count as one.
+pub(crate) fn held_bytes(ty: &TensorType) -> u64 {
+    let element = if ty.dtype == DataType::Bool { size_of::<bool>() } else { size_of::<f32>() };
+    let extents = ty.shape.iter().map(|d| if let Dim::Known(n) = d { *n } else { 1 });
+    extents.fold(element as u64, u64::saturating_mul)
+}
+
 /// For each axis of `shape`, how many elements apart its neighbours lie.
 pub(crate) fn strides(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
@@ -207,5 +243,13 @@ mod tests {
         let error = Tensor::new(&[2, 3], vec![true; 5]).unwrap_err();
         assert_eq!(error.to_string(), "a tensor of shape [2, 3] cannot hold 5 elements");
         assert!(Tensor::new(&[usize::MAX, 2], vec![0i32; 2]).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error_and_no_abort() {
+        assert_eq!(room_for(&[3, 5]), Ok(15));
+        assert_eq!(room_for(&[1 << 16, 1 << 16]), Err("the result has too many elements".to_owned()));
+        let problem = ask_for(isize::MAX as usize).unwrap_err();
+        assert!(problem.contains("bytes of memory"), "{problem}");
     }
 }

@@ -14,8 +14,6 @@ pub(super) struct Defaults {
     /// `None`: `hidden_size / num_attention_heads`.
     pub(super) head_dim: Option<usize>,
     pub(super) max_position_embeddings: usize,
-    pub(super) bos_token_id: Option<u32>,
-    pub(super) eos_token_id: Option<u32>,
 }
 
 /// `rms_norm_eps` of all three classes.
@@ -37,8 +35,6 @@ impl Defaults {
                 num_key_value_heads: None,
                 head_dim: None,
                 max_position_embeddings: 2048,
-                bos_token_id: Some(1),
-                eos_token_id: Some(2),
             },
             Architecture::Qwen2 => Self::qwen(None),
             Architecture::Qwen3 => Self::qwen(Some(128)),
@@ -55,13 +51,11 @@ impl Defaults {
             num_key_value_heads: Some(32),
             head_dim,
             max_position_embeddings: 32_768,
-            bos_token_id: None,
-            eos_token_id: None,
         }
     }
 }
 
-/// Fields that every family reads and anelith honours.
+/// Fields that every family reads and anelith honours; the token ids are for whoever reads the tokenizer.
 const HONOURED: &[&str] = &[
     "architectures",
     "bos_token_id",

@@ -62,8 +62,6 @@ pub struct Yarn {
     pub mscale: Option<f64>,
     /// Denominator of the derived attention factor, where both mscales are given and not 0.
     pub mscale_all_dim: Option<f64>,
-    /// Whether the bounds of the ramp are rounded outward to whole dimensions.
-    pub truncate: bool,
 }
 
 impl Rope {
@@ -182,11 +180,9 @@ impl Yarn {
         let length = self.original_max_position_embeddings as f64;
         let dimension_of =
             |rotations: f64| (dim * (length / (rotations * 2.0 * PI)).ln()) / (2.0 * theta.ln());
-        let (mut low, mut high) = (dimension_of(self.beta_fast), dimension_of(self.beta_slow));
-        if self.truncate {
-            (low, high) = (low.floor(), high.ceil());
-        }
-        let (low, high) = (low.max(0.0), high.min(dim - 1.0));
+        // Rounded outward always: the field `truncate` came after transformers 4.52.4.
+        let low = dimension_of(self.beta_fast).floor().max(0.0);
+        let high = dimension_of(self.beta_slow).ceil().min(dim - 1.0);
         // transformers' own guard against a ramp of width 0.
         (low, if low == high { high + 0.001 } else { high })
     }

@@ -127,7 +127,7 @@ fn broken_indexes_are_refused_with_the_name_of_what_is_wrong() {
     assert_eq!(open_error(&[]).kind(), Missing);
     let ambiguous = open_error(&[shard(), ("two.safetensors", f32_file("b", &[1.0]))]);
     assert_eq!(ambiguous.found(), Some("2 .safetensors files and no index"));
-    assert!(Tensors::open(directory(&[shard()]).path()).unwrap().contains("a"));
+    assert!(Tensors::open(directory(&[shard()]).path()).unwrap().names().any(|name| name == "a"));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::disk::LFS_POINTER;
 use crate::error::{Error, Result};
+use crate::model::check_specification_version;
 
 use super::Source;
 
@@ -15,8 +17,6 @@ const ML_PROGRAM: u64 = 502;
 const PIPELINE: u64 = 202;
 /// What every ML program has as the variant of its compiled version.
 const VARIANT: &[u8] = b"generic";
-/// What stands at the start of the small files that Git LFS leaves in place of large ones.
-const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// The contents of `coremldata.bin`.
 #[derive(PartialEq, Eq, Debug)]
@@ -99,7 +99,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], what: &'a str) -> Result<CoreData<'a>>
     let (version, _) = reader.version("specification version")?;
     let version = i32::try_from(version)
         .map_err(|_| reader.malformed(at, format!("expected a specification version, found {version}")))?;
-    super::check_version(version, what)?;
+    check_specification_version(version, what)?;
     let description = reader.string("description")?;
     let functions = reader.functions()?;
     Ok(CoreData { specification_version: version, description, functions })

@@ -23,13 +23,9 @@ pub(super) fn encode(program: &Program) -> Result<pb::Program, Invalid> {
     let mut attributes = BTreeMap::new();
     if !program.build_info.is_empty() {
         let info = value::encode(&build_info_value(&program.build_info));
-        attributes.insert(BUILD_INFO.to_owned(), info.map_err(|p| invalid("", BUILD_INFO, p))?);
+        attributes.insert(BUILD_INFO.to_owned(), info.map_err(|p| Invalid::new("", BUILD_INFO, p))?);
     }
     Ok(pb::Program { version: VERSION, functions, attributes })
-}
-
-fn invalid(function: &str, at: impl Into<String>, problem: impl Into<String>) -> Invalid {
-    Invalid { function: function.to_owned(), at: at.into(), problem: problem.into() }
 }
 
 fn build_info_value(info: &BTreeMap<String, String>) -> Value {
@@ -39,7 +35,7 @@ fn build_info_value(info: &BTreeMap<String, String>) -> Value {
 }
 
 fn encode_function(f: &Function) -> Result<pb::Function, Invalid> {
-    let at = |place: &'static str| move |problem| invalid(&f.name, place, problem);
+    let at = |place: &'static str| move |problem| Invalid::new(&f.name, place, problem);
     let block = pb::Block {
         outputs: f.outputs.iter().map(|v| name_of(f, *v)).collect::<Result<_, _>>().map_err(at("outputs"))?,
         operations: f.ops.iter().map(|op| encode_op(f, op)).collect::<Result<_, _>>()?,
@@ -69,7 +65,7 @@ fn encode_op(f: &Function, op: &Op) -> Result<pb::Operation, Invalid> {
             attributes: encode_attributes(&op.attributes)?,
         })
     };
-    message().map_err(|p| invalid(&f.name, format!("op `{}` ({})", op.name(), op.kind.name()), p))
+    message().map_err(|p| Invalid::new(&f.name, format!("op `{}` ({})", op.name(), op.kind.name()), p))
 }
 
 fn encode_attributes(attributes: &BTreeMap<String, Value>) -> Result<BTreeMap<String, pb::Value>, String> {

@@ -8,8 +8,6 @@ use crate::model::{Description, Feature, Interface, Model};
 use crate::program::{Function, Program, VarId};
 use crate::types::{Dim, TensorType, Type};
 
-use super::invalid;
-
 /// The first specification version with states and with several functions.
 const IOS18: i32 = 9;
 
@@ -29,7 +27,7 @@ pub(super) fn validate(model: &Model) -> Result<(), Invalid> {
                     feature_type(state),
                     feature_type(other)
                 );
-                return Err(invalid(&interface.name, format!("state `{}`", state.name), problem));
+                return Err(Invalid::new(&interface.name, format!("state `{}`", state.name), problem));
             }
         }
     }
@@ -41,25 +39,25 @@ pub(crate) fn functions(description: &Description, program: &Program) -> Result<
     let mut names = BTreeSet::new();
     for interface in &description.functions {
         if !names.insert(&interface.name) {
-            return Err(invalid(&interface.name, "description", "the function is described twice"));
+            return Err(Invalid::new(&interface.name, "description", "the function is described twice"));
         }
         if program.function(&interface.name).is_none() {
-            return Err(invalid(&interface.name, "description", "the program has no such function"));
+            return Err(Invalid::new(&interface.name, "description", "the program has no such function"));
         }
     }
     for function in &program.functions {
         if description.interface(&function.name).is_none() {
-            return Err(invalid(&function.name, "program", "the description does not describe it"));
+            return Err(Invalid::new(&function.name, "program", "the description does not describe it"));
         }
     }
     let default = description.default_name();
     if description.interface(default).is_none() {
-        return Err(invalid(default, "description", "the default function is not described"));
+        return Err(Invalid::new(default, "description", "the default function is not described"));
     }
     match description.functions.iter().find(|f| description.default_function.is_none() && f.name != default) {
         Some(other) => {
             let problem = "no default function is named, so there may be only `main`";
-            Err(invalid(&other.name, "description", problem))
+            Err(Invalid::new(&other.name, "description", problem))
         }
         None => Ok(()),
     }
@@ -69,7 +67,7 @@ fn versions(model: &Model, interface: &Interface, function: &Function) -> Result
     let version = model.specification_version;
     let wrong = |what: String| {
         let problem = format!("{what}, which specification version {version} does not have");
-        Err(invalid(&function.name, "description", problem))
+        Err(Invalid::new(&function.name, "description", problem))
     };
     // Each specification version from 6 on came with the release of iOS that is nine higher.
     if i32::from(function.opset.release()) > version.saturating_add(9) {
@@ -94,8 +92,9 @@ fn interface_of(interface: &Interface, function: &Function) -> Result<(), Invali
         ("state", &interface.states, states),
     ];
     for (kind, features, vars) in kinds {
-        let wrong =
-            |name: &str, problem: String| Err(invalid(&function.name, format!("{kind} `{name}`"), problem));
+        let wrong = |name: &str, problem: String| {
+            Err(Invalid::new(&function.name, format!("{kind} `{name}`"), problem))
+        };
         let mut described = BTreeSet::new();
         for feature in features {
             if !described.insert(&feature.name) {

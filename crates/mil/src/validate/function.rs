@@ -9,14 +9,14 @@ use crate::program::{Function, Op, Operand, VarId};
 use crate::text;
 use crate::types::Type;
 
-use super::{FunctionInfo, invalid, is_identifier};
+use super::{FunctionInfo, is_identifier, is_reserved};
 
 pub(super) fn validate(function: &Function) -> Result<FunctionInfo, Invalid> {
     let mut checker = Checker::new(function)?;
     for (i, op) in function.ops.iter().enumerate() {
         let at = |problem: String| {
             let what = format!("op `{}` ({})", op.name(), op.kind.name());
-            invalid(&function.name, what, format!("{problem}\n    {}", text::print_op(function, op)))
+            Invalid::new(&function.name, what, format!("{problem}\n    {}", text::print_op(function, op)))
         };
         checker.operation(i, op).map_err(at)?;
     }
@@ -35,18 +35,14 @@ impl<'f> Checker<'f> {
     fn new(function: &'f Function) -> Result<Self, Invalid> {
         check_names(function)?;
         let count = function.vars.len();
-        let info = FunctionInfo {
-            use_counts: vec![0; count],
-            last_uses: vec![None; count],
-            definitions: vec![None; count],
-        };
+        let info = FunctionInfo { last_uses: vec![None; count], definitions: vec![None; count] };
         let mut checker = Checker { function, info, assigned: vec![false; count], written: BTreeSet::new() };
         for id in &function.inputs {
-            checker.assign(*id, None).map_err(|p| invalid(&function.name, "inputs", p))?;
+            checker.assign(*id, None).map_err(|p| Invalid::new(&function.name, "inputs", p))?;
         }
         if let Some((name, value)) = function.attributes.iter().find(|(_, v)| !v.is_well_formed()) {
             let problem = format!("does not hold what its type {} says", value.ty);
-            return Err(invalid(&function.name, format!("attribute `{name}`"), problem));
+            return Err(Invalid::new(&function.name, format!("attribute `{name}`"), problem));
         }
         Ok(checker)
     }
@@ -74,7 +70,6 @@ impl<'f> Checker<'f> {
             }
             Some(true) => {}
         }
-        self.info.use_counts[at] = self.info.use_counts[at].saturating_add(1);
         self.info.last_uses[at] = Some(by);
         Ok(())
     }
@@ -155,14 +150,14 @@ impl<'f> Checker<'f> {
     fn outputs(mut self) -> Result<FunctionInfo, Invalid> {
         let function = self.function;
         if function.outputs.is_empty() {
-            return Err(invalid(&function.name, "outputs", "the function returns nothing"));
+            return Err(Invalid::new(&function.name, "outputs", "the function returns nothing"));
         }
         let mut returned = BTreeSet::new();
         for id in &function.outputs {
-            self.read(*id, function.ops.len()).map_err(|p| invalid(&function.name, "outputs", p))?;
+            self.read(*id, function.ops.len()).map_err(|p| Invalid::new(&function.name, "outputs", p))?;
             let var = function.var(*id);
             let wrong =
-                |problem: &str| Err(invalid(&function.name, format!("output `{}`", var.name), problem));
+                |problem: &str| Err(Invalid::new(&function.name, format!("output `{}`", var.name), problem));
             if matches!(var.ty, Type::State(_)) {
                 return wrong("is a state; return what read_state gives");
             }
@@ -180,21 +175,28 @@ impl<'f> Checker<'f> {
 /// Names of the function and its variables: identifiers, and no two variables of one name.
 fn check_names(function: &Function) -> Result<(), Invalid> {
     if !is_identifier(&function.name) {
-        return Err(invalid(&function.name, "name", "is no identifier"));
+        return Err(Invalid::new(&function.name, "name", "is no identifier"));
+    }
+    if is_reserved(&function.name) {
+        return Err(Invalid::new(&function.name, "name", "is a reserved word of MIL; rename the function"));
     }
     let mut names = BTreeSet::new();
     for var in &function.vars {
         let at = || format!("variable `{}`", var.name);
         if !is_identifier(&var.name) {
-            return Err(invalid(&function.name, at(), "the name is no identifier"));
+            return Err(Invalid::new(&function.name, at(), "the name is no identifier"));
+        }
+        if is_reserved(&var.name) {
+            let problem = "the name is a reserved word of MIL; rename the variable";
+            return Err(Invalid::new(&function.name, at(), problem));
         }
         if !names.insert(&var.name) {
-            return Err(invalid(&function.name, at(), "another variable has the same name"));
+            return Err(Invalid::new(&function.name, at(), "another variable has the same name"));
         }
     }
     match function.attributes.keys().find(|name| !is_identifier(name)) {
         Some(name) => {
-            Err(invalid(&function.name, format!("attribute `{name}`"), "the name is no identifier"))
+            Err(Invalid::new(&function.name, format!("attribute `{name}`"), "the name is no identifier"))
         }
         None => Ok(()),
     }

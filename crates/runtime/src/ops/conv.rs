@@ -7,7 +7,7 @@ use super::product::bias;
 use super::shape::transposed;
 use super::{Operation, Problem, operands};
 use crate::kernels;
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::{Tensor, room_for};
 
 /// How a spatial axis is traversed.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +127,7 @@ impl Operation for Pointwise {
         }
         let mut shape = x.shape().to_vec();
         shape[1] = out;
-        let mut y = vec![0f32; element_count(&shape).ok_or("the result has too many elements")?];
+        let mut y = vec![0f32; room_for(&shape)?];
         if channels > 0 && !y.is_empty() {
             let rows = Tensor::made(vec![batch, channels, points], Arc::unwrap_or_clone(x).into_data())?;
             let rows = transposed(Arc::new(rows), &[0, 2, 1])?;
@@ -186,7 +186,7 @@ impl Operation for Conv {
         let (top, rows) = self.axes[0].geometry(height, kh).ok_or_else(fit)?;
         let (left, columns) = self.axes[1].geometry(width, kw).ok_or_else(fit)?;
         let mut shape = vec![batch, out, rows, columns];
-        let mut y = vec![0f32; element_count(&shape).ok_or("the result has too many elements")?];
+        let mut y = vec![0f32; room_for(&shape)?];
         let window =
             Window { axes: self.axes, before: [top, left], extents: [height, width], out: [rows, columns] };
         let (x_all, w_all) = (x.f32s()?, weight.f32s()?);

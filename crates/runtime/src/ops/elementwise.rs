@@ -7,7 +7,7 @@ use anelith_mil::DataType;
 
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
-use crate::tensor::{Tensor, TensorData, element_count, strides};
+use crate::tensor::{Tensor, TensorData, room_for, strides};
 
 /// An arithmetic op on two operands that broadcast.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ fn zip<T: Copy, U>(
 
 fn result_shape(x: &Tensor, y: &Tensor) -> Result<Vec<usize>, String> {
     let shape = broadcast_shape(x.shape(), y.shape())?;
-    element_count(&shape).ok_or("the result has too many elements")?;
+    room_for(&shape)?;
     Ok(shape)
 }
 
@@ -235,7 +235,7 @@ impl Operation for Select {
         let [cond, a, b] = operands(inputs)?;
         let values = result_shape(&a, &b)?;
         let shape = broadcast_shape(cond.shape(), &values)?;
-        element_count(&shape).ok_or("the result has too many elements")?;
+        room_for(&shape)?;
         let flags = broadcast(cond.bools()?, cond.shape(), &shape);
         let data: TensorData = match (a.data(), b.data()) {
             (TensorData::F32(x), TensorData::F32(y)) => {

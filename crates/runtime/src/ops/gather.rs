@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
-use crate::tensor::{Tensor, element_count, map_elements};
+use crate::tensor::{Tensor, map_elements, room_for};
 
 #[derive(Debug)]
 struct Gather {
@@ -31,7 +31,7 @@ impl Operation for Gather {
         let extent = x.shape()[self.axis];
         let at = indices.i32s()?.iter().map(|i| position(*i, extent)).collect::<Result<Vec<_>, _>>()?;
         let shape = [outer, indices.shape(), inner].concat();
-        element_count(&shape).ok_or("the result has too many elements")?;
+        room_for(&shape)?;
         let run = inner.iter().product();
         let data = map_elements!(x.data(), v => pick(v, extent, run, &at));
         Ok(vec![Tensor::made(shape, data)?])

@@ -9,7 +9,7 @@ use super::elementwise::{advance, broadcast_shape};
 use super::shape::transposed;
 use super::{Operation, Problem, operands};
 use crate::kernels;
-use crate::tensor::{Tensor, element_count, strides};
+use crate::tensor::{Tensor, room_for, strides};
 
 #[derive(Debug)]
 struct Matmul {
@@ -66,7 +66,7 @@ impl Operation for Matmul {
         }
         let batch = broadcast_shape(x_batch, y_batch)?;
         let shape = [batch.as_slice(), &[m, n]].concat();
-        let mut out = vec![0f32; element_count(&shape).ok_or("the result has too many elements")?];
+        let mut out = vec![0f32; room_for(&shape)?];
         if k > 0 && !out.is_empty() {
             let kernel = if self.transpose_y { kernels::matmul_transposed } else { kernels::matmul };
             let (a, b) = (x.f32s()?, y.f32s()?);
@@ -122,7 +122,7 @@ impl Operation for Linear {
             Some(last) if *last == k => *last = out,
             _ => return Err(format!("`x` has shape {:?}, `weight` takes {k} columns", x.shape())),
         }
-        let mut y = vec![0f32; element_count(&shape).ok_or("the result has too many elements")?];
+        let mut y = vec![0f32; room_for(&shape)?];
         if k > 0 && !y.is_empty() {
             kernels::matmul_transposed(x.f32s()?, weight, k, &mut y);
         }

@@ -8,7 +8,7 @@ use anelith_mil::Opcode;
 use super::arguments::{Arguments, normalize_axis};
 use super::elementwise::advance;
 use super::{Operation, Problem, operands};
-use crate::tensor::{Tensor, TensorData, element_count, map_elements, strides};
+use crate::tensor::{Tensor, TensorData, element_count, map_elements, room_for, strides};
 
 /// `identity`: the operand itself.
 #[derive(Debug)]
@@ -206,6 +206,7 @@ impl Operation for Concat {
             }
             shape[axis] += x.shape()[axis];
         }
+        room_for(&shape)?;
         let data: TensorData = match first.data() {
             TensorData::F32(_) => join(&parts(&inputs, Tensor::f32s)?, outer).into(),
             TensorData::I32(_) => join(&parts(&inputs, Tensor::i32s)?, outer).into(),
@@ -302,10 +303,11 @@ impl Operation for Tile {
         let [x] = operands(inputs)?;
         let shape: Option<Vec<usize>> =
             x.shape().iter().zip(&self.reps).map(|(d, r)| d.checked_mul(*r)).collect();
-        let shape = shape.filter(|s| element_count(s).is_some()).ok_or("the result has too many elements")?;
+        let shape = shape.ok_or("the result has too many elements")?;
         if self.reps.iter().all(|r| *r == 1) {
             return Ok(vec![Arc::unwrap_or_clone(x)]);
         }
+        room_for(&shape)?;
         let data = map_elements!(x.data(), v => tiled(v, x.shape(), &self.reps));
         Ok(vec![Tensor::made(shape, data)?])
     }

@@ -7,11 +7,12 @@ use anelith_mil::{
 };
 
 use super::constants::{Constants, Known, Scope};
+use super::memory::{self, MAX_BYTES};
 use super::{Action, Feature, Finish, Plan, Precision, Source, Step, Target, finish_of};
 use crate::error::{Error, Result};
 use crate::ops::arguments::{Arguments, Constant};
 use crate::ops::{self, Planned, Problem};
-use crate::tensor::MAX_ELEMENTS;
+use crate::tensor::{MAX_ELEMENTS, held_bytes};
 
 /// Makes one plan.
 pub(super) struct Planner<'f, 'c, 'w> {
@@ -53,7 +54,22 @@ impl<'f> Planner<'f, '_, '_> {
             plan.steps.extend(step);
         }
         plan.outputs = self.outputs()?;
+        self.check_memory(&plan)?;
         Ok(plan)
+    }
+
+    /// Refuses a function whose states and values take more than `MAX_BYTES` at a time.
+    fn check_memory(&self, plan: &Plan) -> Result<()> {
+        let (values, step) = memory::peak(plan);
+        let states = plan.states.iter().fold(0u64, |sum, f| sum.saturating_add(held_bytes(&f.ty)));
+        if states.saturating_add(values) <= MAX_BYTES {
+            return Ok(());
+        }
+        let at = plan.steps.get(step).map_or("the function".to_owned(), |step| step.at.clone());
+        let problem = format!(
+            "values need {values} bytes at a time and states {states}, expected at most {MAX_BYTES} together"
+        );
+        Err(self.error(at, Problem::Unsupported(problem)))
     }
 
     fn error(&self, at: String, problem: Problem) -> Error {

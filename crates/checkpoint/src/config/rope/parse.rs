@@ -191,7 +191,6 @@ fn yarn(
         beta_slow: non_zero(fields, "beta_slow", 1.0)?,
         mscale: weight(fields, "mscale")?,
         mscale_all_dim: weight(fields, "mscale_all_dim")?,
-        truncate: fields.optional_boolean("truncate")?.unwrap_or(true),
     }))
 }
 
@@ -246,7 +245,6 @@ fn warn_unread(fields: &Fields<'_>, name: &str, warnings: &mut Vec<String>) {
             "mscale",
             "mscale_all_dim",
             "original_max_position_embeddings",
-            "truncate",
         ],
         _ => &[],
     };

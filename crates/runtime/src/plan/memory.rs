@@ -1,0 +1,50 @@
+//! How much memory the values of a function take at once.
+
+use super::{Action, Plan, Source};
+use crate::tensor::held_bytes;
+
+/// What states and values may take together: 64 GiB. The state of a model of eight billion parameters takes 34 at
+/// 131072 tokens; a program that asks for twice that is broken or means harm.
+pub(crate) const MAX_BYTES: u64 = 64 << 30;
+
+/// The most bytes that inputs and results hold at a time, and the index of the step that takes them.
+///
+/// What a state is handed out as takes nothing of its own. Constants are left out: the weight files bound them.
+pub(super) fn peak(plan: &Plan) -> (u64, usize) {
+    let mut held = vec![0u64; plan.slots];
+    for (feature, slot) in &plan.inputs {
+        held[*slot] = held_bytes(&feature.ty);
+    }
+    let mut live = held.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+    let mut peak = (live, 0);
+    for (index, step) in plan.steps.iter().enumerate() {
+        let mut unused = 0u64;
+        if !matches!(step.action, Action::Read { .. }) {
+            for target in &step.outputs {
+                let bytes = held_bytes(&target.ty);
+                live = live.saturating_add(bytes);
+                match target.slot {
+                    Some(slot) => held[slot] = bytes,
+                    None => unused = unused.saturating_add(bytes),
+                }
+            }
+        }
+        peak = if live > peak.0 { (live, index) } else { peak };
+        let freed = given_up(&step.action).fold(unused, |sum, slot| sum.saturating_add(held[slot]));
+        live = live.saturating_sub(freed);
+    }
+    peak
+}
+
+/// The slots whose last use is in `action`.
+fn given_up(action: &Action) -> impl Iterator<Item = usize> {
+    let sources = match action {
+        Action::Run(_, sources) => sources.as_slice(),
+        Action::Write { data, .. } => std::slice::from_ref(data),
+        Action::Read { .. } => &[],
+    };
+    sources.iter().filter_map(|source| match source {
+        Source::Slot { slot, last: true } => Some(*slot),
+        _ => None,
+    })
+}
