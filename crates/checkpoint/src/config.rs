@@ -76,6 +76,9 @@ impl Config {
             std::io::ErrorKind::NotFound => no_config(&path),
             _ => Error::io("read", &path, &e),
         })?;
+        if !metadata.is_file() {
+            return Err(Error::malformed("config.json is not a file").at(path.display()));
+        }
         if metadata.len() > MAX_CONFIG_BYTES {
             return Err(Error::malformed("config.json is too large to be one")
                 .at(path.display())

@@ -87,7 +87,8 @@ fn show_weights(outcome: &Outcome) -> Result<()> {
     }
 }
 
-fn recompile(package: &Path, dir: &Path) -> String {
+/// The command by which Apple's compiler does step 4.
+pub(crate) fn recompile(package: &Path, dir: &Path) -> String {
     let quoted = |path: &Path| {
         let text = path.display().to_string();
         let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@".contains(c);

@@ -1,17 +1,21 @@
 //! `combine` and `compile`.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::{fmt, fs};
 
-use anelith_convert::{Lut, Outputs, Step, check_prefix, combine_packages, compile_package, run_alone};
+use anelith_convert::{
+    Group, Lut, Outputs, Step, check_prefix, combine_packages, compile_package, run_alone,
+};
 use anelith_mil::compiled::Compiler;
 use anelith_mil::package::Package;
-use anelith_mil::proto;
+use anelith_mil::{Model, Op, Opcode, Operand, proto};
 use anelith_report::{Report, Reported};
 
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
+use crate::convert::recompile;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::print;
+use crate::terminal::{note, print};
 
 pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
@@ -27,7 +31,7 @@ pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
         let report = Report::new("nothing to combine").expecting("--monolithic, or three packages");
         return Err(Failure::usage(report.mending("see anelith combine --help")));
     }
-    run_step(Step::Combine, &args.step)
+    run_step(Step::Combine, &args.step).map(drop)
 }
 
 pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
@@ -36,7 +40,9 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
         check_stray(&args.step)?;
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
-        compile_package(source, bundle, &compiler.unwrap_or_default())?;
+        if let Some(warning) = compile_package(source, bundle, &compiler.unwrap_or_default())? {
+            note(&format!("warning: {warning}"));
+        }
         return print(&format!("{}\n", bundle.display()));
     }
     if args.source[0] != Path::new("monolithic") {
@@ -48,18 +54,21 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
         let report = Report::new("--coremlc-version goes with SOURCE.mlpackage OUT.mlmodelc only");
         return Err(Failure::usage(report.mending("name the package and the bundle")));
     }
-    run_step(Step::Compile, &args.step)
+    let (input, output) = run_step(Step::Compile, &args.step)?;
+    note(&recompile(&input.path(Step::Combine), output.dir()));
+    Ok(())
 }
 
 /// Runs step 3 or 4 on the outputs of a conversion.
-fn run_step(step: Step, args: &StepArgs) -> Result<()> {
+fn run_step(step: Step, args: &StepArgs) -> Result<(Outputs, Outputs)> {
     let (input, output) = places(args, step)?;
     for needed in step.needs() {
         require(&input, *needed)?;
         assert_lut(&input.path(*needed), args.lut)?;
     }
     run_alone(step, &input, &output)?;
-    print(&format!("{}\n", output.path(step).display()))
+    print(&format!("{}\n", output.path(step).display()))?;
+    Ok((input, output))
 }
 
 /// Refuses a path that leads nowhere.
@@ -148,13 +157,73 @@ fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     let Some(lut) = lut else { return Ok(()) };
     let opened = Package::open(package)?;
     let model = proto::decode(&opened.specification, &opened.model_path.display().to_string())?;
-    let found = model.description.metadata.user_defined.get("com.anemll.lut_bits").cloned();
-    let expected = lut.bits().map(|b| b.to_string());
-    if found == expected {
+    let stated = model.description.metadata.user_defined.get("com.anemll.lut_bits");
+    let tables = tables(&model);
+    let fits = match lut {
+        Lut::None => tables.is_empty(),
+        // A model of small tensors alone is converted with tables and has none.
+        Lut::Bits { bits, .. } if tables.is_empty() => stated == Some(&bits.to_string()),
+        Lut::Bits { bits, group } => tables.iter().all(|t| t.bits == bits) && has_group(&tables, group),
+    };
+    if fits {
         return Ok(());
     }
-    let show = |bits: Option<String>| bits.map_or("no palettization".to_owned(), |b| format!("{b} bits"));
+    let found: BTreeSet<String> = tables.iter().map(Table::to_string).collect();
+    let found = found.into_iter().collect::<Vec<_>>().join(", ");
     let report = Report::new("the package is not palettized as --lut says").at(package.display());
-    let report = report.expecting(show(expected)).finding(show(found));
+    let report =
+        report.expecting(named(lut)).finding(if found.is_empty() { "no palettization" } else { &found });
     Err(Failure::new(Status::Input, report.mending("leave --lut out, or convert with it")))
+}
+
+/// What the option says, in words.
+fn named(lut: Lut) -> String {
+    match lut {
+        Lut::None => "no palettization".to_owned(),
+        Lut::Bits { bits, group: None } => format!("{bits} bits"),
+        Lut::Bits { bits, group: Some(Group::Tensor) } => format!("{bits} bits, one table per tensor"),
+        Lut::Bits { bits, group: Some(Group::Channels(n)) } => {
+            format!("{bits} bits in groups of {n} channels")
+        }
+    }
+}
+
+/// How a tensor is palettized.
+struct Table {
+    bits: u32,
+    /// Output channels that share a table.
+    channels: u64,
+    is_whole: bool,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bits in groups of {} channels", self.bits, self.channels)
+    }
+}
+
+/// Tensors whose channels the group does not divide have smaller groups, so the largest one counts.
+fn has_group(tables: &[Table], group: Option<Group>) -> bool {
+    match group {
+        None => true,
+        Some(Group::Tensor) => tables.iter().all(|t| t.is_whole),
+        Some(Group::Channels(n)) => tables.iter().map(|t| t.channels).max() == Some(u64::from(n)),
+    }
+}
+
+/// The palettized tensors of all functions.
+fn tables(model: &Model) -> Vec<Table> {
+    let ops = model.program.functions.iter().flat_map(|f| &f.ops);
+    ops.filter(|op| op.kind.is(Opcode::ConstexprLutToDense)).filter_map(table).collect()
+}
+
+fn table(op: &Op) -> Option<Table> {
+    let literal = |name: &str| match op.inputs.get(name)?.operands() {
+        [Operand::Value(value)] => value.ty.as_tensor(),
+        _ => None,
+    };
+    let (indices, lut) = (literal("indices")?, literal("lut")?);
+    let rows = *indices.fixed_shape()?.first()?;
+    let groups = *lut.fixed_shape()?.first()?;
+    Some(Table { bits: indices.dtype.bits(), channels: rows / groups.max(1), is_whole: groups == 1 })
 }

@@ -57,7 +57,10 @@ impl Lock {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let report = Report::new("another run holds the output directory").at(dir.display());
-            let report = report.finding(format!("process {}", holder.trim()));
+            let report = report.finding(match holder.trim() {
+                "" => "a process that did not say which".to_owned(),
+                id => format!("process {id}"),
+            });
             return Err(Error::Machine(report.mending("wait for it to end, or choose another --output")));
         }
         let note = |file: &mut File| {

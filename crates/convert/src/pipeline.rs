@@ -137,6 +137,11 @@ impl Run<'_, '_> {
             Selection::Only(only) if number != only => return Ok(None),
             Selection::Only(_) => {
                 self.require_before(step)?;
+                if step == Step::Describe && self.pipeline.outputs.path(Step::Compile).exists() {
+                    // meta.yaml would describe a model that is not there.
+                    self.require_before(Step::Compile)?;
+                    self.require(Step::Compile)?;
+                }
                 false
             }
             Selection::From(first) if number < first => {
@@ -202,7 +207,9 @@ impl Run<'_, '_> {
             Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
         let made_by = format!("the output of {step} ({})", step.title());
         Err(Error::Input(
-            report.expecting(made_by).mending(format!("run again with --restart {}", step.number())),
+            report
+                .expecting(made_by)
+                .mending(format!("run {step} again (convert --restart {0}, or --only {0})", step.number())),
         ))
     }
 

@@ -147,7 +147,8 @@ fn earlier_steps_must_be_there_and_match() {
         assert!(matches!(error, Error::Input(_)));
         let report = report(error);
         assert!(report.what.ends_with("is missing"), "{}", report.what);
-        assert_eq!(report.mend, Some(format!("run again with --restart {missing}")), "{selection:?}");
+        let mend = format!("run step {missing} again (convert --restart {missing}, or --only {missing})");
+        assert_eq!(report.mend, Some(mend), "{selection:?}");
     }
     built(&options, Selection::Needed);
     let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
@@ -160,7 +161,7 @@ fn earlier_steps_must_be_there_and_match() {
             "step {step}: {}",
             report.what
         );
-        assert_eq!(report.mend.as_deref(), Some("run again with --restart 1"));
+        assert_eq!(report.mend.as_deref(), Some("run step 1 again (convert --restart 1, or --only 1)"));
     }
     let report = report(run(&other, Selection::From(2)).expect_err("other options"));
     assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -176,6 +176,17 @@ impl Staged {
         sync_one(parent_of(&self.target))?;
         remove(&self.old)
     }
+}
+
+/// Whether the file at `path` is a Git LFS pointer in place of the file it stands for.
+///
+/// # Errors
+/// `Io`, with the path.
+pub fn is_lfs_pointer(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    file.take(LFS_POINTER.len() as u64).read_to_end(&mut start).map_err(Error::io("cannot read", path))?;
+    Ok(start == LFS_POINTER)
 }
 
 /// Removes the packages and bundles in the making that killed runs have left in `dir`. Whoever calls this must

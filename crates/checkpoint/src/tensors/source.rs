@@ -28,12 +28,18 @@ pub(super) struct Source {
 impl Source {
     /// Opens a file and checks its header; gives the tensors in it, by name.
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, TensorInfo>)> {
-        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-        let metadata = file.metadata().map_err(|e| Error::io("read", path, &e))?;
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::missing(format!("`{}` leads nowhere", path.display()))
+                .at(path.display())
+                .mending("download the file again"),
+            _ => Error::io("read", path, &e),
+        })?;
         if !metadata.is_file() {
             let what = format!("`{}` is not a file", path.display());
             return Err(Error::malformed(what).at(path.display()));
         }
+        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
         let mut source = Self { file, path: path.to_owned(), data_start: 0 };
         let header = source.read_header(metadata.len())?;
         source.data_start = LENGTH_BYTES + header.len() as u64;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use anelith_mil::blob::WeightStore;
 use anelith_mil::compiled::{self, Compiler, Source};
 use anelith_mil::disk::{self, Staged};
 use anelith_mil::package::{self, Package};
@@ -47,7 +48,7 @@ pub(super) fn combine(input: &Outputs, output: &Outputs) -> Result<()> {
 pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
     let bundle = output.path(Step::Compile);
     target::check_output(&bundle, Kind::Bundle)?;
-    write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default())
+    write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default()).map(drop)
 }
 
 /// Combines two packages of one function `main` each into one of `infer` and `prefill`.
@@ -67,18 +68,19 @@ fn write_combined(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
     let model = parts::combine(&read_model(&first)?, &read_model(&second)?)?;
     let weights = [&first, &second].map(|p| p.root.join("weights/weight.bin"));
     same_weights(&weights)?;
+    WeightStore::open(&first.root, &model.program)?;
     let staged = Staged::directory(out)?;
     disk::share_file(&weights[0], &weights_file(staged.path())?)?;
     write_package(staged, &model)
 }
 
-/// Compiles a package, or a bare specification, into a bundle.
+/// Compiles a package, or a bare specification, into a bundle; gives a warning where the bundle will not load yet.
 ///
 /// # Errors
 /// When the source cannot be read, is not a valid ML program, or the bundle cannot be written. `Usage` when `bundle`
 /// does not end in `.mlmodelc`, or when what stands there is not a bundle or is, holds or surrounds the source.
 /// `Machine` when a conversion is under way in the directory of `bundle`.
-pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()> {
+pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
     target::check_named(bundle, Kind::Bundle, &[source])?;
     let _lock = Lock::acquire_if_used(directory_of(bundle))?;
     write_bundle(source, bundle, compiler)
@@ -88,10 +90,11 @@ fn directory_of(target: &Path) -> &Path {
     target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()> {
+fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
     let info = validate_model(&model)?;
+    let warning = check_weights(&package, &model)?;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (class_name, model_name) = (stem(source), stem(&package.model_path));
     let source = Source {
@@ -102,7 +105,19 @@ fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<()>
     };
     let staged = Staged::directory(bundle)?;
     compiled::write(staged.path(), &model, &info, &source, compiler)?;
-    Ok(staged.commit()?)
+    staged.commit()?;
+    Ok(warning)
+}
+
+/// Checks every blob that the program refers to. A Git LFS pointer in place of the weights is copied as it is, with
+/// a warning: whoever fetches the weights later needs nothing else made again.
+fn check_weights(package: &Package, model: &Model) -> Result<Option<String>> {
+    let Err(error) = WeightStore::open(&package.root, &model.program) else { return Ok(None) };
+    let weights = package.root.join("weights/weight.bin");
+    match disk::is_lfs_pointer(&weights)? {
+        true => Ok(Some(format!("{} is a Git LFS pointer, and so it is in the bundle", weights.display()))),
+        false => Err(error.into()),
+    }
 }
 
 fn read_model(package: &Package) -> Result<Model> {
