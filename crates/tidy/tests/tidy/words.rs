@@ -113,7 +113,7 @@ fn calls(code: &str, macro_name: &str) -> bool {
 
 #[test]
 fn a_relative_path_is_no_workplace() {
-    assert_eq!(machine_path("see ../home/x, a/work/y and https://a.b/opt/c"), None);
+    assert_eq!(machine_path("see ../home/x, a/srv/y and https://a.b/opt/c"), None);
     assert!(machine_path(&format!("open(\"/{}/me/x\")", MACHINES[0])).is_some());
     assert!(!calls("eprintln!()", "println!") && calls("std::println!()", "println!"));
 }
