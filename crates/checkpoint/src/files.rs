@@ -33,6 +33,11 @@ pub struct TokenizerFile {
     pub path: PathBuf,
 }
 
+/// The names of the files that not every model has.
+pub fn optional_files() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().filter(|(_, required)| !required).map(|(name, _)| name)
+}
+
 /// The tokenizer files that `dir` has, always in the same order.
 ///
 /// `tokenizer.json`, `tokenizer_config.json` and `config.json` are required: a missing one is a `Missing` error that
