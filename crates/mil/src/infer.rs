@@ -4,6 +4,7 @@
 //! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
 //! carried through with the types they declare.
 
+mod constexpr;
 mod matrix;
 mod shape;
 mod slice;
@@ -14,7 +15,11 @@ use crate::dtype::DataType;
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
-pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
+pub(crate) use constexpr::{
+    affine_dequantize, as_attributes, blockwise_shift_scale, constexpr_cast, lut_to_dense, lut_to_sparse,
+    sparse_blockwise_shift_scale, sparse_to_dense,
+};
+pub(crate) use matrix::{conv, linear, matmul};
 pub(crate) use shape::{concat, expand_dims, gather, reduce, reshape, split, squeeze, tile, transpose};
 pub(crate) use slice::{slice_by_index, slice_update};
 
