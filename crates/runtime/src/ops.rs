@@ -75,7 +75,14 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Add => computed(elementwise::binary(args, Binary::Add)?),
         Opcode::Cast => computed(elementwise::cast(args)?),
         Opcode::Concat => moved(shape::concat(args)?),
-        Opcode::Const | Opcode::ConstexprLutToDense => Ok(Planned::Constant),
+        Opcode::Const
+        | Opcode::ConstexprAffineDequantize
+        | Opcode::ConstexprBlockwiseShiftScale
+        | Opcode::ConstexprCast
+        | Opcode::ConstexprLutToDense
+        | Opcode::ConstexprLutToSparse
+        | Opcode::ConstexprSparseBlockwiseShiftScale
+        | Opcode::ConstexprSparseToDense => Ok(Planned::Constant),
         Opcode::Conv => computed(conv::conv(args)?),
         Opcode::Exp => computed(elementwise::unary(args, Unary::Exp)?),
         Opcode::ExpandDims | Opcode::Reshape | Opcode::Squeeze => moved(shape::reshape(args)?),
