@@ -4,6 +4,7 @@
 //! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
 //! carried through with the types they declare.
 
+mod constexpr;
 mod fill;
 mod matrix;
 mod recurrent;
@@ -16,8 +17,12 @@ use crate::dtype::DataType;
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
+pub(crate) use constexpr::{
+    affine_dequantize, as_attributes, blockwise_shift_scale, constexpr_cast, lut_to_dense, lut_to_sparse,
+    sparse_blockwise_shift_scale, sparse_to_dense,
+};
 pub(crate) use fill::{fill, pad, range_1d};
-pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
+pub(crate) use matrix::{conv, linear, matmul};
 pub(crate) use recurrent::lstm;
 pub(crate) use shape::{
     band_part, concat, cumsum, expand_dims, gather, gather_nd, reduce, reshape, reverse, split, squeeze,

@@ -137,8 +137,23 @@ ops! {
     Clip = "clip" [15 16 17] { x: tensor, alpha: constant, beta: constant } => infer::float;
     Concat = "concat" [15 17 18] { values: tensors, axis: constant, interleave: constant optional } => infer::concat;
     Const = "const" [15] {} => infer::constant;
+    ConstexprAffineDequantize = "constexpr_affine_dequantize" [16]
+        { quantized_data: constant, zero_point: constant, scale: constant, axis: constant }
+        => infer::affine_dequantize;
+    ConstexprBlockwiseShiftScale = "constexpr_blockwise_shift_scale" [18]
+        { data: constant, scale: constant, offset: constant optional } => infer::blockwise_shift_scale;
+    ConstexprCast = "constexpr_cast" [16 18] { source_val: constant, output_dtype: constant }
+        => infer::constexpr_cast;
     ConstexprLutToDense = "constexpr_lut_to_dense" [16 18]
         { indices: constant, lut: constant, vector_axis: constant optional } => infer::lut_to_dense;
+    ConstexprLutToSparse = "constexpr_lut_to_sparse" [18]
+        { indices_mask: constant, indices_nonzero_data: constant, lut: constant, vector_axis: constant optional }
+        => infer::lut_to_sparse;
+    ConstexprSparseBlockwiseShiftScale = "constexpr_sparse_blockwise_shift_scale" [18]
+        { data_mask: constant, nonzero_data: constant, scale: constant, offset: constant optional }
+        => infer::sparse_blockwise_shift_scale;
+    ConstexprSparseToDense = "constexpr_sparse_to_dense" [16 18] { nonzero_data: constant, mask: constant }
+        => infer::sparse_to_dense;
     Conv = "conv" [15 16 17 18] { x: tensor, weight: tensor, bias: constant optional, strides: constant optional,
         pad_type: constant optional, pad: constant optional, dilations: constant optional,
         groups: constant optional } => infer::conv;

@@ -87,7 +87,14 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Ceil => computed(unary::unary(args, Unary::Ceil)?),
         Opcode::Clip => computed(unary::clip(args)?),
         Opcode::Concat => moved(shape::concat(args)?),
-        Opcode::Const | Opcode::ConstexprLutToDense => Ok(Planned::Constant),
+        Opcode::Const
+        | Opcode::ConstexprAffineDequantize
+        | Opcode::ConstexprBlockwiseShiftScale
+        | Opcode::ConstexprCast
+        | Opcode::ConstexprLutToDense
+        | Opcode::ConstexprLutToSparse
+        | Opcode::ConstexprSparseBlockwiseShiftScale
+        | Opcode::ConstexprSparseToDense => Ok(Planned::Constant),
         Opcode::Conv => computed(conv::conv(args)?),
         Opcode::Cos => computed(unary::unary(args, Unary::Cos)?),
         Opcode::Cumsum => computed(position::cumsum(args)?),
