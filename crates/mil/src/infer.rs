@@ -4,6 +4,7 @@
 //! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
 //! carried through with the types they declare.
 
+mod along;
 mod matrix;
 mod shape;
 mod slice;
@@ -14,6 +15,7 @@ use crate::dtype::DataType;
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
+pub(crate) use along::{gather_along_axis, reduce_argmax};
 pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
 pub(crate) use shape::{concat, expand_dims, gather, reduce, reshape, split, squeeze, tile, transpose};
 pub(crate) use slice::{slice_by_index, slice_update};

@@ -139,6 +139,8 @@ ops! {
     ExpandDims = "expand_dims" [15 17 18] { x: tensor, axes: constant } => infer::expand_dims;
     Gather = "gather" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
         batch_dims: constant optional, validate_indices: constant optional } => infer::gather;
+    GatherAlongAxis = "gather_along_axis" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
+        validate_indices: constant optional } => infer::gather_along_axis;
     GreaterEqual = "greater_equal" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
     Identity = "identity" [15] { x: tensor } => infer::same_as_x;
     LayerNorm = "layer_norm" [15 16 17 18] { x: tensor, axes: constant optional, gamma: constant optional,
@@ -149,6 +151,8 @@ ops! {
     Mul = "mul" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     ReadState = "read_state" [18] { input: state } => infer::read_state;
     RealDiv = "real_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    ReduceArgmax = "reduce_argmax" [15 16 17] { x: tensor, axis: constant optional, keep_dims: constant optional,
+        output_dtype: constant optional } => infer::reduce_argmax;
     ReduceMax = "reduce_max" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
     ReduceMean = "reduce_mean" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }

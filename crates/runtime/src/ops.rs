@@ -5,6 +5,7 @@
 //! that lists them all; its `match` has no catch-all arm, so a new row of the table does not compile until
 //! it is run here.
 
+mod along;
 pub(crate) mod arguments;
 pub(crate) mod constexpr;
 mod conv;
@@ -80,6 +81,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Exp => computed(elementwise::unary(args, Unary::Exp)?),
         Opcode::ExpandDims | Opcode::Reshape | Opcode::Squeeze => moved(shape::reshape(args)?),
         Opcode::Gather => moved(gather::gather(args)?),
+        Opcode::GatherAlongAxis => moved(along::gather_along_axis(args)?),
         Opcode::GreaterEqual => moved(elementwise::greater_equal(args)?),
         Opcode::Identity => moved(Box::new(shape::Identity)),
         Opcode::LayerNorm => computed(norm::layer_norm(args)?),
@@ -88,6 +90,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Mul => computed(elementwise::binary(args, Binary::Mul)?),
         Opcode::ReadState => Ok(Planned::ReadState),
         Opcode::RealDiv => computed(elementwise::binary(args, Binary::RealDiv)?),
+        Opcode::ReduceArgmax => moved(along::reduce_argmax(args)?),
         Opcode::ReduceMax => moved(reduce::reduce(args, reduce::Kind::Max)?),
         Opcode::ReduceMean => computed(reduce::reduce(args, reduce::Kind::Mean)?),
         Opcode::ReduceSum => computed(reduce::reduce(args, reduce::Kind::Sum)?),
