@@ -4,6 +4,7 @@
 //! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
 //! carried through with the types they declare.
 
+mod along;
 mod constexpr;
 mod fill;
 mod matrix;
@@ -17,6 +18,7 @@ use crate::dtype::DataType;
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
+pub(crate) use along::{gather_along_axis, reduce_argmax};
 pub(crate) use constexpr::{
     affine_dequantize, as_attributes, blockwise_shift_scale, constexpr_cast, lut_to_dense, lut_to_sparse,
     sparse_blockwise_shift_scale, sparse_to_dense,

@@ -169,6 +169,8 @@ ops! {
     FloorDiv = "floor_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     Gather = "gather" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
         batch_dims: constant optional, validate_indices: constant optional } => infer::gather;
+    GatherAlongAxis = "gather_along_axis" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
+        validate_indices: constant optional } => infer::gather_along_axis;
     GatherNd = "gather_nd" [15 16 17] { x: tensor, indices: tensor, batch_dims: constant optional,
         validate_indices: constant optional } => infer::gather_nd;
     Gelu = "gelu" [15 16 18] { x: tensor, mode: constant optional } => infer::gelu;
@@ -207,6 +209,8 @@ ops! {
     Range1d = "range_1d" [15] { end: tensor, start: tensor, step: tensor } => infer::range_1d;
     ReadState = "read_state" [18] { input: state } => infer::read_state;
     RealDiv = "real_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    ReduceArgmax = "reduce_argmax" [15 16 17] { x: tensor, axis: constant optional, keep_dims: constant optional,
+        output_dtype: constant optional } => infer::reduce_argmax;
     ReduceMax = "reduce_max" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
     ReduceMean = "reduce_mean" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }

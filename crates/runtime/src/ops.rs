@@ -5,6 +5,7 @@
 //! that lists them all; its `match` has no catch-all arm, so a new row of the table does not compile until
 //! it is run here.
 
+mod along;
 pub(crate) mod arguments;
 mod binary;
 pub(crate) mod constexpr;
@@ -106,6 +107,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Floor => computed(unary::unary(args, Unary::Floor)?),
         Opcode::FloorDiv => computed(binary::binary(args, Binary::FloorDiv)?),
         Opcode::Gather => moved(gather::gather(args)?),
+        Opcode::GatherAlongAxis => moved(along::gather_along_axis(args)?),
         Opcode::GatherNd => moved(gather::gather_nd(args)?),
         Opcode::Gelu => computed(unary::gelu(args)?),
         Opcode::Greater => moved(binary::comparison(args, Comparison::Greater)?),
@@ -133,6 +135,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Range1d => computed(fill::range_1d(args)?),
         Opcode::ReadState => Ok(Planned::ReadState),
         Opcode::RealDiv => computed(binary::binary(args, Binary::RealDiv)?),
+        Opcode::ReduceArgmax => moved(along::reduce_argmax(args)?),
         Opcode::ReduceMax => moved(reduce::reduce(args, reduce::Kind::Max)?),
         Opcode::ReduceMean => computed(reduce::reduce(args, reduce::Kind::Mean)?),
         Opcode::ReduceMin => moved(reduce::reduce(args, reduce::Kind::Min)?),

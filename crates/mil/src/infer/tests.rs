@@ -131,3 +131,34 @@ fn a_written_state_keeps_its_type() {
         ],
     );
 }
+
+#[test]
+fn places_along_an_axis() {
+    let x = || ("x", fp16(&[2, 3]), None);
+    let ints = |shape: &[u64]| ("indices", Type::tensor(DataType::Int32, shape), None);
+    let keep = || arg("keep_dims", Value::bool(true));
+    let dtype = |name: &str| arg("output_dtype", Value::string(name));
+    check(
+        reduce_argmax,
+        vec![
+            ("default", vec![x()], Ok("tensor<int32, [2]>")),
+            ("kept", vec![x(), keep()], Ok("tensor<int32, [2, 1]>")),
+            ("first axis", vec![x(), arg("axis", Value::i32(0))], Ok("tensor<int32, [3]>")),
+            ("uint16", vec![x(), dtype("uint16")], Ok("tensor<uint16, [2]>")),
+            ("fp16", vec![x(), dtype("fp16")], Err("expected int32 or uint16")),
+            ("no axis", vec![x(), arg("axis", Value::i32(2))], Err("axis 2 is out of range")),
+            ("wide", vec![("x", fp16(&[70_000]), None), dtype("uint16")], Err("can tell apart")),
+            ("bool", vec![("x", Type::tensor(DataType::Bool, &[2]), None)], Err("expected numbers")),
+        ],
+    );
+    check(
+        gather_along_axis,
+        vec![
+            ("rows", vec![x(), ints(&[5, 3])], Ok("tensor<fp16, [5, 3]>")),
+            ("columns", vec![x(), ints(&[2, 1]), arg("axis", Value::i32(-1))], Ok("tensor<fp16, [2, 1]>")),
+            ("rank", vec![x(), ints(&[2])], Err("expected the shape of")),
+            ("other axis", vec![x(), ints(&[2, 1])], Err("but for axis 0")),
+            ("floats", vec![x(), ("indices", fp16(&[2, 3]), None)], Err("expected integers")),
+        ],
+    );
+}

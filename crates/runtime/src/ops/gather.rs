@@ -107,7 +107,7 @@ impl Operation for GatherNd {
 }
 
 /// The position that `index` means on an axis of `extent`; negative indices count from the end.
-fn position(index: i32, extent: usize) -> Result<usize, String> {
+pub(super) fn position(index: i32, extent: usize) -> Result<usize, String> {
     let at = match usize::try_from(index) {
         Ok(at) => Some(at),
         Err(_) => extent.checked_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
