@@ -43,13 +43,17 @@ impl Operation for Gather {
         let extent = x.shape()[self.axis];
         let at = indices.i32s()?.iter().map(|i| position(*i, extent)).collect::<Result<Vec<_>, _>>()?;
         let shape = [outer, &indices.shape()[self.batch..], inner].concat();
-        room_for(&shape)?;
+        let count = room_for(&shape)?;
         let run = inner.iter().product();
         let picked = at.len().checked_div(batches).unwrap_or(0);
         let data = map_elements!(x.data(), v => {
             let block = v.len().checked_div(batches).unwrap_or(0);
-            let one = |b: usize| pick(&v[b * block..(b + 1) * block], extent, run, &at[b * picked..(b + 1) * picked]);
-            (0..batches).flat_map(one).collect()
+            let mut out = Vec::with_capacity(count);
+            for b in 0..batches {
+                let (own, at) = (&v[b * block..(b + 1) * block], &at[b * picked..(b + 1) * picked]);
+                pick(own, extent, run, at, &mut out);
+            }
+            out
         });
         Ok(vec![Tensor::made(shape, data)?])
     }
@@ -83,7 +87,10 @@ impl Operation for GatherNd {
             axes.ok_or_else(|| format!("rows of {depth} positions do not fit shape {:?}", x.shape()))?;
         let inner = &x.shape()[self.batch + depth..];
         let shape = [rows, inner].concat();
-        room_for(&shape)?;
+        if room_for(&shape)? == 0 {
+            let data = map_elements!(x.data(), _none => Vec::new());
+            return Ok(vec![Tensor::made(shape, data)?]);
+        }
         let (count, run) = (rows.iter().product::<usize>(), inner.iter().product::<usize>());
         let (rows_each, runs_each) =
             (count.checked_div(batches).unwrap_or(0), axes.iter().product::<usize>());
@@ -115,16 +122,14 @@ pub(super) fn position(index: i32, extent: usize) -> Result<usize, String> {
     at.filter(|at| *at < extent).ok_or_else(|| format!("index {index} is out of range for extent {extent}"))
 }
 
-/// From each `extent` runs of `run` elements of `x`, those at the positions `at`.
-fn pick<T: Copy>(x: &[T], extent: usize, run: usize, at: &[usize]) -> Vec<T> {
+/// Appends, from each `extent` runs of `run` elements of `x`, those at the positions `at`.
+fn pick<T: Copy>(x: &[T], extent: usize, run: usize, at: &[usize], out: &mut Vec<T>) {
     if run == 0 || extent == 0 {
-        return Vec::new();
+        return;
     }
-    let mut out = Vec::with_capacity(x.len() / extent * at.len());
     for block in x.chunks_exact(extent * run) {
         at.iter().for_each(|i| out.extend_from_slice(&block[i * run..(i + 1) * run]));
     }
-    out
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
-use crate::tensor::{Tensor, TensorData, room_for};
+use crate::tensor::{Tensor, TensorData, map_elements, room_for};
 
 /// What is added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,29 +64,30 @@ fn added(pads: &[i32], shape: &[usize]) -> Result<Vec<Added>, String> {
 }
 
 impl Mode {
-    /// Where the element at each position of the padded axis comes from; `None` for the constant.
-    fn sources(self, extent: usize, added: Added) -> Result<Vec<Option<usize>>, String> {
+    /// Refuses to take more elements than there are.
+    fn check(self, extent: usize, added: Added) -> Result<(), String> {
         let Added { axis, before, after } = added;
         let limit = match self {
-            Mode::Constant => usize::MAX,
             Mode::Reflect => extent.saturating_sub(1),
             Mode::Replicate if extent == 0 => 0,
-            Mode::Replicate => usize::MAX,
+            Mode::Constant | Mode::Replicate => usize::MAX,
         };
-        if before.max(after) > limit {
-            return Err(format!(
-                "axis {axis}: {before} and {after} elements cannot be taken from an extent of {extent}"
-            ));
+        if before.max(after) <= limit {
+            return Ok(());
         }
-        let source = |at: usize| match (self, at.checked_sub(before)) {
+        Err(format!("axis {axis}: {before} and {after} elements cannot be taken from an extent of {extent}"))
+    }
+
+    /// Where the element at position `at` of the padded axis comes from; `None` for the constant.
+    fn source(self, at: usize, before: usize, extent: usize) -> Option<usize> {
+        match (self, at.checked_sub(before)) {
             (_, Some(i)) if i < extent => Some(i),
             (Mode::Constant, _) => None,
             (Mode::Reflect, None) => Some(before - at),
             (Mode::Reflect, Some(i)) => Some(2 * (extent - 1) - i),
             (Mode::Replicate, None) => Some(0),
             (Mode::Replicate, Some(_)) => Some(extent - 1),
-        };
-        Ok((0..before + extent + after).map(source).collect())
+        }
     }
 }
 
@@ -98,14 +99,18 @@ impl Operation for Pad {
         for Added { axis, before, after } in &added {
             shape[*axis] = shape[*axis].saturating_add(*before).saturating_add(*after);
         }
-        room_for(&shape)?;
+        added.iter().try_for_each(|a| self.mode.check(x.shape()[a.axis], *a))?;
+        if room_for(&shape)? == 0 {
+            let data = map_elements!(x.data(), _none => Vec::new());
+            return Ok(vec![Tensor::made(shape, data)?]);
+        }
         let x = Arc::unwrap_or_clone(x);
         let from = x.shape().to_vec();
         let value = self.value.as_deref();
         let data: TensorData = match x.into_data() {
-            TensorData::F32(v) => self.padded(v, from, &added, first(value.map(Tensor::f32s))?)?.into(),
-            TensorData::I32(v) => self.padded(v, from, &added, first(value.map(Tensor::i32s))?)?.into(),
-            TensorData::Bool(v) => self.padded(v, from, &added, first(value.map(Tensor::bools))?)?.into(),
+            TensorData::F32(v) => self.padded(v, from, &added, first(value.map(Tensor::f32s))?).into(),
+            TensorData::I32(v) => self.padded(v, from, &added, first(value.map(Tensor::i32s))?).into(),
+            TensorData::Bool(v) => self.padded(v, from, &added, first(value.map(Tensor::bools))?).into(),
         };
         Ok(vec![Tensor::made(shape, data)?])
     }
@@ -118,31 +123,24 @@ fn first<T: Copy + Default>(value: Option<Result<&[T], String>>) -> Result<T, St
 
 impl Pad {
     /// The elements of `x` of shape `shape` with what `added` adds, axis by axis from the last one.
-    fn padded<T: Copy>(
-        &self,
-        mut x: Vec<T>,
-        mut shape: Vec<usize>,
-        added: &[Added],
-        value: T,
-    ) -> Result<Vec<T>, String> {
-        for added in added.iter().rev().filter(|a| a.before + a.after > 0) {
-            let extent = shape[added.axis];
-            let sources = self.mode.sources(extent, *added)?;
-            let outer: usize = shape[..added.axis].iter().product();
-            let run: usize = shape[added.axis + 1..].iter().product();
-            let mut out = Vec::with_capacity(outer * sources.len() * run);
+    fn padded<T: Copy>(&self, mut x: Vec<T>, mut shape: Vec<usize>, added: &[Added], value: T) -> Vec<T> {
+        for Added { axis, before, after } in added.iter().rev().filter(|a| a.before + a.after > 0) {
+            let (extent, padded) = (shape[*axis], before + shape[*axis] + after);
+            let outer: usize = shape[..*axis].iter().product();
+            let run: usize = shape[*axis + 1..].iter().product();
+            let mut out = Vec::with_capacity(outer * padded * run);
             for block in 0..outer {
-                for source in &sources {
-                    match source {
+                for at in 0..padded {
+                    match self.mode.source(at, *before, extent) {
                         Some(i) => out.extend_from_slice(&x[(block * extent + i) * run..][..run]),
                         None => out.extend(std::iter::repeat_n(value, run)),
                     }
                 }
             }
-            shape[added.axis] = sources.len();
+            shape[*axis] = padded;
             x = out;
         }
-        Ok(x)
+        x
     }
 }
 
@@ -192,6 +190,7 @@ mod tests {
         assert_eq!(run(Mode::Constant, None, &[1, 2], &[1, 0]).unwrap().as_i32s().unwrap(), [0, 1, 2]);
         assert_eq!(run(Mode::Constant, None, &[0], &[1, 1]).unwrap().as_i32s().unwrap(), [0, 0]);
         assert_eq!(run(Mode::Reflect, None, &[2, 1], &[]).unwrap().shape(), [2, 1]);
+        assert_eq!(run(Mode::Constant, None, &[0, 3], &[9, 9]).unwrap().shape(), [0, 21]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! decoder of coremltools, `milref.py` for the packages of ANEMLL.
 
 mod npz;
+mod silero;
 mod tiny_decoder;
 
 use std::path::{Path, PathBuf};
