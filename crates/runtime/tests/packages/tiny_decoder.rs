@@ -50,7 +50,7 @@ fn check(scheme: &str, precision: Precision, tolerance: f32) {
 /// `fp16`, which unpacks nothing, differs as much as the others.
 #[test]
 fn all_schemes_agree_with_pytorch_without_rounding() {
-    SCHEMES.iter().for_each(|scheme| check(scheme, Precision::F32, 2e-4));
+    SCHEMES.iter().for_each(|scheme| check(scheme, Precision::F32, 3e-4));
 }
 
 #[test]
