@@ -164,8 +164,8 @@ impl Operation for ChannelNorm {
         if let TensorData::F32(v) = x.data_mut()
             && plane > 0
         {
-            let planes = v.chunks_exact_mut(plane).enumerate();
-            planes.map(|(i, plane)| self.apply(plane, i % channels)).collect::<Result<(), _>>()?;
+            let mut planes = v.chunks_exact_mut(plane).enumerate();
+            planes.try_for_each(|(i, plane)| self.apply(plane, i % channels))?;
         }
         Ok(vec![x])
     }

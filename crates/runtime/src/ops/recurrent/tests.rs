@@ -47,16 +47,14 @@ fn reference(d: &Direction, units: usize, x: &[Vec<f64>], h: &[f64], c: &[f64]) 
             let back: f64 = h.iter().enumerate().map(|(k, v)| v * f64::from(hh[row * units + k])).sum();
             input + back + at(&d.bias, row)
         };
-        let mut next = (vec![0.0; units], vec![0.0; units]);
-        for u in 0..units {
-            let input = sigmoid(sum(u) + at(&d.peephole, u) * c[u]);
-            let forget = sigmoid(sum(units + u) + at(&d.peephole, units + u) * c[u]);
-            let memory = forget * c[u] + input * sum(3 * units + u).tanh();
+        let unit = |(u, before): (usize, &f64)| {
+            let input = sigmoid(sum(u) + at(&d.peephole, u) * before);
+            let forget = sigmoid(sum(units + u) + at(&d.peephole, units + u) * before);
+            let memory = forget * before + input * sum(3 * units + u).tanh();
             let output = sigmoid(sum(2 * units + u) + at(&d.peephole, 2 * units + u) * memory);
-            next.0[u] = output * memory.tanh();
-            next.1[u] = memory;
-        }
-        (h, c) = next;
+            (output * memory.tanh(), memory)
+        };
+        (h, c) = c.iter().enumerate().map(unit).unzip();
         out[t].clone_from(&h);
     }
     (out, c)
