@@ -11,16 +11,18 @@ use super::{Package, assert_near, shared};
 
 const FOLDER: &str = "vectors/mobius-silero-vad";
 
-/// Packages under `FOLDER`; beside it lies a file of that name with inputs and outputs.
-const PACKAGES: [(&str, &str); 8] = [
-    ("silero-vad-coreml", "silero-vad-unified-v6.0.0"),
-    ("quantized_models/unified_standard", "unified_int8"),
-    ("quantized_models/unified_standard", "unified_mixed"),
-    ("quantized_models/unified_standard", "unified_palette_2bit"),
-    ("quantized_models/unified_standard", "unified_palette_4bit"),
-    ("quantized_models/unified_standard", "unified_palette_6bit"),
-    ("quantized_models/unified_standard", "unified_palette_8bit"),
-    ("quantized_models/unified_standard", "unified_pruned_int8"),
+/// Packages under `FOLDER`, where a file of that name holds inputs and outputs; and by how much outputs may differ
+/// without rounding. Weights that are scaled have type fp16: ours are rounded to it in both modes, those of the
+/// reference executor in one.
+const PACKAGES: [(&str, &str, f32); 8] = [
+    ("silero-vad-coreml", "silero-vad-unified-v6.0.0", 1e-3),
+    ("quantized_models/unified_standard", "unified_int8", 2e-3),
+    ("quantized_models/unified_standard", "unified_mixed", 2e-3),
+    ("quantized_models/unified_standard", "unified_palette_2bit", 1e-3),
+    ("quantized_models/unified_standard", "unified_palette_4bit", 1e-3),
+    ("quantized_models/unified_standard", "unified_palette_6bit", 1e-3),
+    ("quantized_models/unified_standard", "unified_palette_8bit", 1e-3),
+    ("quantized_models/unified_standard", "unified_pruned_int8", 2e-3),
 ];
 
 const INPUTS: [(&str, [usize; 2]); 3] =
@@ -44,10 +46,11 @@ fn inputs(expected: &Npz) -> Vec<(&'static str, Tensor)> {
 
 #[test]
 fn voice_activity_agrees_with_the_reference_executor() {
-    for (folder, name) in PACKAGES {
+    for (folder, name, unrounded) in PACKAGES {
         let Some(root) = shared(FOLDER) else { return };
         let expected = Npz::open(&root.join(format!("expected_{name}.npz")));
-        for (precision, mode, tolerance) in [(Precision::F32, "fp32", 1e-3), (Precision::Exact, "fp16", 5e-3)]
+        for (precision, mode, tolerance) in
+            [(Precision::F32, "fp32", unrounded), (Precision::Exact, "fp16", 5e-3)]
         {
             let mut instance = instance(&root.join(folder).join(format!("{name}.mlpackage")), precision);
             let outputs = instance.run("main", &inputs(&expected)).unwrap();
@@ -79,6 +82,11 @@ fn the_parts_of_the_detector_make_up_the_whole() {
     let features = run("encoder", &[("stft_features", spectrum)]).remove(0).1;
     assert_eq!(features.shape(), [1, 128, 1]);
     for (name, found) in run("decoder", &[("encoder_output", features), hidden, cell]) {
-        assert_near(&name, found.as_f32s().unwrap(), &expected.f32s(&format!("fp32_{name}")), 1e-3);
+        assert_near(
+            &format!("parts {name}"),
+            found.as_f32s().unwrap(),
+            &expected.f32s(&format!("fp32_{name}")),
+            1e-3,
+        );
     }
 }
