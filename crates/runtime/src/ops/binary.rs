@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anelith_mil::Opcode;
+
 use super::arguments::Arguments;
 use super::elementwise::{result_shape, zip};
 use super::{Operation, Problem, operands};
@@ -33,7 +35,7 @@ pub(super) enum Binary {
 /// A comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each variant is the MIL op of the same name")]
-pub(super) enum Comparison {
+enum Comparison {
     Equal,
     Greater,
     GreaterEqual,
@@ -45,7 +47,7 @@ pub(super) enum Comparison {
 /// An op on two booleans.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "each variant is the MIL op of the same name")]
-pub(super) enum Logical {
+enum Logical {
     And,
     Or,
     Xor,
@@ -136,7 +138,15 @@ fn floor_divided(x: i32, y: i32) -> (i32, i32) {
 }
 
 /// Plans a comparison; booleans are equal or not, but none is greater.
-pub(super) fn comparison(args: &Arguments<'_>, op: Comparison) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn comparison(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+    let op = match args.opcode {
+        Opcode::Equal => Comparison::Equal,
+        Opcode::Greater => Comparison::Greater,
+        Opcode::GreaterEqual => Comparison::GreaterEqual,
+        Opcode::Less => Comparison::Less,
+        Opcode::LessEqual => Comparison::LessEqual,
+        _ => Comparison::NotEqual,
+    };
     if !matches!(op, Comparison::Equal | Comparison::NotEqual) {
         args.expect_numbers(&["x", "y"])?;
     }
@@ -175,9 +185,13 @@ impl Operation for Comparison {
 }
 
 /// Plans an op on two booleans.
-pub(super) fn logical(args: &Arguments<'_>, op: Logical) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn logical(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     args.expect_bools(&["x", "y"])?;
-    Ok(Box::new(op))
+    Ok(Box::new(match args.opcode {
+        Opcode::LogicalAnd => Logical::And,
+        Opcode::LogicalOr => Logical::Or,
+        _ => Logical::Xor,
+    }))
 }
 
 impl Operation for Logical {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anelith_mil::Opcode;
+
 use super::arguments::Arguments;
 use super::shape::transposed;
 use super::{Operation, Problem, operands};
@@ -9,7 +11,7 @@ use crate::tensor::{Tensor, TensorData};
 
 /// What a row is reduced to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+enum Kind {
     /// The largest element; NaN if there is one.
     Max,
     /// The mean, of floating-point numbers only.
@@ -28,7 +30,13 @@ struct Reduce {
 }
 
 /// Plans `reduce_max`, `reduce_mean`, `reduce_min` and `reduce_sum`.
-pub(super) fn reduce(args: &Arguments<'_>, kind: Kind) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn reduce(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+    let kind = match args.opcode {
+        Opcode::ReduceMax => Kind::Max,
+        Opcode::ReduceMean => Kind::Mean,
+        Opcode::ReduceMin => Kind::Min,
+        _ => Kind::Sum,
+    };
     match kind {
         Kind::Mean => args.expect_floats(&["x"])?,
         Kind::Max | Kind::Min | Kind::Sum => args.expect_numbers(&["x"])?,

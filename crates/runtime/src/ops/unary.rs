@@ -3,6 +3,8 @@
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::sync::Arc;
 
+use anelith_mil::Opcode;
+
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData};
@@ -51,7 +53,7 @@ pub(super) enum Gelu {
 
 /// A function of floating-point numbers to which a small number is added first.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Shifted {
+enum Shifted {
     /// `1 / (x + epsilon)`.
     Inverse,
     /// The natural logarithm of `x + epsilon`.
@@ -62,7 +64,7 @@ pub(super) enum Shifted {
 
 /// A function of numbers of any type.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Number {
+enum Number {
     /// `x` without its sign.
     Abs,
     /// -1, 0 or 1.
@@ -182,12 +184,12 @@ fn erf(x: f64) -> f64 {
 }
 
 /// Plans `inverse`, `log` and `rsqrt`.
-pub(super) fn shifted(args: &Arguments<'_>, function: Shifted) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn shifted(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     args.expect_floats(&["x"])?;
-    let default = match function {
-        Shifted::Inverse => 1e-4,
-        Shifted::Log => 1e-45,
-        Shifted::Rsqrt => 1e-12,
+    let (function, default) = match args.opcode {
+        Opcode::Inverse => (Shifted::Inverse, 1e-4),
+        Opcode::Log => (Shifted::Log, 1e-45),
+        _ => (Shifted::Rsqrt, 1e-12),
     };
     Ok(Box::new(WithEpsilon { function, epsilon: args.f32("epsilon")?.unwrap_or(default) }))
 }
@@ -227,9 +229,13 @@ impl Operation for Clip {
 }
 
 /// Plans `abs`, `sign` and `square`.
-pub(super) fn number(args: &Arguments<'_>, op: Number) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn number(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     args.expect_numbers(&["x"])?;
-    Ok(Box::new(op))
+    Ok(Box::new(match args.opcode {
+        Opcode::Abs => Number::Abs,
+        Opcode::Sign => Number::Sign,
+        _ => Number::Square,
+    }))
 }
 
 impl Operation for Number {
