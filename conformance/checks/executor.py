@@ -12,7 +12,7 @@ TOLERANCE = 3e-3
 # Each way to execute, with the options of `anelith run` that choose it.
 MODES = {"fp32": ("--f32",), "fp16": ()}
 # PyTorch's float32 numbers for the tiny decoder, as a part of the largest of them.
-TINY_TOLERANCES = {"fp32": 5e-4, "fp16": 1e-2}
+TINY_TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
 # milref's numbers in the same mode.
 SILERO_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3}
 UPSTREAM_FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")
@@ -159,11 +159,12 @@ def recorded_tiny_llama(scheme: str) -> dict:
 
 
 def silero(name: str) -> dict:
-    """A voice activity detector in one compression scheme, in both modes."""
+    """A voice activity detector in one compression scheme, in both modes. It casts
+    its inputs to fp16, which milref heeds in both modes too: so they are rounded first."""
     packages = [path for path in SILERO.rglob("*.mlpackage") if path.stem == name]
     require(len(packages) == 1, f"there are {len(packages)} packages of that name")
     recorded = numpy.load(SILERO / f"expected_{name}.npz")
-    inputs = {key.removeprefix("in_"): recorded[key] for key in recorded.files if key.startswith("in_")}
+    inputs = {key.removeprefix("in_"): recorded[key].astype(numpy.float16).astype(numpy.float32) for key in recorded.files if key.startswith("in_")}
     figures = {}
     for mode, tolerance in SILERO_TOLERANCES.items():
         [outputs] = run_ours(packages[0], [("main", inputs)], f"silero-{name}-{mode}", mode)
