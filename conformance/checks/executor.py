@@ -8,7 +8,7 @@ from .harness import check, require
 from .oracles import machine
 from .workspace import UPSTREAM, VECTORS, anelith, fresh
 
-TOLERANCE = 3e-3
+TOLERANCE = 1e-4
 # Each way to execute, with the options of `anelith run` that choose it.
 MODES = {"fp32": ("--f32",), "fp16": ()}
 # PyTorch's float32 numbers for the tiny decoder, as a part of the largest of them.
