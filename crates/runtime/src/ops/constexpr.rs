@@ -1,6 +1,7 @@
 //! Constants: literals decoded, and compressed weights unpacked by the ops that say how.
 //!
-//! An unpacked weight has the type that its op declares: it is computed in `f32` and rounded to that type once.
+//! An unpacked weight is computed in `f32`, and rounded once to the type that its op declares where results are
+//! rounded at all.
 
 mod groups;
 mod palette;
@@ -25,7 +26,12 @@ pub(crate) use stored::{Elements, Stored};
 
 /// The parameters of a constexpr op, whether they are arguments or attributes.
 #[derive(Debug)]
-pub(crate) struct Parameters<'v>(pub(crate) BTreeMap<&'v str, Stored<'v>>);
+pub(crate) struct Parameters<'v> {
+    /// Their values.
+    pub(crate) by_name: BTreeMap<&'v str, Stored<'v>>,
+    /// Whether what is computed is rounded to its type.
+    pub(crate) round: bool,
+}
 
 /// The results of the op `opcode`.
 ///
@@ -65,7 +71,7 @@ impl PerBlock {
 
 impl<'v> Parameters<'v> {
     fn optional(&self, name: &str) -> Option<&Stored<'v>> {
-        self.0.get(name)
+        self.by_name.get(name)
     }
 
     fn get(&self, name: &str) -> Result<&Stored<'v>, String> {
@@ -100,7 +106,11 @@ impl<'v> Parameters<'v> {
         };
         let (scale, zero_point) = (along("scale")?, along("zero_point")?);
         let dtype = self.get("scale")?.dtype;
-        Stored::floats(dtype, data.shape.clone(), scaled(data.numbers()?, &scale, Some(&zero_point), dtype))
+        Stored::floats(
+            dtype,
+            data.shape.clone(),
+            self.scaled(data.numbers()?, &scale, Some(&zero_point), dtype),
+        )
     }
 
     fn blockwise_shift_scale(&self) -> Result<Stored<'static>, String> {
@@ -124,7 +134,25 @@ impl<'v> Parameters<'v> {
         let along = |name: &str| self.per_block(name, shape, &self.get(name)?.shape);
         let scale = along("scale")?;
         let offset = self.optional("offset").map(|_| along("offset")).transpose()?;
-        Ok(scaled(numbers, &scale, offset.as_ref(), self.get("scale")?.dtype))
+        Ok(self.scaled(numbers, &scale, offset.as_ref(), self.get("scale")?.dtype))
+    }
+
+    /// `numbers` less `offset` and times `scale`, of type `dtype`.
+    fn scaled(
+        &self,
+        mut numbers: Vec<f32>,
+        scale: &PerBlock,
+        offset: Option<&PerBlock>,
+        dtype: DataType,
+    ) -> Vec<f32> {
+        if let Some(offset) = offset {
+            offset.apply(&mut numbers, |v, offset| v - offset);
+        }
+        scale.apply(&mut numbers, |v, scale| v * scale);
+        if self.round && dtype == DataType::Fp16 {
+            round_to_fp16(&mut numbers);
+        }
+        numbers
     }
 
     /// fp16 as fp32, which is how it is held anyway.
@@ -206,18 +234,6 @@ impl<'v> Parameters<'v> {
         let extent = |n: &i64| usize::try_from(*n).map_err(|_| format!("`shape` has an extent {n}"));
         shape.extents()?.iter().map(extent).collect::<Result<_, _>>().map(Some)
     }
-}
-
-/// `numbers` less `offset` and times `scale`, rounded to `dtype`.
-fn scaled(mut numbers: Vec<f32>, scale: &PerBlock, offset: Option<&PerBlock>, dtype: DataType) -> Vec<f32> {
-    if let Some(offset) = offset {
-        offset.apply(&mut numbers, |v, offset| v - offset);
-    }
-    scale.apply(&mut numbers, |v, scale| v * scale);
-    if dtype == DataType::Fp16 {
-        round_to_fp16(&mut numbers);
-    }
-    numbers
 }
 
 /// What `palette` makes of the tables `lut`.

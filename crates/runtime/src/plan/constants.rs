@@ -39,6 +39,7 @@ enum Key {
         opcode: Opcode,
         parameters: Vec<(String, Id)>,
         output: usize,
+        round: bool,
     },
 }
 
@@ -115,21 +116,23 @@ impl<'a> Constants<'a> {
         Ok(tensor)
     }
 
-    /// Unpacks the results of a constexpr op, whose parameters the scope must know by now.
+    /// Unpacks the results of a constexpr op, whose parameters the scope must know by now; with `round`, what
+    /// is computed is rounded to its type.
     pub(super) fn unpack<'f>(
         &mut self,
         scope: &mut Scope<'f>,
         opcode: Opcode,
         op: &'f Op,
+        round: bool,
     ) -> Result<(), Problem> {
         let known = scope.parameters(op)?;
         let ids = known.iter().map(|(name, known)| Ok(((*name).to_owned(), self.id(*known)?)));
         let parameters = ids.collect::<Result<Vec<_>, Problem>>()?;
-        let key = |output| Key::Unpacked { opcode, parameters: parameters.clone(), output };
+        let key = |output| Key::Unpacked { opcode, parameters: parameters.clone(), output, round };
         let results: Vec<Id> = (0..op.outputs.len()).map(|output| self.number(key(output))).collect();
         if !results.iter().all(|id| self.unpacked.contains_key(id)) {
             let stored = known.into_iter().map(|(name, known)| Ok((name, self.stored(known)?)));
-            let parameters = Parameters(stored.collect::<Result<_, Problem>>()?);
+            let parameters = Parameters { by_name: stored.collect::<Result<_, Problem>>()?, round };
             let unpacked = constexpr::unpack(opcode, &parameters)?;
             if unpacked.len() != results.len() {
                 let problem = format!("has {} outputs, expected {}", results.len(), unpacked.len());
@@ -222,7 +225,7 @@ mod tests {
     ) -> Arc<Tensor> {
         let mut scope = Scope::new(&program.functions[index], &info.functions[index]);
         let op = &scope.function.ops[0];
-        constants.unpack(&mut scope, Opcode::ConstexprLutToDense, op).unwrap();
+        constants.unpack(&mut scope, Opcode::ConstexprLutToDense, op, true).unwrap();
         constants.tensor(scope.defined(op.outputs[0]).unwrap()).unwrap()
     }
 

@@ -86,7 +86,8 @@ impl<'f> Planner<'f, '_, '_> {
         let opcode = self.opcode(op)?;
         if op.kind.is_constant() {
             if opcode != Opcode::Const {
-                self.constants.unpack(&mut self.scope, opcode, op)?;
+                let round = self.precision == Precision::Exact;
+                self.constants.unpack(&mut self.scope, opcode, op, round)?;
             }
             return Ok(None);
         }

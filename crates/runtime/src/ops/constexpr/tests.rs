@@ -108,9 +108,13 @@ fn rounded(v: f32, dtype: DataType) -> f32 {
     if dtype == DataType::Fp16 { f16::from_f32(v).to_f32() } else { v }
 }
 
+fn rounding<'v, const N: usize>(parameters: [(&'v str, Stored<'v>); N]) -> Parameters<'v> {
+    Parameters { by_name: parameters.into(), round: true }
+}
+
 fn run<const N: usize>(opcode: Opcode, parameters: [(&str, &Literal); N]) -> Result<Vec<Literal>, String> {
     let parameters = parameters.map(|(name, literal)| (name, literal.stored()));
-    let results = unpack(opcode, &Parameters(parameters.into_iter().collect()));
+    let results = unpack(opcode, &rounding(parameters));
     let results = results.map_err(|problem| format!("{problem:?}"))?;
     Ok(results.iter().map(unpacked).collect())
 }
@@ -165,6 +169,19 @@ fn blocks_are_shifted_and_scaled() {
         let found = run(op, [("data", &data), ("scale", &scale), ("offset", &offset)]).unwrap();
         assert_same(&found[0], &shape, float, &shift_scale(&data, &scale, Some(&offset)));
     }
+}
+
+#[test]
+fn what_is_scaled_keeps_its_digits_where_nothing_is_rounded() {
+    let data = Literal::new(DataType::UInt8, &[2], vec![255.0, 3.0]);
+    let scale = Literal::new(DataType::Fp16, &[1], vec![1.0 + 1.0 / 1024.0]);
+    let mut parameters = rounding([("data", data.stored()), ("scale", scale.stored())]);
+    let mut found = |round| {
+        parameters.round = round;
+        unpacked(&unpack(Opcode::ConstexprBlockwiseShiftScale, &parameters).unwrap()[0]).numbers
+    };
+    assert_eq!(found(false), [255.249_02, 3.002_929_7]);
+    assert_eq!(found(true), [255.25, 3.003_906_3]);
 }
 
 #[test]
@@ -341,11 +358,11 @@ fn results_are_parameters() {
     let nonzero = random.literal(DataType::UInt4, &[count]);
     let lut = random.literal(DataType::Int8, &[3, 1, 16, 1]);
     let scale = random.literal(DataType::Fp16, &[6, 1]);
-    let sparse = Parameters([("nonzero_data", nonzero.stored()), ("mask", mask.stored())].into());
+    let sparse = rounding([("nonzero_data", nonzero.stored()), ("mask", mask.stored())]);
     let indices = unpack(Opcode::ConstexprSparseToDense, &sparse).unwrap().remove(0);
-    let palette = Parameters([("indices", indices), ("lut", lut.stored())].into());
+    let palette = rounding([("indices", indices), ("lut", lut.stored())]);
     let data = unpack(Opcode::ConstexprLutToDense, &palette).unwrap().remove(0);
-    let scaled = Parameters([("data", data), ("scale", scale.stored())].into());
+    let scaled = rounding([("data", data), ("scale", scale.stored())]);
     let found = unpack(Opcode::ConstexprBlockwiseShiftScale, &scaled).unwrap().remove(0);
     let (shape, entries) = looked_up(&nonzero.scattered(&mask), &lut, 0);
     let data = Literal::new(DataType::Int8, &shape, entries);
