@@ -15,32 +15,35 @@ use anelith_report::{Report, Reported};
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
 use crate::convert::recompile;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{note, print};
+use crate::terminal::{Interrupt, Steps, note, print};
 
-pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
+pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
         check_stray(&args.step)?;
         check_source(infer)?;
         check_source(prefill)?;
         assert_lut(infer, args.step.lut)?;
         assert_lut(prefill, args.step.lut)?;
-        combine_packages(infer, prefill, out)?;
+        let steps = Steps::new(interrupt);
+        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, &steps)?))?;
         return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
         let report = Report::new("nothing to combine").expecting("--monolithic, or three packages");
         return Err(Failure::usage(report.mending("see anelith combine --help")));
     }
-    run_step(Step::Combine, &args.step).map(drop)
+    run_step(Step::Combine, &args.step, interrupt).map(drop)
 }
 
-pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
+pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
     let compiler = args.coremlc_version.as_deref().map(compiler).transpose()?;
     if let [source, bundle] = args.source.as_slice() {
         check_stray(&args.step)?;
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
-        if let Some(warning) = compile_package(source, bundle, &compiler.unwrap_or_default())? {
+        let compiler = compiler.unwrap_or_default();
+        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler)?))?;
+        if let Some(warning) = warning {
             note(&format!("warning: {warning}"));
         }
         return print(&format!("{}\n", bundle.display()));
@@ -54,19 +57,20 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
         let report = Report::new("--coremlc-version goes with SOURCE.mlpackage OUT.mlmodelc only");
         return Err(Failure::usage(report.mending("name the package and the bundle")));
     }
-    let (input, output) = run_step(Step::Compile, &args.step)?;
+    let (input, output) = run_step(Step::Compile, &args.step, interrupt)?;
     note(&recompile(&input.path(Step::Combine), output.dir()));
     Ok(())
 }
 
 /// Runs step 3 or 4 on the outputs of a conversion.
-fn run_step(step: Step, args: &StepArgs) -> Result<(Outputs, Outputs)> {
+fn run_step(step: Step, args: &StepArgs, interrupt: &Interrupt) -> Result<(Outputs, Outputs)> {
     let (input, output) = places(args, step)?;
     for needed in step.needs() {
         require(&input, *needed)?;
         assert_lut(&input.path(*needed), args.lut)?;
     }
-    run_alone(step, &input, &output)?;
+    let steps = Steps::new(interrupt);
+    interrupt.defer(|| Ok(run_alone(step, &input, &output, &steps)?))?;
     print(&format!("{}\n", output.path(step).display()))?;
     Ok((input, output))
 }

@@ -6,7 +6,8 @@
 //!
 //! Writing goes in two steps, so that no weight need be in memory for long: a [`BlobLayout`] plans every offset
 //! from types alone, which is all that the program needs, and a [`BlobWriter`] then takes the data in plan
-//! order, in pieces of any size. Reading maps whole files ([`WeightStore`]).
+//! order, in pieces of any size. Reading maps whole files ([`WeightStore`]). A [`BlobPool`] gathers blobs of
+//! several files for one, and [`repoint`] leads a function to where they went.
 
 use std::path::{Component, Path};
 
@@ -14,12 +15,16 @@ use crate::error::{Error, Result};
 
 mod layout;
 mod map;
+mod pool;
 mod record;
+mod repoint;
 mod store;
 mod writer;
 
 pub use layout::BlobLayout;
+pub use pool::BlobPool;
 pub use record::Record;
+pub use repoint::repoint;
 pub use store::{WeightFile, WeightStore};
 pub use writer::BlobWriter;
 

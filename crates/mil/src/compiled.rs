@@ -14,9 +14,10 @@
 //! build info, the order of function inputs (sorted by name) and that of dictionary entries.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::model::{Model, check_specification_version};
 use crate::program::Program;
@@ -117,7 +118,7 @@ pub fn write(
 pub fn read(dir: &Path) -> Result<Model> {
     let path = dir.join(CORE_DATA);
     let what = path.display().to_string();
-    let bytes = read_file(&path, MAX_CORE_DATA_BYTES)?;
+    let bytes = disk::read_up_to(&path, MAX_CORE_DATA_BYTES)?;
     let core_data = core_data::decode(&bytes, &what)?;
     let description = proto::decode_description(core_data.description, &what)?;
     let expected = description.functions.len().max(1);
@@ -130,7 +131,7 @@ pub fn read(dir: &Path) -> Result<Model> {
     }
     let path = dir.join(PROGRAM);
     let what = path.display().to_string();
-    let bytes = read_file(&path, MAX_PROGRAM_BYTES)?;
+    let bytes = disk::read_up_to(&path, MAX_PROGRAM_BYTES)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|e| Error::malformed(&what, format!("expected text: {e}")))?;
     let mut program = text::parse(text, &what)?;
@@ -161,20 +162,6 @@ fn finished(model: &Model, compiler: &Compiler) -> Result<Program> {
 fn create(path: &Path, contents: &[u8]) -> Result<()> {
     let write = || File::create_new(path)?.write_all(contents);
     write().map_err(Error::io("cannot write", path))
-}
-
-/// The contents of a file of at most `limit` bytes.
-fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("cannot open", path))?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::unsupported(
-            path.display().to_string(),
-            format!("more than {limit} bytes, expected a description or program of usual size"),
-        ));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

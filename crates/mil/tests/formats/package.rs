@@ -94,7 +94,11 @@ fn broken_manifests_are_refused_with_the_field() {
         assert!(Package::open(&path).is_err(), "cut to {length} bytes");
     }
     std::fs::remove_file(&file).expect("a file");
-    assert!(Package::open(&path).expect_err("a refusal").to_string().starts_with("cannot read "));
+    let error = Package::open(&path).expect_err("a refusal").to_string();
+    assert!(error.contains("`Manifest.json` is missing"), "{error}");
+    std::fs::write(path.join("coremldata.bin"), "").expect("a file");
+    let error = Package::open(&path).expect_err("a refusal").to_string();
+    assert!(error.contains("it is a compiled model"), "{error}");
 }
 
 #[test]

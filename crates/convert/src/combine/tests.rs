@@ -1,0 +1,1 @@
+//! Combining models that are made here, op by op.
