@@ -184,6 +184,3 @@ fn agreed([infer, prefill]: [&BTreeMap<String, String>; 2]) -> BTreeMap<String, 
     info.retain(|key, value| prefill.get(key) == Some(value));
     info
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,0 @@
-//! Combining models that are made here, op by op.
