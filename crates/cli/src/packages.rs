@@ -9,7 +9,7 @@ use anelith_convert::{
 };
 use anelith_mil::compiled::Compiler;
 use anelith_mil::package::Package;
-use anelith_mil::{Model, Op, Opcode, Operand, proto};
+use anelith_mil::{Argument, Function, Model, Op, Operand, TensorType, proto};
 use anelith_report::{Report, Reported};
 
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
@@ -217,17 +217,34 @@ fn has_group(tables: &[Table], group: Option<Group>) -> bool {
 
 /// The palettized tensors of all functions.
 fn tables(model: &Model) -> Vec<Table> {
-    let ops = model.program.functions.iter().flat_map(|f| &f.ops);
-    ops.filter(|op| op.kind.is(Opcode::ConstexprLutToDense)).filter_map(table).collect()
+    let functions = model.program.functions.iter();
+    functions.flat_map(|f| f.ops.iter().filter_map(|op| table(f, op))).collect()
 }
 
-fn table(op: &Op) -> Option<Table> {
-    let literal = |name: &str| match op.inputs.get(name)?.operands() {
-        [Operand::Value(value)] => value.ty.as_tensor(),
-        _ => None,
+fn table(function: &Function, op: &Op) -> Option<Table> {
+    let shape = |name: &str| parameter(function, op, name)?.fixed_shape();
+    let lut = match op.kind.name() {
+        "constexpr_lut_to_dense" | "constexpr_lut_to_sparse" => shape("lut")?,
+        _ => return None,
     };
-    let (indices, lut) = (literal("indices")?, literal("lut")?);
-    let rows = *indices.fixed_shape()?.first()?;
-    let groups = *lut.fixed_shape()?.first()?;
-    Some(Table { bits: indices.dtype.bits(), channels: rows / groups.max(1), is_whole: groups == 1 })
+    if let &[entries] = lut.as_slice() {
+        // The form before iOS 18: one table, and the shape of the tensor in an attribute.
+        let rows = *function.var(*op.outputs.first()?).ty.as_tensor()?.fixed_shape()?.first()?;
+        return Some(Table { bits: entries.checked_ilog2()?, channels: rows, is_whole: true });
+    }
+    let entries = lut.len().checked_sub(2).and_then(|i| lut.get(i))?;
+    let rows = *shape("indices").or_else(|| shape("indices_mask"))?.first()?;
+    let groups = *lut.first()?;
+    Some(Table { bits: entries.checked_ilog2()?, channels: rows / groups.max(1), is_whole: groups == 1 })
+}
+
+/// The type of what an op gets as `name`: a literal, another op's result, or an attribute.
+fn parameter<'f>(function: &'f Function, op: &'f Op, name: &str) -> Option<&'f TensorType> {
+    let value = match op.inputs.get(name).map(Argument::operands) {
+        Some([Operand::Value(value)]) => value,
+        Some([Operand::Var(id)]) => return function.var(*id).ty.as_tensor(),
+        Some(_) => return None,
+        None => op.attributes.get(name)?,
+    };
+    value.ty.as_tensor()
 }
