@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use anelith_mil::blob::WeightStore;
 use anelith_mil::package::Package;
 use anelith_mil::{
-    Description, Feature, Function, Interface, Metadata, Model, OpKind, Opcode, Opset, Program, proto,
-    validate_model,
+    Description, Feature, Function, Interface, Metadata, Model, OpKind, Opcode, Opset, Program, ProgramInfo,
+    proto, validate_model,
 };
 use anelith_report::{Report, Reported};
 
@@ -55,10 +55,7 @@ impl Part {
     pub(crate) fn open(path: &Path) -> Result<Part> {
         let package = Package::open(path)?;
         let model = proto::decode(&package.specification, &package.model_path.display().to_string())?;
-        if let Err(problem) = validate_model(&model) {
-            let report = Report::new(format!("the program is not valid: {problem}")).at(path.display());
-            return Err(Error::Input(report.mending("make the package again")));
-        }
+        validated(&model, path)?;
         let weights = WeightStore::open(&package.root, &model.program)?;
         let part = Part { path: path.to_path_buf(), root: package.root, model, weights };
         check_constants(part.only()?.0, path)?;
@@ -85,6 +82,19 @@ impl Part {
     }
 }
 
+/// The proof that `model`, of the package at `path`, is valid.
+///
+/// # Errors
+/// The broken rules, with the path.
+pub(crate) fn validated(model: &Model, path: &Path) -> Result<ProgramInfo> {
+    validate_model(model).map_err(|problem| {
+        let report = Report::new(format!("the program is not valid: {problem}")).at(path.display());
+        Error::Input(
+            report.expecting("a program that keeps the rules of MIL").mending("make the package again"),
+        )
+    })
+}
+
 /// Compressed weights had another form before iOS 18, and coremltools, which tells the forms apart by the
 /// specification version, reads no model of version 9 that has the old one; it does not combine such models either.
 fn check_constants(function: &Function, path: &Path) -> Result<()> {
@@ -93,7 +103,7 @@ fn check_constants(function: &Function, path: &Path) -> Result<()> {
         return Ok(());
     };
     let what = format!(
-        "`{}` is compressed in the form of iOS 16, which models of several functions lack",
+        "`{}` is compressed in the form of iOS 16, which coremltools does not read in a model of several functions",
         op.name()
     );
     let report = Report::new(what).at(path.display()).expecting("an opset of CoreML8 (iOS 18)");

@@ -60,6 +60,9 @@ impl Package {
     }
 
     fn open_specification(path: &Path) -> Result<Package> {
+        if path.is_dir() {
+            return Err(Error::malformed(path.display().to_string(), "is a directory, expected a model"));
+        }
         let specification = disk::read_up_to(path, MAX_SPECIFICATION_BYTES)?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";

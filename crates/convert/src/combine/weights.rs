@@ -1,13 +1,14 @@
 //! The weight file of a combined package: the one that both parts have, or a new one of both parts' blobs.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anelith_mil::blob::{BlobPool, BlobWriter, WEIGHT_FILE, repoint};
 use anelith_mil::{BlobRef, Model, TensorType};
 
 use crate::digest::Digests;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, io};
 use crate::progress::Progress;
 
 use super::Part;
@@ -29,6 +30,10 @@ pub(crate) fn shared_file(parts: [&Part; 2]) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let [first, second] = parts.map(|part| part.root.join("weights/weight.bin"));
+    let length = |path: &Path| fs::metadata(path).map(|m| m.len()).map_err(io("read", path));
+    if length(&first)? != length(&second)? {
+        return Ok(None);
+    }
     let mut digests = Digests::default();
     Ok((digests.file(&first)? == digests.file(&second)?).then_some(first))
 }

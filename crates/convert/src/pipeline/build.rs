@@ -126,7 +126,7 @@ fn directory_of(target: &Path) -> &Path {
 fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
-    let info = validate_model(&model)?;
+    let info = combine::validated(&model, source)?;
     let warning = check_weights(&package, &model)?;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (class_name, model_name) = (stem(source), stem(&package.model_path));
