@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use crate::disk;
+use crate::disk::read_file;
 use crate::error::{Error, Result};
 use crate::model::{Model, check_specification_version};
 use crate::program::Program;
@@ -36,8 +36,8 @@ const CORE_DATA: &str = "coremldata.bin";
 const METADATA: &str = "metadata.json";
 const ANALYTICS: &str = "analytics";
 
-/// The largest text that is read; programs of thousands of ops take less than a thousandth of it.
-const MAX_PROGRAM_BYTES: u64 = 1 << 30;
+/// The largest text that is read; programs of thousands of ops take less than a hundredth of it.
+const MAX_PROGRAM_BYTES: u64 = 1 << 28;
 /// The largest `coremldata.bin` that is read; it holds little more than names and shapes.
 const MAX_CORE_DATA_BYTES: u64 = 1 << 26;
 
@@ -118,7 +118,7 @@ pub fn write(
 pub fn read(dir: &Path) -> Result<Model> {
     let path = dir.join(CORE_DATA);
     let what = path.display().to_string();
-    let bytes = disk::read_up_to(&path, MAX_CORE_DATA_BYTES)?;
+    let bytes = read_file(&path, MAX_CORE_DATA_BYTES)?;
     let core_data = core_data::decode(&bytes, &what)?;
     let description = proto::decode_description(core_data.description, &what)?;
     let expected = description.functions.len().max(1);
@@ -131,7 +131,7 @@ pub fn read(dir: &Path) -> Result<Model> {
     }
     let path = dir.join(PROGRAM);
     let what = path.display().to_string();
-    let bytes = disk::read_up_to(&path, MAX_PROGRAM_BYTES)?;
+    let bytes = read_file(&path, MAX_PROGRAM_BYTES)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|e| Error::malformed(&what, format!("expected text: {e}")))?;
     let mut program = text::parse(text, &what)?;

@@ -70,21 +70,6 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
     fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
-/// The contents of a file of at most `limit` bytes: what it says of its own length is not trusted.
-///
-/// # Errors
-/// `Io`; `Unsupported` when it is longer.
-pub(crate) fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("cannot open", path))?;
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
-    if bytes.len() as u64 > limit {
-        let problem = format!("more than {limit} bytes, which no file of its kind has");
-        return Err(Error::unsupported(path.display().to_string(), problem));
-    }
-    Ok(bytes)
-}
-
 /// Writes `bytes` as the file `path`, replacing what is there at once. Missing parents are created.
 ///
 /// # Errors
@@ -191,6 +176,21 @@ impl Staged {
         sync_one(parent_of(&self.target))?;
         remove(&self.old)
     }
+}
+
+/// The contents of a file of at most `limit` bytes.
+///
+/// # Errors
+/// `Io`; `Unsupported` for a longer file, of which no more than that is read.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
+    if bytes.len() as u64 > limit {
+        let problem = format!("more than {limit} bytes, expected a description or program of usual size");
+        return Err(Error::unsupported(path.display().to_string(), problem));
+    }
+    Ok(bytes)
 }
 
 /// Whether the file at `path` is a Git LFS pointer in place of the file it stands for.

@@ -18,10 +18,10 @@ use crate::error::{Error, Result};
 const MANIFEST: &str = "Manifest.json";
 const DATA: &str = "Data";
 
-/// The largest model file that is read: protobuf messages end at 2 GiB.
-const MAX_SPECIFICATION_BYTES: u64 = 1 << 31;
-/// The largest manifest that is read; real ones take less than a thousandth of it.
+/// The largest manifest that is read; it names a handful of files.
 const MAX_MANIFEST_BYTES: u64 = 1 << 24;
+/// The largest `model.mlmodel` that is read. Weights lie in files of their own, so that it holds a program alone.
+const MAX_MODEL_BYTES: u64 = 1 << 29;
 
 /// An opened package, or a bare `.mlmodel`; the weights are not read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ impl Package {
             return Err(no_package(path));
         }
         let what = manifest.display().to_string();
-        let text = disk::read_up_to(&manifest, MAX_MANIFEST_BYTES)?;
+        let text = disk::read_file(&manifest, MAX_MANIFEST_BYTES)?;
         let paths = manifest::read(&text, &what)?;
         let data = path.join(DATA);
         if let Some(missing) = paths.items.iter().find(|item| !data.join(item).exists()) {
@@ -63,7 +63,7 @@ impl Package {
         if path.is_dir() {
             return Err(Error::malformed(path.display().to_string(), "is a directory, expected a model"));
         }
-        let specification = disk::read_up_to(path, MAX_SPECIFICATION_BYTES)?;
+        let specification = disk::read_file(path, MAX_MODEL_BYTES)?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";
             return Err(Error::malformed(path.display().to_string(), problem));
