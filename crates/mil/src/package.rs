@@ -44,10 +44,10 @@ impl Package {
         if path.is_file() {
             return Package::open_specification(path);
         }
-        let manifest = path.join(MANIFEST);
-        if !manifest.exists() && path.is_dir() {
+        if path.is_dir() && !path.join(MANIFEST).exists() {
             return Err(no_package(path));
         }
+        let manifest = path.join(MANIFEST);
         let what = manifest.display().to_string();
         let text = disk::read_file(&manifest, MAX_MANIFEST_BYTES)?;
         let paths = manifest::read(&text, &what)?;
@@ -56,13 +56,14 @@ impl Package {
             let problem = format!("item `{}` is not there", data.join(missing).display());
             return Err(Error::malformed(what, problem));
         }
-        Package::open_specification(&data.join(paths.model))
+        let model = data.join(paths.model);
+        if model.is_dir() {
+            return Err(Error::malformed(model.display().to_string(), "is a directory, expected a model"));
+        }
+        Package::open_specification(&model)
     }
 
     fn open_specification(path: &Path) -> Result<Package> {
-        if path.is_dir() {
-            return Err(Error::malformed(path.display().to_string(), "is a directory, expected a model"));
-        }
         let specification = disk::read_file(path, MAX_MODEL_BYTES)?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";
