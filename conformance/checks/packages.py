@@ -261,6 +261,26 @@ def present() -> dict:
     return {"schemes": found}
 
 
+LUT = {
+    "sparse": (VECTORS / "ct_tiny_llama/sparse50_lut4/model.mlpackage", 4),
+    "table-of-another-op": (VECTORS / "ct_tiny_llama/lut4_g8_pcs/model.mlpackage", 4),
+    "vectors": (VECTORS / "ct_tiny_llama/lut4_vec2/model.mlpackage", 4),
+    "before-ios18": (SILERO / "quantized_models/unified_standard/unified_palette_6bit.mlpackage", 6),
+}
+
+
+def asserted(name: str) -> dict:
+    """`--lut` knows how many bits the tables have in every form of them."""
+    package, bits = LUT[name]
+    output = fresh(f"asserted-{name}")
+    for wrong in ("none", 8):
+        refused(["compile", package, output / "x.mlmodelc", "--lut", wrong], 3, [f"found: {bits} bits", package.name], output)
+    anelith("compile", package, output / "x.mlmodelc", "--lut", bits)
+    return {"bits": bits}
+
+
+for _name in LUT:
+    check(f"packages/lut/{_name}", _name)(asserted)
 for _folder in FOLDERS:
     check(f"packages/combine/upstream/{_folder}", _folder)(upstream)
 check("packages/combine/silero", ENCODER, DECODER, "silero")(unlike)
