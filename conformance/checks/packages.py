@@ -129,6 +129,20 @@ def itself() -> dict:
     return {"bytes": (ours / WEIGHTS).stat().st_size}
 
 
+@check("packages/combine/mixed-weights")
+def mixed() -> dict:
+    """A palettized inference function and an fp16 prefill function: weight files
+    that share the least, each function with its own."""
+    (infer, _, _), (_, prefill, _) = sources("llama"), sources("llama-fp16")
+    ours = combined(infer, prefill, "mixed")
+    accepted(ours)
+    figures = sizes(infer, prefill, ours)
+    require(figures["combined"] < figures["infer"] + figures["prefill"], "nothing is shared, though norms and tables are equal")
+    for name, single in (("infer", infer), ("prefill", prefill)):
+        same_answers(ours, single, name, feeds_of(ours, name))
+    return figures
+
+
 @check("packages/combine/upstream-by-prefix")
 def by_prefix() -> dict:
     """`combine --monolithic` and `compile monolithic` take upstream's outputs by
