@@ -11,7 +11,7 @@ use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::metadata::VERSION;
-use crate::options::Options;
+use crate::options::{Luts, Options};
 use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Record, Status};
@@ -220,10 +220,14 @@ impl Run<'_, '_> {
         match step {
             Step::Infer | Step::Prefill => {
                 parts.push(p.source.clone());
-                parts.push(format!("{} {:?}", p.options.context, p.options.lut));
-                if step == Step::Prefill {
-                    parts.push(p.options.batch.to_string());
-                }
+                let Luts { embeddings, layers, lm_head } = p.options.luts();
+                let luts = [embeddings, layers, lm_head].map(|lut| (lut.bits(), lut.group()));
+                parts.push(format!("{} {luts:?}", p.options.context));
+                // What `infer` returns is no matter of the prefill model, nor is the batch of the other.
+                parts.push(match step {
+                    Step::Prefill => p.options.batch.to_string(),
+                    _ => p.options.argmax.to_string(),
+                });
             }
             Step::Combine | Step::Compile => return package_inputs(step, &p.outputs, &mut self.digests),
             Step::Describe => {

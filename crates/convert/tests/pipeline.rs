@@ -82,6 +82,15 @@ fn only_what_is_missing_or_stale_is_built() {
     assert_eq!(built(&context, Selection::Needed), [1, 2, 3, 4, 5]);
     let lut = Options { lut: "none".parse().expect("a lut"), ..context.clone() };
     assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
+    let embeddings = Options { lut_embeddings: Some("6".parse().expect("a lut")), ..lut.clone() };
+    assert_eq!(built(&embeddings, Selection::Needed), [1, 2, 3, 4, 5]);
+    let lmhead = Options { lut_lmhead: Some("6,t".parse().expect("a lut")), ..lut.clone() };
+    assert_eq!(built(&lmhead, Selection::Needed), [1, 2, 3, 4, 5]);
+    let argmax = Options { argmax: true, ..lmhead.clone() };
+    assert_eq!(built(&argmax, Selection::Needed), [1, 3, 4, 5], "prefill has no head");
+    let says_the_same = Options { lut_embeddings: Some("no".parse().expect("a lut")), ..argmax.clone() };
+    assert_eq!(built(&says_the_same, Selection::Needed), [0u32; 0], "other words for the same");
+    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
     fs::write(written.model.join("tokenizer.json"), "{\"version\": \"1.0\"}\n").expect("a file");
     assert_eq!(built(&lut, Selection::Needed), [5]);
     fs::write(out.join("tokenizer.json"), "{}").expect("a file");

@@ -55,7 +55,8 @@ pub(super) fn inputs(
     digests: &mut Digests,
 ) -> Result<String> {
     let mut parts = vec![
-        format!("{} {} {:?} {}", options.context, options.batch, options.lut, outputs.prefix()),
+        format!("{} {} {:?} {}", options.context, options.batch, options.luts(), outputs.prefix()),
+        options.argmax.to_string(),
         checkpoint.model_name().to_owned(),
         license(&checkpoint.dir)?.unwrap_or_default(),
     ];
