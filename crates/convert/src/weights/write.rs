@@ -99,14 +99,34 @@ impl Weights<'_> {
                 }
                 None => entry.write_dense(&mut blobs, progress)?,
             };
-            let bits = entry.palette.map(|p| p.bits);
-            sums.entry((entry.component, bits)).or_default().add(entry, &noise);
+            sums.entry(entry.row()).or_default().add(entry, &noise);
         }
         blobs.writer.finish()?;
+        Ok(self.report(sums))
+    }
+
+    /// What `write` will report, without the errors, which only the clustering tells.
+    pub fn planned(&self) -> WeightReport {
+        let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
+        for entry in &self.entries {
+            sums.entry(entry.row()).or_default().add(entry, &Noise::default());
+        }
+        self.report(sums)
+    }
+
+    /// Reads all weights as `write` would, and writes nothing.
+    ///
+    /// # Errors
+    /// When a weight cannot be read or is not finite in fp16, or `Interrupted`.
+    pub fn check(&self, progress: &dyn Progress) -> Result<()> {
+        self.entries.iter().try_for_each(|entry| entry.pieces(progress, |_| Ok(())))
+    }
+
+    fn report(&self, sums: BTreeMap<(Component, Option<u32>), Sum>) -> WeightReport {
         let components =
             sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
-        Ok(WeightReport { components, regrouped })
+        WeightReport { components, regrouped }
     }
 
     /// The first entry before `i` that has all of its groups: a tied matrix is stored twice but clustered once.
@@ -165,6 +185,11 @@ impl Sum {
 impl Entry {
     fn elements(&self) -> u64 {
         self.rows * self.columns
+    }
+
+    /// The row of the report that this entry belongs to.
+    fn row(&self) -> (Component, Option<u32>) {
+        (self.component, self.palette.map(|p| p.bits))
     }
 
     fn stored_bytes(&self) -> u64 {
