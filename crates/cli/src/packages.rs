@@ -152,7 +152,8 @@ fn require(input: &Outputs, step: Step) -> Result<()> {
     Err(Failure::new(Status::Input, report.mending(format!("run {step} first"))))
 }
 
-/// `--lut` names what the contents are; something else there is an error.
+/// `--lut` names what the contents are, as it does for `convert`: how the decoder layers are palettized. Something
+/// else there is an error; embedding and LM head may have settings of their own.
 fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     let Some(lut) = lut else { return Ok(()) };
     let opened = Package::open(package)?;
@@ -170,16 +171,16 @@ fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     }
     let found: BTreeSet<String> = tables.iter().map(Table::to_string).collect();
     let found = found.into_iter().collect::<Vec<_>>().join(", ");
+    let nothing = "no palettization of decoder layers";
     let report = Report::new("the package is not palettized as --lut says").at(package.display());
-    let report =
-        report.expecting(named(lut)).finding(if found.is_empty() { "no palettization" } else { &found });
+    let report = report.expecting(named(lut)).finding(if found.is_empty() { nothing } else { &found });
     Err(Failure::new(Status::Input, report.mending("leave --lut out, or convert with it")))
 }
 
 /// What the option says, in words.
 fn named(lut: Lut) -> String {
     match lut {
-        Lut::None => "no palettization".to_owned(),
+        Lut::None => "no palettization of decoder layers".to_owned(),
         Lut::Bits { bits, group: None } => format!("{bits} bits"),
         Lut::Bits { bits, group: Some(Group::Tensor) } => format!("{bits} bits, one table per tensor"),
         Lut::Bits { bits, group: Some(Group::Channels(n)) } => {
@@ -211,10 +212,12 @@ fn has_group(tables: &[Table], group: Option<Group>) -> bool {
     }
 }
 
-/// The palettized tensors of all functions.
+/// The palettized tensors of all functions, but for embedding and LM head, which all converters name alike.
 fn tables(model: &Model) -> Vec<Table> {
     let ops = model.program.functions.iter().flat_map(|f| &f.ops);
-    ops.filter(|op| op.kind.is(Opcode::ConstexprLutToDense)).filter_map(table).collect()
+    let palettized = ops.filter(|op| op.kind.is(Opcode::ConstexprLutToDense));
+    let is_apart = |op: &&Op| ["embed_tokens", "lm_head"].iter().any(|name| op.name().contains(name));
+    palettized.filter(|op| !is_apart(op)).filter_map(table).collect()
 }
 
 fn table(op: &Op) -> Option<Table> {
