@@ -35,7 +35,7 @@ fn planned_rows(report: &WeightReport) -> Vec<Vec<String>> {
         vec![
             name(c.component).to_owned(),
             c.bits.map_or("fp16".into(), |b| b.to_string()),
-            group(c.bits, c.group),
+            group(c),
             megabytes(c.bytes_before),
             megabytes(c.bytes_after),
         ]
@@ -93,11 +93,12 @@ fn name(component: Component) -> &'static str {
     }
 }
 
-fn group(bits: Option<u32>, group: Option<u64>) -> String {
-    match (bits, group) {
-        (None, _) => "-".into(),
-        (Some(_), Some(n)) => n.to_string(),
-        (Some(_), None) => "varies".into(),
+fn group(component: &ComponentReport) -> String {
+    match component.group {
+        _ if component.bits.is_none() => "-".into(),
+        _ if component.per_tensor => "tensor".into(),
+        Some(n) => n.to_string(),
+        None => "varies".into(),
     }
 }
 

@@ -321,7 +321,7 @@ fn small_tensors_stay_fp16_and_odd_ones_get_smaller_groups() {
         assert_eq!(regrouped["lm_head8_8.weight"], (41, 1, 16));
         assert!(!regrouped.contains_key("model.layers.0.self_attn.q_proj.weight"));
         let head = row(report, Component::LmHead);
-        assert_eq!((head.bits, head.group), (Some(4), None), "groups of 16 and of 1");
+        assert_eq!((head.bits, head.group, head.per_tensor), (Some(4), None, false), "groups of 16 and of 1");
         assert_eq!(head.bytes_before, 2 * 345 * 256);
         let tables = (48 * 5 + 32 * 2) / 16 + 41;
         assert_eq!(head.bytes_after, 345 * 256 / 2 + tables * 16 * 2);

@@ -41,6 +41,9 @@ pub struct ComponentReport {
     pub bits: Option<u32>,
     /// Rows that share a table; `None` for fp16, and where it varies.
     pub group: Option<u64>,
+    /// Whether every tensor has one table for all of its rows.
+    #[serde(default)]
+    pub per_tensor: bool,
     /// Bytes as fp16.
     pub bytes_before: u64,
     /// Bytes as stored, tables included.
@@ -156,6 +159,8 @@ impl Blobs {
 #[derive(Default)]
 struct Sum {
     groups: BTreeSet<Option<u64>>,
+    /// Tensors of more than one table, or of none.
+    divided: u64,
     bytes_before: u64,
     bytes_after: u64,
     noise: Noise,
@@ -164,6 +169,7 @@ struct Sum {
 impl Sum {
     fn add(&mut self, entry: &Entry, noise: &Noise) {
         self.groups.insert(entry.palette.map(|p| p.rows));
+        self.divided += u64::from(entry.palette.is_none_or(|p| p.rows < entry.rows));
         self.bytes_before += 2 * entry.elements();
         self.bytes_after += entry.stored_bytes();
         self.noise.merge(noise);
@@ -174,6 +180,7 @@ impl Sum {
             component,
             bits,
             group: if self.groups.len() == 1 { self.groups.into_iter().flatten().next() } else { None },
+            per_tensor: self.divided == 0,
             bytes_before: self.bytes_before,
             bytes_after: self.bytes_after,
             // Few digits come back from the record as they were; all digits would not.
