@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_convert::{Action, Error, Options, Pipeline, Preview, Progress, Selection, Silent, Step};
+use anelith_convert::{Action, Error, Options, Pipeline, Plan, Preview, Progress, Selection, Silent, Step};
+use anelith_mil::Model;
 use anelith_report::Report;
 use serde_json::json;
 
@@ -110,6 +111,31 @@ fn only_what_is_missing_or_stale_is_built() {
         .expect("a file");
     let refused = run(&lut, Selection::Needed).expect_err("config and weights differ");
     assert!(refused.to_string().contains("model.embed_tokens.weight"), "{refused}");
+}
+
+#[test]
+fn packages_say_what_they_return() {
+    let written = model();
+    let checkpoint = written.open();
+    let lut_embeddings = Some("6".parse().expect("a lut"));
+    let options = Options { argmax: true, lut_embeddings, ..written.options("none") };
+    let plan = Plan::new(&checkpoint, &options, &Silent).expect("a plan");
+    let stated = |model: &Model, key: &str| {
+        model.description.metadata.user_defined.get(&format!("com.anemll.{key}")).cloned()
+    };
+    assert_eq!(stated(&plan.infer, "argmax_in_model").as_deref(), Some("true"));
+    assert_eq!(stated(&plan.prefill, "argmax_in_model"), None);
+    assert_eq!(stated(&plan.infer, "lut_bits"), None, "the layers have none");
+    let outputs = |model: &Model| -> Vec<String> {
+        let features = &model.description.functions[0].outputs;
+        features.iter().map(|f| format!("{} {} {:?}", f.name, f.dtype, f.shape)).collect()
+    };
+    assert_eq!(outputs(&plan.infer), ["argmax_idx int32 [16]", "argmax_val fp16 [16]"]);
+    assert_eq!(outputs(&plan.prefill), ["output_hidden_states fp16 [1, 1, 16]"]);
+    let logits = Options { argmax: false, ..options };
+    let plan = Plan::new(&checkpoint, &logits, &Silent).expect("a plan");
+    assert_eq!(stated(&plan.infer, "argmax_in_model"), None);
+    assert_eq!(outputs(&plan.infer)[0], "logits1 fp16 [1, 1, 19]");
 }
 
 fn preview(options: &Options, selection: Selection) -> Result<Preview, Error> {
