@@ -43,7 +43,7 @@ USAGE = {
     "context-zero": (["--context", "0"], ["context"]),
     "context-too-long": (["--context", "4096"], ["context", "4096", "1024"]),
     "batch-above-context": (["--context", "64", "--batch", "128"], ["batch", "128", "64"]),
-    "not-yet": (["--argmax"], ["--argmax", "not yet"]),
+    "not-yet": (["--json"], ["--json", "not yet"]),
     "step": (["--only", "7"], ["--only", "7"]),
 }
 for _label, (_options, _words) in USAGE.items():

@@ -6,7 +6,7 @@
 //! [`Tokenizer`], runs a [`Generator`] over the model and decodes what it yields.
 //!
 //! Modules, each of which uses only those before it: error, json, date, special, tokenizer, template, meta, model,
-//! monolith, sampler, generate, conversation.
+//! sampler, monolith, generate, conversation.
 
 mod conversation;
 mod date;
@@ -29,6 +29,6 @@ pub use generate::{End, Generator, Limits};
 pub use meta::{Meta, RecommendedSampling};
 pub use model::{LanguageModel, Next};
 pub use monolith::Monolith;
-pub use sampler::greedy;
+pub use sampler::{Candidate, greedy, likeliest};
 pub use template::{RenderOptions, Role, Template, Turn};
 pub use tokenizer::{DecodeStream, Tokenizer};

@@ -168,6 +168,16 @@ impl Meta {
         Ok(())
     }
 
+    /// How many tokens each split of the LM head covers: `lm_head_chunk_sizes`, else `vocab_size` as evenly as
+    /// possible, the first splits one more; `None` where neither is stated.
+    pub fn chunk_sizes(&self) -> Option<Vec<usize>> {
+        if !self.lm_head_chunk_sizes.is_empty() {
+            return Some(self.lm_head_chunk_sizes.clone());
+        }
+        let (vocab, splits) = (self.vocab_size?, self.split_lm_head);
+        Some((0..splits).map(|i| vocab / splits + usize::from(i < vocab % splits)).collect())
+    }
+
     /// The directory of the file, where the tokenizer is.
     pub fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))

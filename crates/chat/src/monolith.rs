@@ -2,19 +2,33 @@
 
 use std::path::Path;
 
-use anelith_mil::Bundle;
+use anelith_mil::{Bundle, DataType, TensorType};
 use anelith_report::Reported;
 use anelith_runtime::{Instance, Precision, Tensor};
 
 use crate::error::{Error, Kind};
 use crate::meta::Meta;
 use crate::model::{LanguageModel, Next};
+use crate::sampler::{Candidate, likeliest};
 
 /// The function that takes one token.
 const INFER: &str = "infer";
 
 /// The function that takes a batch.
 const PREFILL: &str = "prefill";
+
+/// The outputs of `infer` where the model picks the token itself: its place within each split, and its logit.
+const ARGMAX_IDX: &str = "argmax_idx";
+const ARGMAX_VAL: &str = "argmax_val";
+
+/// What `infer` returns of the LM head.
+#[derive(Debug)]
+enum Head {
+    /// The logits, in this many outputs.
+    Logits(usize),
+    /// The most likely token of each split of these sizes.
+    Argmax(Vec<usize>),
+}
 
 /// A converted model, loaded and ready to answer.
 #[derive(Debug)]
@@ -23,7 +37,7 @@ pub struct Monolith {
     context: usize,
     batch: usize,
     vocab: usize,
-    splits: usize,
+    head: Head,
     /// Whether every output so far was finite.
     is_finite: bool,
 }
@@ -34,10 +48,6 @@ impl Monolith {
     /// # Errors
     /// When the file is missing, cannot be read or run, or does not have the inputs and outputs that `meta` says.
     pub fn open(meta: &Meta, precision: Precision) -> Result<Monolith, Error> {
-        if meta.argmax_in_model {
-            let what = "a model that picks the token itself (argmax_in_model) is not supported yet";
-            return Err(Error::unsupported(&meta.path, what));
-        }
         let path = meta.model_path()?;
         let bundle = Bundle::open(&path).map_err(|e| broken(&path, &e))?;
         let functions = [INFER, PREFILL];
@@ -49,26 +59,82 @@ impl Monolith {
             context: meta.context_length,
             batch: meta.batch_size,
             vocab: 0,
-            splits: meta.split_lm_head,
+            head: Head::Logits(meta.split_lm_head),
             is_finite: true,
         };
-        model.vocab = model.logit_count().ok_or_else(|| {
-            let what = format!("`{INFER}` does not return logits1 to logits{}", model.splits);
-            Error::malformed(&path, what).mending("convert the model again")
-        })?;
+        (model.head, model.vocab) = match meta.argmax_in_model {
+            true => model.argmax_head(meta, &path)?,
+            false => (Head::Logits(meta.split_lm_head), model.logit_count(meta.split_lm_head, &path)?),
+        };
         model.check_inputs(&path)?;
         Ok(model)
     }
 
     /// How many logits the outputs of `infer` hold together.
-    fn logit_count(&self) -> Option<usize> {
+    fn logit_count(&self, splits: usize, path: &Path) -> Result<usize, Error> {
+        let size = |i: usize| usize::try_from(self.output(&format!("logits{i}"))?.element_count()?).ok();
+        (1..=splits).map(size).sum::<Option<usize>>().ok_or_else(|| {
+            let what = format!("`{INFER}` does not return logits1 to logits{splits}");
+            Error::malformed(path, what).mending("convert the model again")
+        })
+    }
+
+    /// The type of an output of `infer`.
+    fn output(&self, name: &str) -> Option<&TensorType> {
         let plan = self.instance.plan(INFER).ok()?;
-        let size = |i: usize| {
-            let name = format!("logits{i}");
-            let output = plan.outputs().find(|f| f.name == name)?;
-            output.ty.element_count().and_then(|n| usize::try_from(n).ok())
+        plan.outputs().find(|f| f.name == name).map(|f| &f.ty)
+    }
+
+    /// Where each split begins, and the vocabulary of all, of a model that picks the token itself.
+    fn argmax_head(&self, meta: &Meta, path: &Path) -> Result<(Head, usize), Error> {
+        let splits = meta.split_lm_head;
+        for (name, dtype) in [(ARGMAX_IDX, DataType::Int32), (ARGMAX_VAL, DataType::Fp16)] {
+            let expected = TensorType::new(dtype, &[splits as u64]);
+            let found = self.output(name);
+            if found != Some(&expected) {
+                let error =
+                    Error::malformed(path, format!("`{INFER}` does not return `{name}` as meta.yaml says"));
+                let error = error.expecting(expected).finding(found.map_or("none".into(), |t| t.to_string()));
+                return Err(error.mending("convert the model again"));
+            }
+        }
+        let sizes = meta.chunk_sizes().ok_or_else(|| {
+            let what = "`meta.yaml` does not say how many tokens each split of the LM head covers";
+            let error =
+                Error::malformed(&meta.path, what).expecting("`lm_head_chunk_sizes`, or `vocab_size`");
+            error.finding("neither").mending("let the conversion write it again")
+        })?;
+        let vocab = sizes.iter().try_fold(0usize, |sum, size| sum.checked_add(*size));
+        let vocab = vocab.filter(|vocab| u32::try_from(*vocab).is_ok()).ok_or_else(|| {
+            Error::malformed(
+                &meta.path,
+                "`lm_head_chunk_sizes` add up to more tokens than ids can tell apart",
+            )
+        })?;
+        Ok((Head::Argmax(sizes), vocab))
+    }
+
+    /// Whether the model picks the token itself, so that only greedy decoding is possible.
+    pub fn has_argmax(&self) -> bool {
+        matches!(self.head, Head::Argmax(_))
+    }
+
+    /// Runs one token as [`LanguageModel::infer`] does; the most likely token of each vocabulary split.
+    ///
+    /// # Errors
+    /// [`Kind::Model`] when the model fails, picks a token outside its split, or does not pick tokens itself.
+    pub fn candidates(&mut self, token: u32, position: usize) -> Result<Vec<Candidate>, Error> {
+        let outputs = self.call(INFER, &[token], position)?;
+        let Head::Argmax(sizes) = &self.head else {
+            return Err(Error::model("the model does not pick tokens itself"));
         };
-        (1..=self.splits).map(size).sum()
+        let output = |name: &str| outputs.iter().find(|(n, _)| n == name).map(|(_, t)| t);
+        let places = output(ARGMAX_IDX).and_then(Tensor::as_i32s);
+        let values = output(ARGMAX_VAL).and_then(Tensor::as_f32s);
+        let (Some(places), Some(values)) = (places, values) else {
+            return Err(Error::model(format!("`{ARGMAX_IDX}` or `{ARGMAX_VAL}` is missing")));
+        };
+        candidates(sizes, places, values)
     }
 
     /// Compares the inputs with what meta.yaml says of context and batch.
@@ -128,6 +194,25 @@ impl Monolith {
     }
 }
 
+/// Places within splits of these sizes as tokens.
+fn candidates(sizes: &[usize], places: &[i32], values: &[f32]) -> Result<Vec<Candidate>, Error> {
+    let mut first = 0usize;
+    let mut found = Vec::with_capacity(sizes.len());
+    for (i, ((size, place), logit)) in sizes.iter().zip(places).zip(values).enumerate() {
+        let token = usize::try_from(*place).ok().filter(|place| place < size);
+        let token = token.and_then(|place| u32::try_from(first + place).ok()).ok_or_else(|| {
+            Error::model("the model picked a token outside its vocabulary split")
+                .at(format!("`{ARGMAX_IDX}` of split {}", i + 1))
+                .expecting(format!("0 to {}", size.saturating_sub(1)))
+                .finding(place)
+                .mending("convert the model again; its files do not belong together")
+        })?;
+        found.push(Candidate { token, logit: *logit });
+        first += size;
+    }
+    Ok(found)
+}
+
 fn all_finite(values: &[f32]) -> bool {
     values.iter().all(|v| v.is_finite())
 }
@@ -158,13 +243,33 @@ impl LanguageModel for Monolith {
     }
 
     fn infer(&mut self, token: u32, position: usize) -> Result<Next, Error> {
+        let splits = match self.head {
+            Head::Argmax(_) => return Ok(Next::Token(likeliest(&self.candidates(token, position)?)?)),
+            Head::Logits(splits) => splits,
+        };
         let outputs = self.call(INFER, &[token], position)?;
         let mut logits = Vec::with_capacity(self.vocab);
-        for i in 1..=self.splits {
+        for i in 1..=splits {
             let name = format!("logits{i}");
             let part = outputs.iter().find(|(n, _)| *n == name).and_then(|(_, t)| t.as_f32s());
             logits.extend_from_slice(part.ok_or_else(|| Error::model(format!("`{name}` is missing")))?);
         }
         Ok(Next::Logits(logits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_from_the_start_of_their_split() {
+        let found = candidates(&[5, 4, 4], &[4, 0, 3], &[0.5, -1.0, 2.0]).unwrap();
+        assert_eq!(found.iter().map(|c| c.token).collect::<Vec<_>>(), [4, 5, 12]);
+        assert_eq!(likeliest(&found).unwrap(), 12);
+        for (places, found) in [([5, 0, 0], "5"), ([0, -1, 0], "-1"), ([0, 0, 4], "4")] {
+            let error = candidates(&[5, 4, 4], &places, &[0.0; 3]).unwrap_err();
+            assert_eq!((error.kind(), error.found()), (Kind::Model, Some(found)), "{places:?}");
+        }
     }
 }

@@ -30,6 +30,9 @@ pub(crate) enum Command {
 Examples:
   anelith convert --model ./models/Qwen3-0.6B --output ./converted
   anelith convert --model ./models/Meta-Llama-3.2-1B --output ./converted --context 1024 --lut 6
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4 --lut-embeddings 8,tensor --lut-lmhead 6
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4,16 --lut-embeddings none --argmax
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --dry-run
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --restart 4
 
 {STATUSES}"))]
@@ -109,6 +112,19 @@ pub(crate) struct ModelArgs {
     /// tensor is one table per tensor
     #[arg(long, value_name = "LUT", default_value = "4")]
     pub(crate) lut: Lut,
+    /// Palettization of the embedding, in the words of --lut [default: as --lut]
+    #[arg(long, value_name = "LUT")]
+    pub(crate) lut_embeddings: Option<Lut>,
+    /// Palettization of the LM head, in the words of --lut [default: as --lut]
+    #[arg(long, value_name = "LUT")]
+    pub(crate) lut_lmhead: Option<Lut>,
+    /// Let the model pick the token: it returns place and value of the largest logit of each vocabulary split in
+    /// place of logits, so that only greedy decoding is possible
+    #[arg(long)]
+    pub(crate) argmax: bool,
+    /// Print what would be done (steps, files, sizes) and stop; nothing is written
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Prefix of file names [default: llama, qwen25 or qwen, by architecture]
     #[arg(long)]
     pub(crate) prefix: Option<String>,
@@ -134,14 +150,6 @@ pub(crate) struct ForeignArgs {
     pub(crate) single_cache: bool,
     #[arg(long, hide = true)]
     pub(crate) allow_missing_weights: bool,
-    #[arg(long, hide = true)]
-    pub(crate) argmax: bool,
-    #[arg(long, hide = true)]
-    pub(crate) dry_run: bool,
-    #[arg(long, hide = true, value_name = "LUT")]
-    pub(crate) lut_embeddings: Option<String>,
-    #[arg(long, hide = true, value_name = "LUT")]
-    pub(crate) lut_lmhead: Option<String>,
     #[arg(long, hide = true)]
     pub(crate) revision: Option<String>,
     #[arg(long, hide = true)]
@@ -203,7 +211,8 @@ impl From<Family> for Architecture {
 /// Where the step outputs of a conversion are.
 #[derive(Debug, Args)]
 pub(crate) struct StepArgs {
-    /// The bits that the contents must have, or none
+    /// The palettization that the decoder layers must have, in the words of --lut of convert; embedding and LM head
+    /// may have another
     #[arg(long, value_name = "LUT")]
     pub(crate) lut: Option<Lut>,
     /// Prefix of file names [default: the only one that fits]

@@ -22,6 +22,9 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
     };
     let options = options(&args.model)?;
     let checkpoint = Checkpoint::open(&options.model)?;
+    if args.model.dry_run {
+        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+    }
     let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
     let chatted = match selection {
         Selection::Only(n) if n != CHAT_STEP => Ok(()),
@@ -47,8 +50,47 @@ pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
         Part::MonolithicPrefill => Step::Prefill,
     };
     let selection = Selection::Only(step.number());
+    if args.model.dry_run {
+        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+    }
     let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
     show_weights(&outcome)
+}
+
+/// Step 0: what the options and the model say before anything is written.
+fn check<'c>(
+    checkpoint: &'c Checkpoint,
+    options: &Options,
+    skip_check: bool,
+    steps: &Steps,
+) -> Result<Pipeline<'c>> {
+    note("step 0: check");
+    let pipeline = Pipeline::new(checkpoint, options, steps)?;
+    if !skip_check {
+        note(&tables::findings(&pipeline.check()?));
+        // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
+        Session::open(&options.model, SessionOptions::default())?;
+    }
+    Ok(pipeline)
+}
+
+/// Step 0, then what the selected ones of steps 1 to 6 would do.
+fn preview(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    selection: Selection,
+    skip_check: bool,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let steps = Steps::new(interrupt);
+    let pipeline = check(checkpoint, options, skip_check, &steps)?;
+    let preview = pipeline.preview(selection, &steps)?;
+    let regrouped = tables::regrouped(&preview.weights);
+    if !regrouped.is_empty() {
+        note(&regrouped);
+    }
+    let chats = !matches!(selection, Selection::Only(n) if n != CHAT_STEP);
+    report(&tables::preview(&preview, pipeline.outputs(), chats))
 }
 
 /// Step 0, then the selected ones of steps 1 to 5.
@@ -60,13 +102,7 @@ fn run(
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let steps = Steps::new(interrupt);
-    note("step 0: check");
-    let pipeline = Pipeline::new(checkpoint, options, &steps)?;
-    if !skip_check {
-        note(&tables::findings(&pipeline.check()?));
-        // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
-        Session::open(&options.model, SessionOptions::default())?;
-    }
+    let pipeline = check(checkpoint, options, skip_check, &steps)?;
     let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;
     if outcome.steps.iter().any(|(step, _)| *step == Step::Compile) {
         note(&recompile(&outcome.outputs.path(Step::Combine), outcome.outputs.dir()));
@@ -118,6 +154,9 @@ fn options(args: &ModelArgs) -> Result<Options> {
         context: args.context,
         batch: args.batch,
         lut: args.lut,
+        lut_embeddings: args.lut_embeddings,
+        lut_lmhead: args.lut_lmhead,
+        argmax: args.argmax,
         prefix: args.prefix.clone(),
     };
     options.check()?;

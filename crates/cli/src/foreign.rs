@@ -37,10 +37,6 @@ pub(crate) fn check(args: &ForeignArgs) -> Result<()> {
 
 fn later(args: &ForeignArgs) -> Result<()> {
     let later = [
-        (args.argmax, "--argmax"),
-        (args.dry_run, "--dry-run"),
-        (args.lut_embeddings.is_some(), "--lut-embeddings"),
-        (args.lut_lmhead.is_some(), "--lut-lmhead"),
         (args.revision.is_some(), "--revision"),
         (args.threads.is_some(), "--threads"),
         (args.json, "--json"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anelith_chat::{LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
+use anelith_chat::{Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
@@ -16,6 +16,10 @@ const MAX_TOKENS: usize = 100;
 
 /// The KL divergence in nats that fp16 rounding may cause between a batch and its tokens one by one.
 const MAX_KL: f64 = 1e-4;
+
+/// How far the largest logits of a vocabulary split may be apart in the same comparison, relative to themselves where
+/// they are above 1: eight units of the last place of fp16.
+const MAX_APART: f64 = 8.0 / 1024.0;
 
 /// Checks the model that `meta` describes, asks it, and shows the answer and the figures.
 ///
@@ -31,8 +35,7 @@ pub(crate) fn chat(meta: &Path) -> Result<()> {
 fn check_and_ask(meta: &Path) -> Result<()> {
     let meta = Meta::open(meta)?;
     let mut model = Monolith::open(&meta, Precision::Exact)?;
-    let kl = prefill_against_infer(&mut model)?;
-    note(&format!("  prefill and infer agree: KL {kl:.1e} of at most {MAX_KL:.0e}"));
+    note(&format!("  prefill and infer agree: {}", prefill_against_infer(&mut model)?));
     let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
     let mut session = Session::open(meta.dir(), options)?;
     report(&format!("> {QUESTION}\n"))?;
@@ -63,8 +66,15 @@ fn gate(report: Report) -> Failure {
     )
 }
 
-/// Runs one full batch through `prefill` and the same tokens through `infer`, and compares the logits that follow.
-fn prefill_against_infer(model: &mut Monolith) -> Result<f64> {
+/// What `infer` says of the next token.
+enum Prediction {
+    Logits(Vec<f32>),
+    /// Of a model that picks the token itself.
+    Candidates(Vec<Candidate>),
+}
+
+/// Runs one full batch through `prefill` and the same tokens through `infer`, and compares what follows; in words.
+fn prefill_against_infer(model: &mut Monolith) -> Result<String> {
     let (batch, vocab) = (model.batch_size(), model.vocab_size());
     // Any fixed ids do; a stride prime to most vocabularies spreads them.
     let ids: Vec<u32> = (0..=batch).map(|i| ((i * 7919 + 1) % vocab) as u32).collect();
@@ -72,29 +82,60 @@ fn prefill_against_infer(model: &mut Monolith) -> Result<f64> {
     let last = batch.min(model.context_length() - 1);
     model.reset();
     model.prefill(&ids[..batch], 0)?;
-    let batched = logits(model, ids[last], last)?;
+    let batched = predict(model, ids[last], last)?;
     model.reset();
     for (position, id) in ids[..last].iter().enumerate() {
         model.infer(*id, position)?;
     }
-    let single = logits(model, ids[last], last)?;
+    let single = predict(model, ids[last], last)?;
     model.reset();
-    let kl = kl_divergence(&single, &batched);
-    if kl <= MAX_KL {
-        return Ok(kl);
+    let (expected, found, agrees) = match (&single, &batched) {
+        (Prediction::Logits(single), Prediction::Logits(batched)) => {
+            let kl = kl_divergence(single, batched);
+            (format!("a KL divergence of at most {MAX_KL:.0e}"), format!("KL {kl:.1e}"), kl <= MAX_KL)
+        }
+        (Prediction::Candidates(single), Prediction::Candidates(batched)) => compare(single, batched),
+        _ => return Err(gate(Report::new("the model answers now with logits and now with tokens"))),
+    };
+    if agrees {
+        return Ok(format!("{found}; {expected} is asked for"));
     }
     let report = Report::new("prefill and infer disagree on the same tokens");
-    let report = report.expecting(format!("a KL divergence of at most {MAX_KL:.0e}"));
-    Err(gate(report.finding(format!("{kl:.3e}"))))
+    Err(gate(report.expecting(expected).finding(found)))
 }
 
-/// The logits after `id`; they, all outputs before them and the cache must be finite.
-fn logits(model: &mut Monolith, id: u32, position: usize) -> Result<Vec<f32>> {
-    let Next::Logits(logits) = model.infer(id, position)? else {
-        return Err(gate(Report::new("the model returns no logits")));
+/// Compares the tokens that each vocabulary split holds for likeliest, and their logits: what is asked for, what was
+/// found, and whether it is enough.
+///
+/// Rounding may exchange two tokens that are almost equally likely, so a token may differ where its logit agrees; that
+/// most tokens do says that it is rounding.
+fn compare(single: &[Candidate], batched: &[Candidate]) -> (String, String, bool) {
+    let pairs = || single.iter().zip(batched);
+    let apart = |(s, b): (&Candidate, &Candidate)| {
+        let difference = f64::from((s.logit - b.logit).abs());
+        difference / f64::from(s.logit.abs().max(1.0))
+    };
+    let furthest = pairs().map(apart).fold(0.0, f64::max);
+    let same = pairs().filter(|(s, b)| s.token == b.token).count();
+    let count = single.len();
+    let expected = format!("the same token in most splits, and logits within {MAX_APART:.0e}");
+    let found = format!("the same token in {same} of {count} splits, logits within {furthest:.1e}");
+    let is_near = pairs().all(|pair| apart(pair) <= MAX_APART);
+    let agrees = count == batched.len() && same * 4 >= count * 3 && is_near;
+    (expected, found, agrees)
+}
+
+/// The prediction after `id`; it, all outputs before it and the cache must be finite.
+fn predict(model: &mut Monolith, id: u32, position: usize) -> Result<Prediction> {
+    let prediction = match model.has_argmax() {
+        true => Prediction::Candidates(model.candidates(id, position)?),
+        false => match model.infer(id, position)? {
+            Next::Logits(logits) => Prediction::Logits(logits),
+            Next::Token(_) => return Err(gate(Report::new("the model returns no logits"))),
+        },
     };
     if model.is_finite() {
-        return Ok(logits);
+        return Ok(prediction);
     }
     let what = "the model computes infinities or NaN in fp16";
     Err(gate(Report::new(what).expecting("finite outputs and a finite cache")))
@@ -131,6 +172,24 @@ fn peak_memory() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_may_exchange_few_tokens_and_no_logit() {
+        let of = |tokens: [u32; 4], logit: f32| tokens.map(|token| Candidate { token, logit });
+        let one = of([1, 20, 30, 40], 8.0);
+        for (other, expected) in [
+            (one, true),
+            (of([1, 20, 30, 41], 8.0), true),
+            (of([1, 20, 31, 41], 8.0), false),
+            (of([1, 20, 30, 40], 8.0625), true),
+            (of([1, 20, 30, 40], 8.125), false),
+            (of([1, 20, 30, 40], f32::NAN), false),
+        ] {
+            let (_, found, agrees) = compare(&one, &other);
+            assert_eq!(agrees, expected, "{other:?}: {found}");
+        }
+        assert!(!compare(&one, &one[..3]).2);
+    }
 
     #[test]
     fn equal_rows_do_not_diverge_and_others_do() {

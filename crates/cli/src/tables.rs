@@ -1,6 +1,9 @@
 //! Tables for people.
 
-use anelith_convert::{Component, Finding, Regrouped, WeightReport};
+use anelith_convert::{
+    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, StepPlan,
+    WeightReport,
+};
 
 /// Step 0: what was looked at, what was found, and what to know; without the last line end.
 pub(crate) fn findings(findings: &[Finding]) -> String {
@@ -18,19 +21,56 @@ pub(crate) fn findings(findings: &[Finding]) -> String {
 
 /// Component, bits, group, size before and after, squared error relative to the weights' variance.
 pub(crate) fn weights(report: &WeightReport) -> String {
-    let header = ["component", "bits", "group", "before", "after", "error"].map(str::to_owned);
-    let mut rows = vec![header];
-    for c in &report.components {
-        rows.push([
-            name(c.component).to_owned(),
-            c.bits.map_or("fp16".into(), |b| b.to_string()),
-            group(c.bits, c.group),
-            megabytes(c.bytes_before),
-            megabytes(c.bytes_after),
-            c.decibels.map_or("-".into(), |d| format!("{d:.2} dB")),
-        ]);
+    let mut rows = planned_rows(report);
+    let errors = report.components.iter().map(|c| c.decibels.map_or("-".into(), |d| format!("{d:.2} dB")));
+    for (row, error) in rows.iter_mut().zip(std::iter::once("error".to_owned()).chain(errors)) {
+        row.push(error);
     }
     aligned(&rows)
+}
+
+/// What `weights` shows but for the errors.
+fn planned_rows(report: &WeightReport) -> Vec<Vec<String>> {
+    let row = |c: &ComponentReport| {
+        vec![
+            name(c.component).to_owned(),
+            c.bits.map_or("fp16".into(), |b| b.to_string()),
+            group(c),
+            megabytes(c.bytes_before),
+            megabytes(c.bytes_after),
+        ]
+    };
+    let header = ["component", "bits", "group", "before", "after"].map(str::to_owned).to_vec();
+    std::iter::once(header).chain(report.components.iter().map(row)).collect()
+}
+
+/// What a run would do: each step with its files and their sizes, and the weights as they will be stored.
+pub(crate) fn preview(preview: &Preview, outputs: &Outputs, chats: bool) -> String {
+    let mut text = format!("output directory: {}\n", outputs.dir().display());
+    for StepPlan { step, action, files } in &preview.steps {
+        let action = match action {
+            Action::Build => "to do",
+            Action::Reuse => "done, to be reused",
+            Action::Recheck => "to do, unless the steps before it make again what was there",
+        };
+        text += &format!("{step}: {}: {action}\n", step.title());
+        let row = |f: &anelith_convert::File| vec![format!("  {}", f.name), f.bytes.map_or("-".into(), size)];
+        text += &aligned(&files.iter().map(row).collect::<Vec<_>>());
+    }
+    if chats {
+        text += &format!("step {CHAT_STEP}: chat with the compiled model: to do\n");
+    }
+    text += &format!("weight.bin: {}, stored once where the file system can\n", size(preview.weight_bytes));
+    text + &aligned(&planned_rows(&preview.weights))
+}
+
+/// Exact below a kilobyte, else in thousands or millions of bytes.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} B"),
+        1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => megabytes(bytes),
+    }
 }
 
 /// A warning for each tensor that got smaller groups than asked for; without the last line end.
@@ -53,11 +93,12 @@ fn name(component: Component) -> &'static str {
     }
 }
 
-fn group(bits: Option<u32>, group: Option<u64>) -> String {
-    match (bits, group) {
-        (None, _) => "-".into(),
-        (Some(_), Some(n)) => n.to_string(),
-        (Some(_), None) => "varies".into(),
+fn group(component: &ComponentReport) -> String {
+    match component.group {
+        _ if component.bits.is_none() => "-".into(),
+        _ if component.per_tensor => "tensor".into(),
+        Some(n) => n.to_string(),
+        None => "varies".into(),
     }
 }
 
@@ -66,9 +107,9 @@ fn megabytes(bytes: u64) -> String {
 }
 
 /// The first column to the left, the others to the right.
-fn aligned(rows: &[[String; 6]]) -> String {
+fn aligned(rows: &[Vec<String>]) -> String {
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
+    let widths: Vec<usize> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let mut line = format!("{:w$}", row[0], w = widths[0]);

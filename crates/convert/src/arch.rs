@@ -9,7 +9,7 @@ use anelith_mil::{Function, Opcode, VarId};
 
 use crate::error::Result;
 use crate::graph::{Graph, Rotation, Scope, Sizes};
-use crate::head::HeadSplit;
+use crate::head::Head;
 use crate::weights::Weights;
 
 /// The tensor of the embedding, which is the LM head too where both are tied.
@@ -36,23 +36,25 @@ fn decoder(g: &mut Graph<'_, '_>, positions: VarId) -> Result<VarId> {
     Ok(x)
 }
 
-/// The function that takes one token and returns the logits of the next, one output a vocabulary split.
+/// The function that takes one token and returns the logits of the next, one output a vocabulary split; or of each
+/// split the largest alone.
 pub(crate) fn infer<'c>(
     config: &'c Config,
     sizes: Sizes,
     weights: &mut Weights<'c>,
-    splits: &[HeadSplit],
+    head: Head<'_>,
 ) -> Result<Function> {
     let mut g = Graph::new(config, sizes, weights)?;
     let positions = g.inputs.current_pos;
     let x = decoder(&mut g, positions)?;
     let x = g.rms_norm(x, &Scope::new("model.norm"))?;
-    let head = if config.tie_word_embeddings { EMBEDDING } else { LM_HEAD };
-    let logits = g.lm_head(x, head, splits)?;
+    let tensor = if config.tie_word_embeddings { EMBEDDING } else { LM_HEAD };
+    let logits = g.lm_head(x, tensor, head.splits)?;
+    let outputs = if head.argmax { g.argmax(&logits)? } else { logits };
     // Consumers always send position_ids; a function that did not take it would refuse the call.
     let unused = g.inputs.position_ids;
     g.unary(Opcode::Identity, "position_ids_tmp", unused)?;
-    Ok(g.finish(logits))
+    Ok(g.finish(outputs))
 }
 
 /// The function that takes a batch of tokens and fills the cache.

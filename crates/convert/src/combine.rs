@@ -42,7 +42,7 @@ pub(crate) struct Part {
     /// Where it was opened.
     pub(crate) path: PathBuf,
     root: PathBuf,
-    model: Model,
+    pub(crate) model: Model,
     weights: WeightStore,
 }
 
@@ -58,21 +58,8 @@ impl Part {
         validated(&model, path)?;
         let weights = WeightStore::open(&package.root, &model.program)?;
         let part = Part { path: path.to_path_buf(), root: package.root, model, weights };
-        check_constants(part.only()?.0, path)?;
+        check_constants(only(&part.model, path)?.0, path)?;
         Ok(part)
-    }
-
-    /// The function and what callers see of it.
-    fn only(&self) -> Result<(&Function, &Interface)> {
-        match (self.model.program.functions.as_slice(), self.model.description.functions.as_slice()) {
-            ([function], [interface]) => Ok((function, interface)),
-            (functions, _) => {
-                let names: Vec<_> = functions.iter().map(|f| format!("`{}`", f.name)).collect();
-                let report = Report::new("not a model of one function").at(self.path.display());
-                let report = report.expecting("one function, as `main`").finding(names.join(", "));
-                Err(Error::Input(report.mending("combine the packages that each function was made as")))
-            }
-        }
     }
 
     /// Whether anelith converted it.
@@ -95,6 +82,19 @@ pub(crate) fn validated(model: &Model, path: &Path) -> Result<ProgramInfo> {
     })
 }
 
+/// The function of a model at `path`, and what callers see of it.
+fn only<'m>(model: &'m Model, path: &Path) -> Result<(&'m Function, &'m Interface)> {
+    match (model.program.functions.as_slice(), model.description.functions.as_slice()) {
+        ([function], [interface]) => Ok((function, interface)),
+        (functions, _) => {
+            let names: Vec<_> = functions.iter().map(|f| format!("`{}`", f.name)).collect();
+            let report = Report::new("not a model of one function").at(path.display());
+            let report = report.expecting("one function, as `main`").finding(names.join(", "));
+            Err(Error::Input(report.mending("combine the packages that each function was made as")))
+        }
+    }
+}
+
 /// Compressed weights had another form before iOS 18, and coremltools, which tells the forms apart by the
 /// specification version, reads no model of version 9 that has the old one; it does not combine such models either.
 fn check_constants(function: &Function, path: &Path) -> Result<()> {
@@ -113,18 +113,18 @@ fn check_constants(function: &Function, path: &Path) -> Result<()> {
     ))
 }
 
-/// The model of both functions, which still refer to the weight files of their own packages.
+/// The model of both functions, which still refer to the weight files of their own packages. The paths are those of
+/// the packages, for messages.
 ///
 /// # Errors
-/// When their states differ.
-pub(crate) fn combine(infer: &Part, prefill: &Part) -> Result<Model> {
-    let parts = [infer, prefill];
-    let [(first, face), (second, other_face)] = [infer.only()?, prefill.only()?];
+/// When their states differ, or one has not exactly one function.
+pub(crate) fn combine(models: [&Model; 2], paths: [&Path; 2]) -> Result<Model> {
+    let [(first, face), (second, other_face)] = [only(models[0], paths[0])?, only(models[1], paths[1])?];
     if states(face) != states(other_face) {
         let report = Report::new("the two models have different states, so no state object fits both");
-        let show = |part: &Part, face, other| format!("{} in {}", stated(face, other), part.path.display());
-        let report = report.at(prefill.path.display()).expecting(show(infer, face, other_face));
-        let report = report.finding(show(prefill, other_face, face));
+        let show = |face, other, path: &Path| format!("{} in {}", stated(face, other), path.display());
+        let report = report.at(paths[1].display()).expecting(show(face, other_face, paths[0]));
+        let report = report.finding(show(other_face, face, paths[1]));
         return Err(Error::Input(
             report.mending("combine models of one conversion: same context, same states"),
         ));
@@ -132,17 +132,17 @@ pub(crate) fn combine(infer: &Part, prefill: &Part) -> Result<Model> {
     let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
     let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
     let [name, other] = FUNCTIONS;
-    let version = parts.iter().map(|part| part.model.specification_version).max();
+    let version = models.iter().map(|model| model.specification_version).max();
     Ok(Model {
         specification_version: version.unwrap_or_default().max(SPECIFICATION_VERSION),
         description: Description {
             functions: vec![renamed(face, name), renamed(other_face, other)],
             default_function: Some(name.to_owned()),
-            metadata: metadata(parts.map(|part| &part.model.description.metadata)),
+            metadata: metadata(models.map(|model| &model.description.metadata)),
         },
         program: Program {
             functions: vec![rename(first, name), rename(second, other)],
-            build_info: agreed(parts.map(|part| &part.model.program.build_info)),
+            build_info: agreed(models.map(|model| &model.program.build_info)),
         },
     })
 }

@@ -3,6 +3,7 @@
 //! The op forms are those that the Neural Engine is known to run: activations as [1, channels, 1, tokens] into
 //! 1x1 convolutions, root mean square norms through `layer_norm`, keys and values in one state tensor.
 
+mod argmax;
 mod attention;
 mod layers;
 

@@ -1,6 +1,6 @@
 //! How the LM head is split along the vocabulary.
 
-use crate::options::{DEFAULT_GROUP, Group, Lut};
+use crate::options::{Group, Lut};
 
 /// A run of vocabulary rows that one convolution computes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,16 +11,24 @@ pub struct HeadSplit {
     pub rows: u64,
 }
 
+/// What the inference function computes of the LM head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    /// The runs, in order.
+    pub(crate) splits: &'a [HeadSplit],
+    /// Whether it returns place and value of each run's largest logit in place of all logits.
+    pub(crate) argmax: bool,
+}
+
 /// Splits `vocab` rows into `count` runs, each token in exactly one.
 ///
 /// Without palettization as evenly as possible, the first runs one longer. With it in units of the group, so
 /// that no table spans two runs; the rows that fill no unit go to the last run. A vocabulary of fewer units
 /// than runs is split evenly after all.
 pub(crate) fn split_vocabulary(vocab: u64, count: u64, lut: Lut) -> Vec<HeadSplit> {
-    let unit = match lut {
-        Lut::Bits { group: None, .. } => u64::from(DEFAULT_GROUP),
-        Lut::Bits { group: Some(Group::Channels(n)), .. } => u64::from(n),
-        Lut::None | Lut::Bits { group: Some(Group::Tensor), .. } => 1,
+    let unit = match lut.group() {
+        Some(Group::Channels(n)) => u64::from(n),
+        None | Some(Group::Tensor) => 1,
     };
     let unit = if vocab / unit < count { 1 } else { unit };
     let units = vocab / unit;

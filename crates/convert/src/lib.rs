@@ -34,9 +34,12 @@ mod weights;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use head::HeadSplit;
-pub use options::{Group, Lut, Options, check_prefix};
+pub use options::{Group, Lut, Luts, Options, check_prefix};
 pub use parts::Plan;
-pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package, run_alone};
+pub use pipeline::{
+    Action, File, Outcome, Pipeline, Preview, Selection, StepPlan, combine_packages, compile_package,
+    run_alone,
+};
 pub use progress::{Progress, Silent};
 pub use record::RECORD_FILE;
 pub use step::{CHAT_STEP, Outputs, Step};

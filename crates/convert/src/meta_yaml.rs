@@ -36,7 +36,7 @@ pub(crate) fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
     let (context, batch, name) = (options.context, options.batch, facts.model_name);
     let architecture = facts.config.architecture;
     let license = plain(facts.license.unwrap_or("unknown"));
-    let bits = options.lut.bits().map_or("none".to_owned(), |b| b.to_string());
+    let bits = bits_or_none(options.lut);
     let prefix = options.prefix(architecture);
     let sizes: Vec<String> = facts.head.iter().map(|s| s.rows.to_string()).collect();
     let mut yaml = format!(
@@ -68,15 +68,32 @@ pub(crate) fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
     if let Some(group) = explicit_group(options.lut) {
         line("lut_per_channel", &group.to_string());
     }
+    let luts = options.luts();
+    for (key, lut) in [("lut_embeddings", luts.embeddings), ("lut_lmhead", luts.lm_head)] {
+        if lut.is_alike(options.lut) {
+            continue;
+        }
+        line(key, &bits_or_none(lut));
+        if let Some(group) = explicit_group(lut) {
+            line(&format!("{key}_per_channel"), &group.to_string());
+        }
+    }
     line("model_prefix", &plain(prefix));
     line("monolithic_model", facts.compiled);
     line("split_lm_head", &facts.head.len().to_string());
+    if options.argmax {
+        line("argmax_in_model", "true");
+    }
     line("vocab_size", &facts.config.vocab_size.to_string());
     line("lm_head_chunk_sizes", &format!("[{}]", sizes.join(", ")));
     line("prefill_dynamic_slice", "true");
     yaml.push_str("    functions:\n      - infer\n      - prefill\n");
     yaml.push_str(&recommended_sampling(facts.generation));
     yaml
+}
+
+fn bits_or_none(lut: Lut) -> String {
+    lut.bits().map_or("none".to_owned(), |b| b.to_string())
 }
 
 /// The group, where the option names one; 0 is one table per tensor.

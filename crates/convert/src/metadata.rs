@@ -37,6 +37,9 @@ pub(crate) fn infer(options: &Options, config: &Config, head: &[HeadSplit]) -> M
         ("com.anemll.vocab_size".to_owned(), config.vocab_size.to_string()),
         ("com.anemll.lm_head_chunk_sizes".to_owned(), sizes.join(",")),
     ]);
+    if options.argmax {
+        metadata.user_defined.insert("com.anemll.argmax_in_model".to_owned(), "true".to_owned());
+    }
     metadata
 }
 

@@ -24,6 +24,12 @@ pub struct Options {
     pub batch: u64,
     /// Palettization of the decoder layers, and of all else that has no setting of its own.
     pub lut: Lut,
+    /// Palettization of the embedding; `lut` where not given.
+    pub lut_embeddings: Option<Lut>,
+    /// Palettization of the LM head; `lut` where not given.
+    pub lut_lmhead: Option<Lut>,
+    /// Whether `infer` returns place and value of the largest logit of each vocabulary split in place of logits.
+    pub argmax: bool,
     /// Prefix of file names; by architecture when not given.
     pub prefix: Option<String>,
 }
@@ -51,6 +57,17 @@ pub enum Group {
     Tensor,
 }
 
+/// How each component that can be palettized is stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Luts {
+    /// The embedding.
+    pub embeddings: Lut,
+    /// The projections of the decoder layers.
+    pub layers: Lut,
+    /// The LM head.
+    pub lm_head: Lut,
+}
+
 impl Lut {
     /// The bits, or `None` for fp16.
     pub fn bits(self) -> Option<u32> {
@@ -58,6 +75,19 @@ impl Lut {
             Lut::None => None,
             Lut::Bits { bits, .. } => Some(bits),
         }
+    }
+
+    /// Which weights share a table: the group that the option names, else the default; `None` for fp16.
+    pub fn group(self) -> Option<Group> {
+        match self {
+            Lut::None => None,
+            Lut::Bits { group, .. } => Some(group.unwrap_or(Group::Channels(DEFAULT_GROUP))),
+        }
+    }
+
+    /// Whether both store a tensor in the same form, however they say so.
+    pub fn is_alike(self, other: Lut) -> bool {
+        (self.bits(), self.group()) == (other.bits(), other.group())
     }
 }
 
@@ -68,13 +98,14 @@ impl FromStr for Lut {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Lut, String> {
-        if matches!(text, "none" | "no" | "false") {
+        let lower = text.to_ascii_lowercase();
+        if matches!(lower.as_str(), "none" | "no" | "false") {
             return Ok(Lut::None);
         }
         let wrong = |problem: &str| format!("{problem}; expected {GRAMMAR}");
-        let (bits, group) = match text.split_once(',') {
+        let (bits, group) = match lower.split_once(',') {
             Some((bits, group)) => (bits, Some(group)),
-            None => (text, None),
+            None => (lower.as_str(), None),
         };
         let number = |text: &str| -> Option<u32> {
             text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
@@ -114,6 +145,12 @@ impl Options {
     /// The prefix of file names.
     pub fn prefix(&self, architecture: Architecture) -> &str {
         self.prefix.as_deref().unwrap_or(default_prefix(architecture))
+    }
+
+    /// How each component is stored: as its own option says, else as `lut`.
+    pub fn luts(&self) -> Luts {
+        let own = |lut: Option<Lut>| lut.unwrap_or(self.lut);
+        Luts { embeddings: own(self.lut_embeddings), layers: self.lut, lm_head: own(self.lut_lmhead) }
     }
 
     /// Rows of the KV cache: at least 256, which the Neural Engine asks for.
@@ -193,6 +230,10 @@ mod tests {
             ("none", Ok(Lut::None)),
             ("no", Ok(Lut::None)),
             ("false", Ok(Lut::None)),
+            ("None", Ok(Lut::None)),
+            ("1,1", bits(1, Some(Group::Channels(1)))),
+            ("2,32", bits(2, Some(Group::Channels(32)))),
+            ("3,T", bits(3, Some(Group::Tensor))),
             ("4", bits(4, None)),
             ("4,16", bits(4, Some(Group::Channels(16)))),
             ("6,0", bits(6, Some(Group::Tensor))),
@@ -204,6 +245,9 @@ mod tests {
             ("4,", Err("not a valid group")),
             ("4,-1", Err("not a valid group")),
             ("4,8,8", Err("not a valid group")),
+            ("4,none", Err("not a valid group")),
+            ("4, 8", Err("not a valid group")),
+            ("4,4294967296", Err("not a valid group")),
             ("4,00", Err("not a valid group")),
             ("4,+8", Err("not a valid group")),
             ("+4", Err("not a valid number of bits")),
@@ -215,6 +259,21 @@ mod tests {
                 }
                 (got, want) => panic!("{text}: {got:?}, expected {want:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn settings_are_alike_whatever_their_words() {
+        let lut = |text: &str| text.parse::<Lut>().expect("a lut");
+        for (a, b, expected) in [
+            ("4", "4,8", true),
+            ("4,0", "4,tensor", true),
+            ("none", "no", true),
+            ("4", "4,16", false),
+            ("4", "6", false),
+            ("1", "none", false),
+        ] {
+            assert_eq!(lut(a).is_alike(lut(b)), expected, "{a} and {b}");
         }
     }
 

@@ -7,7 +7,7 @@ use anelith_report::{Report, Reported};
 use crate::arch::{self, EMBEDDING, LM_HEAD};
 use crate::error::{Error, Result};
 use crate::graph::Sizes;
-use crate::head::{HeadSplit, split_vocabulary};
+use crate::head::{Head, HeadSplit, split_vocabulary};
 use crate::metadata;
 use crate::options::{Lut, Options, head_splits};
 use crate::progress::Progress;
@@ -44,11 +44,12 @@ impl<'c> Plan<'c> {
     /// when config.json states numbers that cannot be computed with.
     pub fn new(checkpoint: &'c Checkpoint, options: &Options, progress: &dyn Progress) -> Result<Plan<'c>> {
         let config = &checkpoint.config;
-        let mut weights = Weights::new(&checkpoint.tensors, options.lut);
+        let mut weights = Weights::new(&checkpoint.tensors, options.luts());
         let lut = weights.lut(Component::LmHead);
         let head = vocabulary_splits(config, lut)?;
         let sizes = |tokens| Sizes { tokens, context: options.context, state_rows: options.state_rows() };
-        let infer = arch::infer(config, sizes(1), &mut weights, &head)?;
+        let infer =
+            arch::infer(config, sizes(1), &mut weights, Head { splits: &head, argmax: options.argmax })?;
         let prefill = arch::prefill(config, sizes(options.batch), &mut weights)?;
         check_unclaimed(&weights, checkpoint, progress)?;
         Ok(Plan {

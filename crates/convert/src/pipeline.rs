@@ -2,6 +2,7 @@
 
 mod build;
 mod describe;
+mod preview;
 
 use anelith_checkpoint::Checkpoint;
 use anelith_report::{Report, Reported};
@@ -11,7 +12,7 @@ use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use crate::metadata::VERSION;
-use crate::options::Options;
+use crate::options::{Luts, Options};
 use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Record, Status};
@@ -19,6 +20,7 @@ use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
 
 pub use build::{combine_packages, compile_package};
+pub use preview::{Action, File, Preview, StepPlan};
 
 /// Which steps to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,12 +97,7 @@ impl<'c> Pipeline<'c> {
     /// `Interrupted`.
     pub fn run(&self, selection: Selection, progress: &dyn Progress) -> Result<Outcome> {
         let _lock = Lock::acquire(self.outputs.dir())?;
-        let mut run = Run {
-            pipeline: self,
-            record: Record::open(self.outputs.dir()),
-            digests: Digests::default(),
-            progress,
-        };
+        let mut run = Run::new(self, progress);
         let mut steps = Vec::new();
         for step in Step::ALL {
             if let Some(done) = run.step(step, selection)? {
@@ -121,12 +118,28 @@ struct Run<'p, 'c> {
     progress: &'p dyn Progress,
 }
 
-impl Run<'_, '_> {
+impl<'p, 'c> Run<'p, 'c> {
+    fn new(pipeline: &'p Pipeline<'c>, progress: &'p dyn Progress) -> Run<'p, 'c> {
+        let record = Record::open(pipeline.outputs.dir());
+        Run { pipeline, record, digests: Digests::default(), progress }
+    }
+
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
     fn step(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
         if self.progress.interrupted() {
             return Err(Error::Interrupted);
         }
+        let Some(is_reused) = self.is_reused(step, selection)? else { return Ok(None) };
+        if is_reused {
+            self.progress.reuse(step, &self.pipeline.outputs.path(step));
+        } else {
+            self.execute(step)?;
+        }
+        Ok(Some(!is_reused))
+    }
+
+    /// Whether the output of `step` is used as it is; `None` for a step that is not selected.
+    fn is_reused(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
         let number = step.number();
         let is_reused = match selection {
             Selection::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
@@ -151,12 +164,7 @@ impl Run<'_, '_> {
             Selection::From(_) => false,
             Selection::Needed => self.status(step)? == Status::Current,
         };
-        if is_reused {
-            self.progress.reuse(step, &self.pipeline.outputs.path(step));
-        } else {
-            self.execute(step)?;
-        }
-        Ok(Some(!is_reused))
+        Ok(Some(is_reused))
     }
 
     fn execute(&mut self, step: Step) -> Result<()> {
@@ -220,10 +228,14 @@ impl Run<'_, '_> {
         match step {
             Step::Infer | Step::Prefill => {
                 parts.push(p.source.clone());
-                parts.push(format!("{} {:?}", p.options.context, p.options.lut));
-                if step == Step::Prefill {
-                    parts.push(p.options.batch.to_string());
-                }
+                let Luts { embeddings, layers, lm_head } = p.options.luts();
+                let luts = [embeddings, layers, lm_head].map(|lut| (lut.bits(), lut.group()));
+                parts.push(format!("{} {luts:?}", p.options.context));
+                // What `infer` returns is no matter of the prefill model, nor is the batch of the other.
+                parts.push(match step {
+                    Step::Prefill => p.options.batch.to_string(),
+                    _ => p.options.argmax.to_string(),
+                });
             }
             Step::Combine | Step::Compile => return package_inputs(step, &p.outputs, &mut self.digests),
             Step::Describe => {

@@ -17,7 +17,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::options::{DEFAULT_GROUP, Group, Lut};
+use crate::options::{Group, Lut, Luts};
 use crate::rotary::RotaryTable;
 
 pub use write::{ComponentReport, Regrouped, WeightReport};
@@ -112,7 +112,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Weights<'c> {
     tensors: &'c Tensors,
-    lut: Lut,
+    luts: Luts,
     entries: Vec<Entry>,
     index: BTreeMap<String, usize>,
     claimed: BTreeSet<String>,
@@ -121,10 +121,10 @@ pub struct Weights<'c> {
 
 impl<'c> Weights<'c> {
     /// An empty plan over the tensors of a checkpoint.
-    pub fn new(tensors: &'c Tensors, lut: Lut) -> Weights<'c> {
+    pub fn new(tensors: &'c Tensors, luts: Luts) -> Weights<'c> {
         Weights {
             tensors,
-            lut,
+            luts,
             entries: Vec::new(),
             index: BTreeMap::new(),
             claimed: BTreeSet::new(),
@@ -140,8 +140,10 @@ impl<'c> Weights<'c> {
     /// The setting that applies to `component`.
     pub fn lut(&self, component: Component) -> Lut {
         match component {
+            Component::Embeddings => self.luts.embeddings,
+            Component::Layers => self.luts.layers,
+            Component::LmHead => self.luts.lm_head,
             Component::Other => Lut::None,
-            _ => self.lut,
         }
     }
 
@@ -213,11 +215,12 @@ impl<'c> Weights<'c> {
     }
 
     fn palette(&self, component: Component, rows: u64, columns: u64) -> Option<Palette> {
-        let Lut::Bits { bits, group } = self.lut(component) else { return None };
+        let lut = self.lut(component);
+        let (bits, group) = lut.bits().zip(lut.group())?;
         if rows * columns <= SMALLEST_PALETTIZED {
             return None;
         }
-        let wanted = match group.unwrap_or(Group::Channels(DEFAULT_GROUP)) {
+        let wanted = match group {
             Group::Tensor => rows,
             Group::Channels(n) => u64::from(n),
         };

@@ -45,17 +45,25 @@ fn the_programs_of_each_family() {
 
 #[test]
 fn meta_yaml() {
-    for (golden, family, lut, prefix) in [
-        ("llama", "llama", "none", None),
-        ("qwen2", "qwen2", "4", None),
-        ("qwen3", "qwen3", "6,4", Some("p")),
+    let own = |embeddings: &str, lmhead: &str, argmax| {
+        let lut = |text: &str| (!text.is_empty()).then(|| text.parse().expect("a lut"));
+        (lut(embeddings), lut(lmhead), argmax)
+    };
+    for (golden, family, lut, prefix, (lut_embeddings, lut_lmhead, argmax)) in [
+        ("llama", "llama", "none", None, own("", "", false)),
+        ("qwen2", "qwen2", "4", None, own("4,8", "4", false)),
+        ("qwen3", "qwen3", "6,4", Some("p"), own("", "", false)),
+        ("llama.own", "llama", "none", None, own("8", "no", false)),
+        ("qwen2.own", "qwen2", "4,16", None, own("none", "6,tensor", true)),
+        ("qwen3.own", "qwen3", "4,t", None, own("4", "4,0", true)),
     ] {
         let mut model = Synthetic::tiny(family).weights();
         model.files.insert("README.md".into(), b"---\nlicense: apache-2.0\n---\n".to_vec());
         let generation = br#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95}"#;
         model.files.insert("generation_config.json".into(), generation.to_vec());
         let written = model.write_as("Tiny-1B");
-        let options = Options { prefix: prefix.map(str::to_owned), ..written.options(lut) };
+        let prefix = prefix.map(str::to_owned);
+        let options = Options { prefix, lut_embeddings, lut_lmhead, argmax, ..written.options(lut) };
         let checkpoint = written.open();
         let pipeline = Pipeline::new(&checkpoint, &options, &Silent).expect("a pipeline");
         pipeline.run(Selection::Only(Step::Describe.number()), &Silent).expect("a step");

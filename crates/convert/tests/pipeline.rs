@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_convert::{Error, Options, Pipeline, Progress, Selection, Silent, Step};
+use anelith_convert::{Action, Error, Options, Pipeline, Plan, Preview, Progress, Selection, Silent, Step};
+use anelith_mil::Model;
 use anelith_report::Report;
 use serde_json::json;
 
@@ -82,6 +83,15 @@ fn only_what_is_missing_or_stale_is_built() {
     assert_eq!(built(&context, Selection::Needed), [1, 2, 3, 4, 5]);
     let lut = Options { lut: "none".parse().expect("a lut"), ..context.clone() };
     assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
+    let embeddings = Options { lut_embeddings: Some("6".parse().expect("a lut")), ..lut.clone() };
+    assert_eq!(built(&embeddings, Selection::Needed), [1, 2, 3, 4, 5]);
+    let lmhead = Options { lut_lmhead: Some("6,t".parse().expect("a lut")), ..lut.clone() };
+    assert_eq!(built(&lmhead, Selection::Needed), [1, 2, 3, 4, 5]);
+    let argmax = Options { argmax: true, ..lmhead.clone() };
+    assert_eq!(built(&argmax, Selection::Needed), [1, 3, 4, 5], "prefill has no head");
+    let says_the_same = Options { lut_embeddings: Some("no".parse().expect("a lut")), ..argmax.clone() };
+    assert_eq!(built(&says_the_same, Selection::Needed), [0u32; 0], "other words for the same");
+    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
     fs::write(written.model.join("tokenizer.json"), "{\"version\": \"1.0\"}\n").expect("a file");
     assert_eq!(built(&lut, Selection::Needed), [5]);
     fs::write(out.join("tokenizer.json"), "{}").expect("a file");
@@ -101,6 +111,112 @@ fn only_what_is_missing_or_stale_is_built() {
         .expect("a file");
     let refused = run(&lut, Selection::Needed).expect_err("config and weights differ");
     assert!(refused.to_string().contains("model.embed_tokens.weight"), "{refused}");
+}
+
+#[test]
+fn packages_say_what_they_return() {
+    let written = model();
+    let checkpoint = written.open();
+    let lut_embeddings = Some("6".parse().expect("a lut"));
+    let options = Options { argmax: true, lut_embeddings, ..written.options("none") };
+    let plan = Plan::new(&checkpoint, &options, &Silent).expect("a plan");
+    let stated = |model: &Model, key: &str| {
+        model.description.metadata.user_defined.get(&format!("com.anemll.{key}")).cloned()
+    };
+    assert_eq!(stated(&plan.infer, "argmax_in_model").as_deref(), Some("true"));
+    assert_eq!(stated(&plan.prefill, "argmax_in_model"), None);
+    assert_eq!(stated(&plan.infer, "lut_bits"), None, "the layers have none");
+    let outputs = |model: &Model| -> Vec<String> {
+        let features = &model.description.functions[0].outputs;
+        features.iter().map(|f| format!("{} {} {:?}", f.name, f.dtype, f.shape)).collect()
+    };
+    assert_eq!(outputs(&plan.infer), ["argmax_idx int32 [16]", "argmax_val fp16 [16]"]);
+    assert_eq!(outputs(&plan.prefill), ["output_hidden_states fp16 [1, 1, 16]"]);
+    let logits = Options { argmax: false, ..options };
+    let plan = Plan::new(&checkpoint, &logits, &Silent).expect("a plan");
+    assert_eq!(stated(&plan.infer, "argmax_in_model"), None);
+    assert_eq!(outputs(&plan.infer)[0], "logits1 fp16 [1, 1, 19]");
+}
+
+fn preview(options: &Options, selection: Selection) -> Result<Preview, Error> {
+    let checkpoint = anelith_checkpoint::Checkpoint::open(&options.model)?;
+    Pipeline::new(&checkpoint, options, &Silent)?.preview(selection, &Silent)
+}
+
+/// The numbers of the steps that a preview gives each action: build, recheck, reuse.
+fn actions(options: &Options, selection: Selection) -> [Vec<u32>; 3] {
+    let steps = preview(options, selection).expect("a preview").steps;
+    let with = |action| steps.iter().filter(|s| s.action == action).map(|s| s.step.number()).collect();
+    [Action::Build, Action::Recheck, Action::Reuse].map(with)
+}
+
+#[test]
+fn a_preview_says_what_a_run_does() {
+    let written = model();
+    let options = written.options("4");
+    assert_eq!(actions(&options, Selection::Needed), [vec![1, 2, 3, 4, 5], vec![], vec![]]);
+    assert!(preview(&options, Selection::From(2)).is_err(), "nothing is there to start from");
+    assert!(!options.output.exists(), "a preview writes nothing, not even the directory");
+    built(&options, Selection::Needed);
+    let before = contents(&options.output);
+    let argmax = Options { argmax: true, ..options.clone() };
+    for (options, selection, expected) in [
+        (&options, Selection::Needed, [vec![], vec![], vec![1, 2, 3, 4, 5]]),
+        (&options, Selection::From(3), [vec![3, 4, 5], vec![], vec![1, 2]]),
+        (&options, Selection::Only(2), [vec![2], vec![], vec![]]),
+        (&argmax, Selection::Needed, [vec![1, 5], vec![3, 4], vec![2]]),
+    ] {
+        assert_eq!(actions(options, selection), expected, "{selection:?} {}", options.argmax);
+        assert_eq!(contents(&options.output), before, "{selection:?}");
+    }
+    assert_eq!(built(&argmax, Selection::Needed), [1, 3, 4, 5]);
+    fs::write(options.output.join("qwen_monolithic.mlpackage/Manifest.json"), "{}").expect("a file");
+    assert_eq!(actions(&argmax, Selection::Needed), [vec![1], vec![3, 4], vec![2, 5]]);
+    assert_eq!(built(&argmax, Selection::Needed), [1], "it is made again as it was");
+}
+
+#[test]
+fn a_preview_states_the_names_and_sizes_of_what_a_run_writes() {
+    let mut model = Synthetic::tiny("qwen3").with(json!({ "vocab_size": 345, "hidden_size": 64 })).weights();
+    model.files.insert("chat_template.jinja".into(), b"{{ messages }}".to_vec());
+    let written = model.write();
+    let lut = |text: &str| Some(text.parse().expect("a lut"));
+    let options = Options { lut_embeddings: lut("8,t"), lut_lmhead: lut("none"), ..written.options("4,32") };
+    let preview = preview(&options, Selection::Needed).expect("a preview");
+    let checkpoint = written.open();
+    let pipeline = Pipeline::new(&checkpoint, &options, &Silent).expect("a pipeline");
+    let outcome = pipeline.run(Selection::Needed, &Silent).expect("a run");
+    let files = contents(&options.output);
+    let mut named: Vec<PathBuf> = Vec::new();
+    for file in preview.steps.iter().flat_map(|s| &s.files) {
+        let found = &files[Path::new(&file.name)];
+        assert_eq!(file.bytes.unwrap_or(found.len() as u64), found.len() as u64, "{}", file.name);
+        named.push(file.name.clone().into());
+    }
+    named.sort();
+    let written: Vec<PathBuf> =
+        files.into_keys().filter(|name| !name.to_string_lossy().starts_with('.')).collect();
+    assert_eq!(named, written);
+    let mut report = outcome.report.expect("a report");
+    report.components.iter_mut().for_each(|c| c.decibels = None);
+    assert_eq!(preview.weights, report);
+}
+
+#[test]
+fn a_preview_refuses_what_a_run_refuses() {
+    let mut model = Synthetic::tiny("llama").weights();
+    let (_, values) = model.tensors.get_mut("model.layers.1.mlp.up_proj.weight").expect("a tensor");
+    values[17] = f32::NAN;
+    let written = model.write();
+    let error = preview(&written.options("4"), Selection::Needed).expect_err("not a number");
+    assert!(error.to_string().contains("`model.layers.1.mlp.up_proj.weight`"), "{error}");
+    let written = self::model();
+    let options = written.options("4");
+    let bundle = options.output.join("qwen_monolithic_combined.mlmodelc");
+    fs::create_dir_all(&bundle).expect("a directory");
+    fs::write(bundle.join("notes.txt"), "mine").expect("a file");
+    let error = preview(&options, Selection::Needed).expect_err("something else is there");
+    assert_eq!(error.to_string(), "something else stands at the output");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anelith_convert::{Component, ComponentReport, Plan, Silent, WeightReport};
+use anelith_convert::{Component, ComponentReport, Options, Plan, Silent, WeightReport};
 use anelith_mil::blob::WeightStore;
 use anelith_mil::package::weights_path;
 use anelith_mil::{Data, Function, Model, Op, Opcode, Operand, Value};
@@ -137,8 +137,15 @@ impl Converted {
 
     /// Writes the weights, and hands out everything.
     fn with(&self, lut: &str, look: impl FnOnce(&Plan<'_>, &WeightStore, &WeightReport)) {
+        self.with_head(lut, "", look);
+    }
+
+    /// As `with`, with a setting of its own for the LM head unless that is empty.
+    fn with_head(&self, lut: &str, lmhead: &str, look: impl FnOnce(&Plan<'_>, &WeightStore, &WeightReport)) {
         let checkpoint = self.written.open();
-        let plan = Plan::new(&checkpoint, &self.written.options(lut), &Silent).expect("a plan");
+        let lut_lmhead = (!lmhead.is_empty()).then(|| lmhead.parse().expect("a lut"));
+        let options = Options { lut_lmhead, ..self.written.options(lut) };
+        let plan = Plan::new(&checkpoint, &options, &Silent).expect("a plan");
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = weights_path(dir.path());
         let weights = path.parent().expect("a parent");
@@ -314,7 +321,7 @@ fn small_tensors_stay_fp16_and_odd_ones_get_smaller_groups() {
         assert_eq!(regrouped["lm_head8_8.weight"], (41, 1, 16));
         assert!(!regrouped.contains_key("model.layers.0.self_attn.q_proj.weight"));
         let head = row(report, Component::LmHead);
-        assert_eq!((head.bits, head.group), (Some(4), None), "groups of 16 and of 1");
+        assert_eq!((head.bits, head.group, head.per_tensor), (Some(4), None, false), "groups of 16 and of 1");
         assert_eq!(head.bytes_before, 2 * 345 * 256);
         let tables = (48 * 5 + 32 * 2) / 16 + 41;
         assert_eq!(head.bytes_after, 345 * 256 / 2 + tables * 16 * 2);
@@ -336,10 +343,90 @@ fn a_weight_that_is_not_finite_stops_the_write() {
     }
 }
 
+/// How layers, embedding and LM head come out of `--lut`, `--lut-embeddings` and `--lut-lmhead`: bits and rows of a
+/// table, 0 for all of them; and how many rows the first split of the head has.
+type Case<'a> = ([&'a str; 3], [Option<(u32, u64)>; 3], u64);
+
+/// Of a vocabulary of 40 tokens for each split of the head; the layers have 32, 64 or 96 rows.
+const CASES: &[Case<'static>] = &[
+    (["4", "", ""], [Some((4, 8)), Some((4, 8)), Some((4, 8))], 40),
+    (["4,1", "", ""], [Some((4, 1)), Some((4, 1)), Some((4, 1))], 40),
+    (["4,32", "", ""], [Some((4, 32)), Some((4, 32)), Some((4, 32))], 64),
+    (["6,16", "none", ""], [Some((6, 16)), None, Some((6, 16))], 48),
+    (["6,16", "", "No"], [Some((6, 16)), Some((6, 16)), None], 40),
+    (["4", "8,t", "2,32"], [Some((4, 8)), Some((8, 0)), Some((2, 32))], 64),
+    (["none", "4", ""], [None, Some((4, 8)), None], 40),
+    (["none", "", "3,0"], [None, None, Some((3, 0))], 40),
+    (["1,32", "none", "false"], [Some((1, 32)), None, None], 40),
+];
+
+#[test]
+fn each_component_has_its_own_bits_and_groups() {
+    let sizes = json!({ "hidden_size": 64, "intermediate_size": 96, "head_dim": 32 });
+    for family in FAMILIES {
+        for tied in [false, true] {
+            let vocabulary = if family == "llama" { 320 } else { 640 };
+            let own = json!({ "vocab_size": vocabulary, "tie_word_embeddings": tied });
+            let model = Synthetic::tiny(family).with(sizes.clone()).with(own);
+            let written = model.weights().write();
+            for case in CASES {
+                check_case(&written, family, case);
+            }
+        }
+    }
+}
+
+fn check_case(written: &Written, family: &str, (luts, expected, head): &Case<'_>) {
+    let own = |text: &str| (!text.is_empty()).then(|| text.parse().expect("a lut"));
+    let options =
+        Options { lut_embeddings: own(luts[1]), lut_lmhead: own(luts[2]), ..written.options(luts[0]) };
+    let checkpoint = written.open();
+    let plan = Plan::new(&checkpoint, &options, &Silent).expect("a plan");
+    assert_eq!(plan.head[0].rows, *head, "{family} {luts:?}");
+    let mut found = BTreeMap::new();
+    for op in &plan.infer.program.functions[0].ops {
+        if !op.kind.is(Opcode::ConstexprLutToDense) {
+            continue;
+        }
+        let types: BTreeMap<&str, _> =
+            literals(op).map(|(name, value)| (name, value.ty.as_tensor().expect("a tensor"))).collect();
+        let (indices, lut) = (types["indices"], types["lut"]);
+        let (shape, tables) = (indices.fixed_shape().expect("fixed"), lut.fixed_shape().expect("fixed"));
+        let bits = indices.dtype.bits();
+        // [rows, columns, 1, 1] has tables [groups, 1, 1, 1, entries, 1].
+        let mut wanted = vec![1; shape.len() + 2];
+        (wanted[0], wanted[shape.len()]) = (tables[0], 1 << bits);
+        assert_eq!(tables, wanted, "{family} {luts:?} {}", op.name());
+        let component = component(op.name());
+        let group = if tables[0] == 1 { 0 } else { shape[0] / tables[0] };
+        // k_proj has as many rows as the widest group.
+        let is_whole = group == 0 && shape[0] == 32;
+        let first: &mut (u32, u64) = found.entry(component).or_insert((bits, group));
+        assert!(*first == (bits, group) || is_whole, "{family} {luts:?} {}: {group}", op.name());
+    }
+    let components = [Component::Layers, Component::Embeddings, Component::LmHead];
+    for (component, expected) in components.iter().zip(expected) {
+        assert_eq!(found.get(component), expected.as_ref(), "{family} {luts:?} {component:?}");
+    }
+}
+
 /// A tied matrix is clustered once; its second copy must be what clustering it again would have given.
 #[test]
 fn a_tied_head_is_stored_as_one_of_its_own_would_be() {
-    for lut in ["none", "1", "2,4", "3", "4,t", "6,16", "8"] {
+    for (lut, lmhead) in [
+        ("none", ""),
+        ("1", ""),
+        ("2,4", ""),
+        ("3", ""),
+        ("4,t", ""),
+        ("6,16", ""),
+        ("8", ""),
+        ("4", "4,4"),
+        ("4,16", "4"),
+        ("4", "6"),
+        ("6", "none"),
+        ("none", "4"),
+    ] {
         let sizes = json!({ "vocab_size": 345, "hidden_size": 64 });
         let mut model = Synthetic::tiny("qwen3").with(sizes).weights();
         let embedding = model.tensors["model.embed_tokens.weight"].clone();
@@ -348,7 +435,7 @@ fn a_tied_head_is_stored_as_one_of_its_own_would_be() {
             let model = model.clone().with(json!({ "tie_word_embeddings": tied }));
             let converted = Converted { written: model.write(), model };
             let mut written = None;
-            converted.with(lut, |plan, store, report| {
+            converted.with_head(lut, lmhead, |plan, store, report| {
                 let bytes = |r: anelith_mil::blob::Record| {
                     store
                         .files()
@@ -361,7 +448,7 @@ fn a_tied_head_is_stored_as_one_of_its_own_would_be() {
             written.expect("a report")
         };
         let (tied, own) = (write(true), write(false));
-        assert!(tied.0 == own.0, "{lut}: other bytes");
-        assert_eq!(tied.1, own.1, "{lut}");
+        assert!(tied.0 == own.0, "{lut} {lmhead}: other bytes");
+        assert_eq!(tied.1, own.1, "{lut} {lmhead}");
     }
 }

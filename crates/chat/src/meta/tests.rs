@@ -164,3 +164,15 @@ fn what_is_missing_or_impossible_is_named() {
     let absent = Meta::open(directory(&[]).path()).unwrap_err();
     assert_eq!(absent.found(), Some("no such file"));
 }
+
+#[test]
+fn chunk_sizes_are_stated_or_even() {
+    let meta = |lines: &str| {
+        let text =
+            UPSTREAM.replace("    lut_bits: 6\n", &format!("    lut_bits: 6\n    split_lm_head: 3\n{lines}"));
+        open(&text).unwrap().chunk_sizes()
+    };
+    assert_eq!(meta(""), None);
+    assert_eq!(meta("    vocab_size: 11\n"), Some(vec![4, 4, 3]));
+    assert_eq!(meta("    vocab_size: 11\n    lm_head_chunk_sizes: [2, 8, 1]\n"), Some(vec![2, 8, 1]));
+}

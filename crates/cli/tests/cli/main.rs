@@ -7,6 +7,7 @@ mod checkpoint;
 mod convert;
 mod files;
 mod interrupt;
+mod options;
 mod packages;
 mod refusals;
 mod resume;

@@ -77,7 +77,7 @@ struct Combined {
 impl Combined {
     fn new(parts: [Part; 2]) -> Result<Combined> {
         let [infer, prefill] = &parts;
-        let model = combine::combine(infer, prefill)?;
+        let model = combine::combine([&infer.model, &prefill.model], [&infer.path, &prefill.path])?;
         let shared = combine::shared_file([infer, prefill])?;
         Ok(Combined { parts, model, shared })
     }

@@ -25,15 +25,29 @@ pub(super) fn describe(
     head: &[HeadSplit],
     outputs: &Outputs,
 ) -> Result<()> {
-    for TokenizerFile { name, path } in tokenizer_files(&checkpoint.dir)? {
-        let contents = fs::read(&path).map_err(io("read", &path))?;
-        let contents =
-            if name == TOKENIZER_CONFIG { with_template(&checkpoint.dir, contents)? } else { contents };
-        disk::write_file(&outputs.dir().join(name), &contents)?;
+    for file in tokenizer_files(&checkpoint.dir)? {
+        disk::write_file(&outputs.dir().join(file.name), &copy(&checkpoint.dir, &file)?)?;
     }
     for path in leftovers(checkpoint, outputs.dir()) {
         fs::remove_file(&path).map_err(io("remove", &path))?;
     }
+    let text = meta(checkpoint, options, head, outputs)?;
+    Ok(disk::write_file(&outputs.path(Step::Describe), text.as_bytes())?)
+}
+
+/// What the output directory gets of a file of the model.
+pub(super) fn copy(dir: &Path, file: &TokenizerFile) -> Result<Vec<u8>> {
+    let contents = fs::read(&file.path).map_err(io("read", &file.path))?;
+    if file.name == TOKENIZER_CONFIG { with_template(dir, contents) } else { Ok(contents) }
+}
+
+/// The text of `meta.yaml`.
+pub(super) fn meta(
+    checkpoint: &Checkpoint,
+    options: &Options,
+    head: &[HeadSplit],
+    outputs: &Outputs,
+) -> Result<String> {
     let generation = json_object(&checkpoint.dir.join("generation_config.json"))?;
     let license = license(&checkpoint.dir)?;
     let facts = Facts {
@@ -44,7 +58,7 @@ pub(super) fn describe(
         generation: generation.as_ref(),
         compiled: &outputs.name(Step::Compile),
     };
-    Ok(disk::write_file(&outputs.path(Step::Describe), meta_yaml(options, &facts).as_bytes())?)
+    Ok(meta_yaml(options, &facts))
 }
 
 /// The digest of everything that step 5 reads, and of what it has copied.
@@ -55,7 +69,8 @@ pub(super) fn inputs(
     digests: &mut Digests,
 ) -> Result<String> {
     let mut parts = vec![
-        format!("{} {} {:?} {}", options.context, options.batch, options.lut, outputs.prefix()),
+        format!("{} {} {:?} {}", options.context, options.batch, options.luts(), outputs.prefix()),
+        options.argmax.to_string(),
         checkpoint.model_name().to_owned(),
         license(&checkpoint.dir)?.unwrap_or_default(),
     ];

@@ -41,6 +41,9 @@ pub struct ComponentReport {
     pub bits: Option<u32>,
     /// Rows that share a table; `None` for fp16, and where it varies.
     pub group: Option<u64>,
+    /// Whether every tensor has one table for all of its rows.
+    #[serde(default)]
+    pub per_tensor: bool,
     /// Bytes as fp16.
     pub bytes_before: u64,
     /// Bytes as stored, tables included.
@@ -99,14 +102,34 @@ impl Weights<'_> {
                 }
                 None => entry.write_dense(&mut blobs, progress)?,
             };
-            let bits = entry.palette.map(|p| p.bits);
-            sums.entry((entry.component, bits)).or_default().add(entry, &noise);
+            sums.entry(entry.row()).or_default().add(entry, &noise);
         }
         blobs.writer.finish()?;
+        Ok(self.report(sums))
+    }
+
+    /// What `write` will report, without the errors, which only the clustering tells.
+    pub fn planned(&self) -> WeightReport {
+        let mut sums: BTreeMap<_, Sum> = BTreeMap::new();
+        for entry in &self.entries {
+            sums.entry(entry.row()).or_default().add(entry, &Noise::default());
+        }
+        self.report(sums)
+    }
+
+    /// Reads all weights as `write` would, and writes nothing.
+    ///
+    /// # Errors
+    /// When a weight cannot be read or is not finite in fp16, or `Interrupted`.
+    pub fn check(&self, progress: &dyn Progress) -> Result<()> {
+        self.entries.iter().try_for_each(|entry| entry.pieces(progress, |_| Ok(())))
+    }
+
+    fn report(&self, sums: BTreeMap<(Component, Option<u32>), Sum>) -> WeightReport {
         let components =
             sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
-        Ok(WeightReport { components, regrouped })
+        WeightReport { components, regrouped }
     }
 
     /// The first entry before `i` that has all of its groups: a tied matrix is stored twice but clustered once.
@@ -136,6 +159,8 @@ impl Blobs {
 #[derive(Default)]
 struct Sum {
     groups: BTreeSet<Option<u64>>,
+    /// Tensors of more than one table, or of none.
+    divided: u64,
     bytes_before: u64,
     bytes_after: u64,
     noise: Noise,
@@ -144,6 +169,7 @@ struct Sum {
 impl Sum {
     fn add(&mut self, entry: &Entry, noise: &Noise) {
         self.groups.insert(entry.palette.map(|p| p.rows));
+        self.divided += u64::from(entry.palette.is_none_or(|p| p.rows < entry.rows));
         self.bytes_before += 2 * entry.elements();
         self.bytes_after += entry.stored_bytes();
         self.noise.merge(noise);
@@ -154,6 +180,7 @@ impl Sum {
             component,
             bits,
             group: if self.groups.len() == 1 { self.groups.into_iter().flatten().next() } else { None },
+            per_tensor: self.divided == 0,
             bytes_before: self.bytes_before,
             bytes_after: self.bytes_after,
             // Few digits come back from the record as they were; all digits would not.
@@ -165,6 +192,11 @@ impl Sum {
 impl Entry {
     fn elements(&self) -> u64 {
         self.rows * self.columns
+    }
+
+    /// The row of the report that this entry belongs to.
+    fn row(&self) -> (Component, Option<u32>) {
+        (self.component, self.palette.map(|p| p.bits))
     }
 
     fn stored_bytes(&self) -> u64 {

@@ -33,7 +33,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "chat",
         uses: &["mil", "report", "runtime"],
-        modules: "error json date special tokenizer template meta model monolith sampler generate conversation",
+        modules: "error json date special tokenizer template meta model sampler monolith generate conversation",
     },
     Layer {
         name: "cli",
