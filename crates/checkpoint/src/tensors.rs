@@ -115,6 +115,11 @@ impl Tensors {
         &self.warnings
     }
 
+    /// The file that holds the tensor `name`, and its shape, whatever its element type.
+    pub fn find(&self, name: &str) -> Option<(&Path, &[usize])> {
+        self.entries.get(name).map(|entry| (entry.source.path(), entry.info.shape.as_slice()))
+    }
+
     /// The tensor `name`, which must have exactly the given shape and be f32, f16 or bf16.
     ///
     /// Errors name the tensor: `Missing`, `Malformed` (shape) or `Unsupported` (element type).
