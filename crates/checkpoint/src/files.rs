@@ -33,6 +33,11 @@ pub struct TokenizerFile {
     pub path: PathBuf,
 }
 
+/// The names of all files that a converted model takes over.
+pub fn tokenizer_file_names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().map(|(name, _)| name)
+}
+
 /// The names of the files that not every model has.
 pub fn optional_files() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().filter(|(_, required)| !required).map(|(name, _)| name)

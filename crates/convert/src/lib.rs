@@ -32,6 +32,7 @@ mod weights;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use head::HeadSplit;
+pub use lock::abandon;
 pub use options::{Group, Lut, Options, check_prefix};
 pub use parts::Plan;
 pub use pipeline::{Outcome, Pipeline, Selection, combine_packages, compile_package, run_alone};
