@@ -95,7 +95,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 /// `Io`, with the path and what was tried.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let staged = Staged::file(path)?;
-    fs::write(staged.path(), bytes).map_err(Error::io("cannot write", staged.path()))?;
+    fs::write(staged.path(), bytes).map_err(Error::io("cannot write", path))?;
     staged.commit()
 }
 
