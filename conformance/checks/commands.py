@@ -33,8 +33,6 @@ def workspace(label: str, models: dict[str, Path]) -> Path:
     place = fresh(f"commands-{label}")
     for name, source in models.items():
         shutil.copytree(source, place / "models" / name, ignore=shutil.ignore_patterns("expected.npz"))
-        for path in (place / "models" / name).rglob("*"):
-            path.chmod(0o644)
     return place
 
 
@@ -210,8 +208,14 @@ def by_path() -> dict:
     # Apple's compiler derives a class name from the package's, which two small files hold.
     named = {name for name in bundles[0] if bundles[0][name] != bundles[1].get(name)}
     require(named <= {"metadata.json", "coremldata.bin", "analytics/coremldata.bin"}, f"differ: {named}")
-    run(place, "anelith compile both.mlpackage/Data/com.apple.CoreML/model.mlmodel bare.mlmodelc", status=3)
-    require(not (place / "bare.mlmodelc").exists(), "a bundle without its weights was written")
+    # A specification finds its weights where it lies in a package, and is refused without them.
+    specification = place / "both.mlpackage/Data/com.apple.CoreML/model.mlmodel"
+    run(place, f"anelith compile {specification} bare.mlmodelc")
+    require((place / "bare.mlmodelc/weights/weight.bin").is_file(), "the bundle has no weights")
+    shutil.copyfile(specification, place / "alone.mlmodel")
+    said = run(place, "anelith compile alone.mlmodel alone.mlmodelc", status=3).stderr
+    require("weight.bin" in said, said[-300:])
+    require(not (place / "alone.mlmodelc").exists(), "a bundle without its weights was written")
     return {"named": len(named)}
 
 
@@ -316,7 +320,7 @@ def flags_of_others() -> dict:
     return {"accepted": len(ACCEPTED), "refused": len(REFUSED)}
 
 
-@check("commands/tied-checkpoints")
+@check("commands/families")
 def other_families() -> dict:
     """The same command line for the other families and defaults: their prefixes."""
     for model, prefix in (("qwen2.5", "qwen25"), ("qwen3-tied", "qwen"), ("llama-plain", "llama")):

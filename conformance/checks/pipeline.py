@@ -134,7 +134,7 @@ SOURCES = {
     "tensor": (edit_tensor, [], [1, 2, 3, 4]),
     "tokenizer": (lambda model: (model / "tokenizer.json").open("a").write("\n"), [], [5]),
     "generation-config": (lambda model: edit_json(model / "generation_config.json", lambda g: g.update(temperature=0.5)), [], [5]),
-    "license": (lambda model: (model / "README.md").write_text("---\nlicense: mit\n---\n"), [], [5]),
+    "license": (lambda model: (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n"), [], [5]),
     "lut": (lambda model: None, ["--lut", "6,16"], [1, 2, 3, 4, 5]),
     "context": (lambda model: None, ["--context", "256"], [1, 2, 3, 4, 5]),
     "batch": (lambda model: None, ["--batch", "32"], [2, 3, 4, 5]),

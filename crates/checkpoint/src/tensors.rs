@@ -89,13 +89,15 @@ impl Tensors {
         }
         for (name, shard) in &index.weight_map {
             if !entries.contains_key(name) {
-                return Err(not_in_shard(dir, &index, name, shard));
+                let stray = strays.iter().find(|(stray, ..)| stray == name).map(|(.., elsewhere)| *elsewhere);
+                return Err(not_in_shard(dir, &index, (name, shard), stray));
             }
         }
         if let Some((name, home, shard)) = strays.first() {
             return Err(in_two_shards(dir, &index, name, home, shard));
         }
-        let warning = |(name, shard)| format!("`{shard}`: tensor `{name}` is ignored; the index does not list it");
+        let warning =
+            |(name, shard)| format!("`{shard}`: tensor `{name}` is ignored; the index does not list it");
         let warnings = unlisted.iter().map(warning).collect();
         Ok(Self { entries, listing: index.path, files, unlisted, warnings })
     }
@@ -166,11 +168,11 @@ fn open_shard(path: &Path, shard: &str, index: &Index) -> Result<(Source, BTreeM
         .mending("download the missing shard"))
 }
 
-fn not_in_shard(dir: &Path, index: &Index, name: &str, shard: &str) -> Error {
+fn not_in_shard(dir: &Path, index: &Index, (name, shard): (&str, &str), elsewhere: Option<&str>) -> Error {
     Error::missing(format!("tensor `{name}` is not in `{shard}`, where `{}` places it", index.path.display()))
         .at(dir.join(shard).display())
         .expecting(format!("a tensor `{name}`"))
-        .finding("other tensors")
+        .finding(elsewhere.map_or("other tensors".to_owned(), |shard| format!("it in `{shard}`")))
         .mending(APART)
 }
 

@@ -208,7 +208,9 @@ pub fn clear_partials(dir: &Path, files: &[&str]) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(Error::io("cannot read", dir))? {
         let entry = entry.map_err(Error::io("cannot read", dir))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some((name, role)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else { continue };
+        let Some((name, role)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else {
+            continue;
+        };
         if !name.ends_with(".mlpackage") && !name.ends_with(".mlmodelc") && !files.contains(&name) {
             continue;
         }

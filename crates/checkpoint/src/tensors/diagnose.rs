@@ -53,7 +53,8 @@ pub(super) fn fault(header: &[u8]) -> Option<Fault> {
 fn unreadable(name: &str, entry: &Value) -> Fault {
     Fault {
         what: format!("the entry of tensor `{name}` cannot be read"),
-        expected: r#"{"dtype": "BF16" or another, "shape": [sizes], "data_offsets": [begin, end]}"#.to_owned(),
+        expected: r#"{"dtype": "BF16" or another, "shape": [sizes], "data_offsets": [begin, end]}"#
+            .to_owned(),
         found: quoted(&entry.to_string()),
     }
 }
@@ -97,7 +98,11 @@ fn gap(tensors: &[((usize, usize), &String)]) -> Option<Fault> {
 pub(super) fn lookalike(start: &[u8]) -> Option<Lookalike> {
     const RESAVE: &str = "save the checkpoint with transformers as safetensors";
     let known: [(&[u8], &str, &str); 6] = [
-        (b"version https://git-lfs", "a Git LFS pointer, not the weights", "fetch the real file: git lfs pull"),
+        (
+            b"version https://git-lfs",
+            "a Git LFS pointer, not the weights",
+            "fetch the real file: git lfs pull",
+        ),
         (b"GGUF", "a GGUF file", "use the checkpoint from which it was made, as safetensors"),
         (b"PK\x03\x04", "a ZIP file, as PyTorch writes them", RESAVE),
         (b"\x80\x02", "a pickle, as PyTorch writes them", RESAVE),

@@ -97,13 +97,13 @@ impl Source {
     }
 
     fn parse_header(&self, header: &[u8], file_bytes: u64) -> Result<BTreeMap<String, TensorInfo>> {
-        let metadata: Metadata = serde_json::from_slice(header).map_err(|e| match diagnose::fault(header) {
-            Some(fault) => self
-                .malformed(&fault.what, LENGTH_BYTES)
-                .expecting(fault.expected)
-                .finding(fault.found),
-            None => self.malformed(&e.to_string(), LENGTH_BYTES),
-        })?;
+        let metadata: Metadata =
+            serde_json::from_slice(header).map_err(|e| match diagnose::fault(header) {
+                Some(fault) => {
+                    self.malformed(&fault.what, LENGTH_BYTES).expecting(fault.expected).finding(fault.found)
+                }
+                None => self.malformed(&e.to_string(), LENGTH_BYTES),
+            })?;
         let expected = self.data_start.saturating_add(metadata.data_len() as u64);
         if file_bytes < expected {
             return Err(self.truncated(expected, file_bytes));
