@@ -185,7 +185,11 @@ mod tests {
         assert!(!dir.path().join(LOCK_FILE).exists());
         let first = Lock::acquire(dir.path()).unwrap();
         assert!(matches!(Lock::acquire_if_used(dir.path()), Err(Error::Machine(_))));
+        fs::write(dir.path().join("output"), "").unwrap();
         drop(first);
         assert!(Lock::acquire_if_used(dir.path()).unwrap().is_some());
+        fs::remove_file(dir.path().join("output")).unwrap();
+        drop(Lock::acquire(dir.path()).unwrap());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "alone, it goes");
     }
 }
