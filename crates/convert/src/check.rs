@@ -132,18 +132,13 @@ fn weight_files(outputs: &Outputs) -> [PathBuf; 4] {
 
 /// Room for the weights that are not there yet, once where the outputs can share them, and for everything else.
 fn free_space(output: &Path, weight_files: &[PathBuf; 4], plan: &Plan<'_>) -> Result<Finding> {
-    const ELSE: u64 = 64 << 20;
     let weights = plan.weights.layout().file_len();
     let is_there = |path: &&PathBuf| fs::metadata(path).is_ok_and(|m| m.len() == weights);
     let lacking = weight_files.len() as u64 - weight_files.iter().filter(is_there).count() as u64;
-    let (once, copied) = (weights * lacking.min(1) + ELSE, weights * lacking + ELSE);
     let existing = output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
     let place = existing.unwrap_or(Path::new("."));
     let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
-    // Nothing is tried on the disk where the answer makes no difference.
-    let is_close = (once..copied).contains(&available);
-    let must_copy = is_close && disk::can_share(place) == Some(false);
-    let needed = if must_copy { copied } else { once };
+    let (needed, must_copy) = room(weights, lacking, available, || disk::can_share(place));
     let found = format!("{} free", megabytes(available));
     if available >= needed {
         return Ok(Finding { subject: "disk", found, warning: None });
@@ -152,6 +147,15 @@ fn free_space(output: &Path, weight_files: &[PathBuf; 4], plan: &Plan<'_>) -> Re
     let report = Report::new("the disk has no room for the outputs").at(place.display());
     let report = report.expecting(format!("{} free{why}", megabytes(needed))).finding(found);
     Err(Error::Machine(report.mending("free some space, or choose another --output")))
+}
+
+/// How many bytes `lacking` files of `weights` bytes need where `available` are free, and whether that is because they
+/// cannot share their bytes. Whether they can is asked only where the answer makes a difference.
+fn room(weights: u64, lacking: u64, available: u64, can_share: impl FnOnce() -> Option<bool>) -> (u64, bool) {
+    let total = |files: u64| weights.saturating_mul(files).saturating_add(64 << 20);
+    let (once, copied) = (total(lacking.min(1)), total(lacking));
+    let must_copy = (once..copied).contains(&available) && can_share() == Some(false);
+    (if must_copy { copied } else { once }, must_copy)
 }
 
 /// Memory for the piece of the weights that is in work, and for everything else.
@@ -185,6 +189,21 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_count_as_often_as_the_disk_must_hold_them() {
+        const MB: u64 = 1 << 20;
+        let asked = |available, can_share| room(100 * MB, 4, available, || can_share);
+        assert_eq!(asked(200 * MB, Some(true)), (164 * MB, false));
+        assert_eq!(asked(200 * MB, None), (164 * MB, false));
+        assert_eq!(asked(200 * MB, Some(false)), (464 * MB, true));
+        for (lacking, available) in [(4, 500 * MB), (4, 100 * MB), (1, 150 * MB), (0, 0)] {
+            room(100 * MB, lacking, available, || {
+                panic!("{lacking} files, {available} bytes: nothing to ask")
+            });
+        }
+        assert_eq!(room(100 * MB, 0, 0, || None), (64 * MB, false), "all are there");
+    }
 
     #[test]
     fn available_memory_is_read_in_kilobytes() {
