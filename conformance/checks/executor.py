@@ -1,4 +1,4 @@
-"""Our runtime on packages that others wrote, against milref, in f32."""
+"""Our runtime on packages that others wrote, against milref and recorded outputs."""
 import json
 from pathlib import Path
 
@@ -8,9 +8,38 @@ from .harness import check, require
 from .oracles import machine
 from .workspace import UPSTREAM, VECTORS, anelith, fresh
 
-TOLERANCE = 3e-3
+TOLERANCE = 1e-4
+# Each way to execute, with the options of `anelith run` that choose it.
+MODES = {"fp32": ("--f32",), "fp16": ()}
+# PyTorch's float32 numbers for the tiny decoder, as a part of the largest of them.
+TINY_TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
+# milref's numbers in the same mode.
+SILERO_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3}
 UPSTREAM_FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")
-SCHEMES = ("fp16", "lut4_g8", "lut6_g16", "lut3_tensor")
+SCHEMES = (
+    "fp16",
+    "int4_block16",
+    "int8_channel",
+    "lut2_uniform",
+    "lut3_tensor",
+    "lut4_g8",
+    "lut4_g8_pcs",
+    "lut4_vec2",
+    "lut6_g16",
+    "sparse50",
+    "sparse50_lut4",
+)
+SILERO = VECTORS / "mobius-silero-vad"
+SILERO_RECORDED = (
+    "silero-vad-unified-v6.0.0",
+    "unified_int8",
+    "unified_mixed",
+    "unified_palette_2bit",
+    "unified_palette_4bit",
+    "unified_palette_6bit",
+    "unified_palette_8bit",
+    "unified_pruned_int8",
+)
 SINGLE_TOKENS = 3
 
 
@@ -51,13 +80,13 @@ def as_json(name: str, value: numpy.ndarray) -> dict:
     return {"dtype": dtype, "shape": list(value.shape), "data": data}
 
 
-def run_ours(package: Path, sequence: list, label: str) -> list[dict]:
+def run_ours(package: Path, sequence: list, label: str, mode: str = "fp32") -> list[dict]:
     """The outputs of every call, through `anelith run`."""
     place = fresh(label)
     calls_file, answer_file = place / "feeds.json", place / "outputs.json"
     rendered = [{"function": name, "inputs": {key: as_json(key, value) for key, value in inputs.items()}} for name, inputs in sequence]
     calls_file.write_text(json.dumps(rendered))
-    anelith("run", package, "--feeds", calls_file, "--json-output", answer_file, "--f32")
+    anelith("run", package, "--feeds", calls_file, "--json-output", answer_file, *MODES[mode])
     answers = json.loads(answer_file.read_text())
     return [{name: numpy.array(output["data"], numpy.float64).reshape(output["shape"]) for name, output in one["outputs"].items()} for one in answers]
 
@@ -107,7 +136,50 @@ def tiny_llama(scheme: str) -> dict:
     return agrees(sorted((VECTORS / "ct_tiny_llama" / scheme).glob("*.mlpackage")), f"run-{scheme}", 96, -1e4)
 
 
+def recorded_tiny_llama(scheme: str) -> dict:
+    """Eight tokens at once, then one by one, as PyTorch was fed with the weights of the package."""
+    folder = VECTORS / "ct_tiny_llama" / scheme
+    recorded = numpy.load(folder / "expected.npz")
+    prompt = recorded["prefill_tokens"].reshape(-1)
+    blocked = float(recorded["mask_neg"])
+    sequence = [("prefill", feeds(prompt, 0, 32, blocked))]
+    for index, token in enumerate(recorded["infer_tokens"].reshape(-1)):
+        sequence.append(("infer", feeds(token[None], len(prompt) + index, 32, blocked)))
+    figures = {}
+    for mode, tolerance in TINY_TOLERANCES.items():
+        answers = run_ours(folder / "model.mlpackage", sequence, f"recorded-{scheme}-{mode}", mode)
+        batches = [numpy.concatenate([answer["logits"] for answer in part]) for part in (answers[:1], answers[1:])]
+        for name, got in zip(("prefill_logits", "infer_logits"), batches):
+            want = recorded[name]
+            require(got.shape == want.shape, f"{name}: shape {got.shape}, expected {want.shape}")
+            difference = float(numpy.abs(got - want).max() / numpy.abs(want).max())
+            require(difference <= tolerance, f"{mode} {name} differs by {difference:.3g} of its range, allowed {tolerance:g}")
+            figures[mode] = max(difference, figures.get(mode, 0.0))
+    return figures
+
+
+def silero(name: str) -> dict:
+    """A voice activity detector in one compression scheme, in both modes. It casts
+    its inputs to fp16, which milref heeds in both modes too: so they are rounded first."""
+    packages = [path for path in SILERO.rglob("*.mlpackage") if path.stem == name]
+    require(len(packages) == 1, f"there are {len(packages)} packages of that name")
+    recorded = numpy.load(SILERO / f"expected_{name}.npz")
+    inputs = {key.removeprefix("in_"): recorded[key].astype(numpy.float16).astype(numpy.float32) for key in recorded.files if key.startswith("in_")}
+    figures = {}
+    for mode, tolerance in SILERO_TOLERANCES.items():
+        [outputs] = run_ours(packages[0], [("main", inputs)], f"silero-{name}-{mode}", mode)
+        expected = {key.removeprefix(f"{mode}_") for key in recorded.files if key.startswith(f"{mode}_")}
+        require(set(outputs) == expected, f"outputs {sorted(outputs)}, expected {sorted(expected)}")
+        worst = max(float(numpy.abs(outputs[key] - recorded[f"{mode}_{key}"]).max()) for key in expected)
+        require(worst <= tolerance, f"{mode}: an output differs by {worst:.3g}, allowed {tolerance:g}")
+        figures[mode] = worst
+    return figures
+
+
 for _folder in UPSTREAM_FOLDERS:
     check(f"run/upstream/{_folder}", _folder)(upstream)
 for _scheme in SCHEMES:
     check(f"run/ct_tiny_llama/{_scheme}", _scheme)(tiny_llama)
+    check(f"run/recorded/{_scheme}", _scheme)(recorded_tiny_llama)
+for _name in SILERO_RECORDED:
+    check(f"run/silero/{_name}", _name)(silero)

@@ -4,7 +4,11 @@
 //! types or with a sentence that says what is wrong. Shapes must be fixed; programs with flexible shapes are
 //! carried through with the types they declare.
 
+mod along;
+mod constexpr;
+mod fill;
 mod matrix;
+mod recurrent;
 mod shape;
 mod slice;
 
@@ -14,9 +18,19 @@ use crate::dtype::DataType;
 use crate::types::{TensorType, Type};
 use crate::value::Value;
 
-pub(crate) use matrix::{conv, linear, lut_to_dense, matmul};
-pub(crate) use shape::{concat, expand_dims, gather, reduce, reshape, split, squeeze, tile, transpose};
-pub(crate) use slice::{slice_by_index, slice_update};
+pub(crate) use along::{gather_along_axis, reduce_argmax};
+pub(crate) use constexpr::{
+    affine_dequantize, as_attributes, blockwise_shift_scale, constexpr_cast, lut_to_dense, lut_to_sparse,
+    sparse_blockwise_shift_scale, sparse_to_dense,
+};
+pub(crate) use fill::{fill, pad, range_1d};
+pub(crate) use matrix::{conv, linear, matmul};
+pub(crate) use recurrent::lstm;
+pub(crate) use shape::{
+    band_part, concat, cumsum, expand_dims, gather, gather_nd, reduce, reshape, reverse, split, squeeze,
+    stack, tile, transpose,
+};
+pub(crate) use slice::{slice_by_index, slice_by_size, slice_update};
 
 /// The arguments of one op, as type inference sees them.
 #[derive(Debug, Default)]
@@ -83,6 +97,15 @@ impl<'a> Call<'a> {
         }
         let value = self.value(name).and_then(Value::as_bool);
         value.ok_or_else(|| format!("`{name}` is not a constant bool"))
+    }
+
+    /// The constant string `name`.
+    fn str_or(&self, name: &str, default: &'static str) -> Result<&'a str, String> {
+        if !self.has(name) {
+            return Ok(default);
+        }
+        let value = self.value(name).and_then(Value::as_str);
+        value.ok_or_else(|| format!("`{name}` is not a constant string"))
     }
 
     /// A mask of `rank` bools; all false when the parameter is left out.
@@ -166,6 +189,42 @@ pub(crate) fn float(call: &Call<'_>) -> Inferred {
     same_as_x(call)
 }
 
+/// The type of `x`, which must be of numbers.
+pub(crate) fn number(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    if !x.dtype.is_float() && !x.dtype.is_integer() {
+        return Err(format!("`x` has type {x}, expected numbers"));
+    }
+    same_as_x(call)
+}
+
+/// The type of `x`; `mode` is one of the three approximations that MIL has.
+pub(crate) fn gelu(call: &Call<'_>) -> Inferred {
+    match call.str_or("mode", "EXACT")? {
+        "EXACT" | "TANH_APPROXIMATION" | "SIGMOID_APPROXIMATION" => float(call),
+        other => Err(format!(
+            "`mode` is \"{other}\", expected \"EXACT\", \"TANH_APPROXIMATION\" or \"SIGMOID_APPROXIMATION\""
+        )),
+    }
+}
+
+/// The type of `x` [batch, channels, ...]; the other tensors have one number a channel.
+pub(crate) fn channel_norm(call: &Call<'_>) -> Inferred {
+    let x = call.shape("x")?;
+    if x.len() < 3 {
+        return Err(format!(
+            "`x` has {} dimensions, expected batch, channels and at least one more",
+            x.len()
+        ));
+    }
+    for name in ["mean", "variance", "gamma", "beta"] {
+        if call.has(name) && call.shape(name)? != x[1..2] {
+            return Err(format!("`{name}` has shape {:?}, expected {:?}", call.shape(name)?, &x[1..2]));
+        }
+    }
+    float(call)
+}
+
 /// The type of `x`, scaled to sum to one along `axis`.
 pub(crate) fn softmax(call: &Call<'_>) -> Inferred {
     normalize_axis(call.i32_or("axis", -1)?, call.tensor("x")?.rank())?;
@@ -200,6 +259,34 @@ pub(crate) fn elementwise(call: &Call<'_>) -> Inferred {
 pub(crate) fn comparison(call: &Call<'_>) -> Inferred {
     numbers(call)?;
     one(DataType::Bool, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
+}
+
+/// Whether the elements of two tensors that broadcast are equal.
+pub(crate) fn equality(call: &Call<'_>) -> Inferred {
+    same_dtype(call, "x", "y")?;
+    one(DataType::Bool, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
+}
+
+fn expect_bool(call: &Call<'_>, name: &str) -> Result<(), String> {
+    let ty = call.tensor(name)?;
+    if ty.dtype == DataType::Bool {
+        Ok(())
+    } else {
+        Err(format!("`{name}` has type {ty}, expected booleans"))
+    }
+}
+
+/// A logical op on two tensors of booleans that broadcast.
+pub(crate) fn logical(call: &Call<'_>) -> Inferred {
+    expect_bool(call, "x")?;
+    expect_bool(call, "y")?;
+    one(DataType::Bool, &broadcast(&call.shape("x")?, &call.shape("y")?)?)
+}
+
+/// The type of `x`, which must be of booleans.
+pub(crate) fn logical_not(call: &Call<'_>) -> Inferred {
+    expect_bool(call, "x")?;
+    same_as_x(call)
 }
 
 /// `a` where `cond`, else `b`.

@@ -126,50 +126,125 @@ macro_rules! ops {
 }
 
 ops! {
+    Abs = "abs" [15 16 17] { x: tensor } => infer::number;
     Add = "add" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    BandPart = "band_part" [15] { x: tensor, lower: constant optional, upper: constant optional }
+        => infer::band_part;
+    BatchNorm = "batch_norm" [15 16 17] { x: tensor, mean: constant, variance: constant, gamma: constant optional,
+        beta: constant optional, epsilon: constant optional } => infer::channel_norm;
     Cast = "cast" [15 16 17 18] { x: tensor, dtype: constant } => infer::cast;
+    Ceil = "ceil" [15 16 17] { x: tensor } => infer::float;
+    Clip = "clip" [15 16 17] { x: tensor, alpha: constant, beta: constant } => infer::float;
     Concat = "concat" [15 17 18] { values: tensors, axis: constant, interleave: constant optional } => infer::concat;
     Const = "const" [15] {} => infer::constant;
+    ConstexprAffineDequantize = "constexpr_affine_dequantize" [16]
+        { quantized_data: constant, zero_point: constant, scale: constant, axis: constant }
+        => infer::affine_dequantize;
+    ConstexprBlockwiseShiftScale = "constexpr_blockwise_shift_scale" [18]
+        { data: constant, scale: constant, offset: constant optional } => infer::blockwise_shift_scale;
+    ConstexprCast = "constexpr_cast" [16 18] { source_val: constant, output_dtype: constant }
+        => infer::constexpr_cast;
     ConstexprLutToDense = "constexpr_lut_to_dense" [16 18]
         { indices: constant, lut: constant, vector_axis: constant optional } => infer::lut_to_dense;
+    ConstexprLutToSparse = "constexpr_lut_to_sparse" [18]
+        { indices_mask: constant, indices_nonzero_data: constant, lut: constant, vector_axis: constant optional }
+        => infer::lut_to_sparse;
+    ConstexprSparseBlockwiseShiftScale = "constexpr_sparse_blockwise_shift_scale" [18]
+        { data_mask: constant, nonzero_data: constant, scale: constant, offset: constant optional }
+        => infer::sparse_blockwise_shift_scale;
+    ConstexprSparseToDense = "constexpr_sparse_to_dense" [16 18] { nonzero_data: constant, mask: constant }
+        => infer::sparse_to_dense;
     Conv = "conv" [15 16 17 18] { x: tensor, weight: tensor, bias: constant optional, strides: constant optional,
         pad_type: constant optional, pad: constant optional, dilations: constant optional,
         groups: constant optional } => infer::conv;
+    Cos = "cos" [15 16 17] { x: tensor } => infer::float;
+    Cumsum = "cumsum" [15 16] { x: tensor, axis: constant optional, exclusive: constant optional,
+        reverse: constant optional } => infer::cumsum;
+    Equal = "equal" [15 16 17 18] { x: tensor, y: tensor } => infer::equality;
+    Erf = "erf" [15 16 17] { x: tensor } => infer::float;
     Exp = "exp" [15 16] { x: tensor } => infer::float;
     ExpandDims = "expand_dims" [15 17 18] { x: tensor, axes: constant } => infer::expand_dims;
+    Fill = "fill" [15] { shape: tensor, value: constant optional } => infer::fill;
+    Floor = "floor" [15 16 17] { x: tensor } => infer::float;
+    FloorDiv = "floor_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     Gather = "gather" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
         batch_dims: constant optional, validate_indices: constant optional } => infer::gather;
+    GatherAlongAxis = "gather_along_axis" [15 16 17 18] { x: tensor, indices: tensor, axis: constant optional,
+        validate_indices: constant optional } => infer::gather_along_axis;
+    GatherNd = "gather_nd" [15 16 17] { x: tensor, indices: tensor, batch_dims: constant optional,
+        validate_indices: constant optional } => infer::gather_nd;
+    Gelu = "gelu" [15 16 18] { x: tensor, mode: constant optional } => infer::gelu;
+    Greater = "greater" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
     GreaterEqual = "greater_equal" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
     Identity = "identity" [15] { x: tensor } => infer::same_as_x;
+    InstanceNorm = "instance_norm" [15 16 17] { x: tensor, gamma: constant optional, beta: constant optional,
+        epsilon: constant optional } => infer::channel_norm;
+    Inverse = "inverse" [15 16 17] { x: tensor, epsilon: constant optional } => infer::float;
     LayerNorm = "layer_norm" [15 16 17 18] { x: tensor, axes: constant optional, gamma: constant optional,
         beta: constant optional, epsilon: constant optional } => infer::layer_norm;
+    Less = "less" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
+    LessEqual = "less_equal" [15 16 17 18] { x: tensor, y: tensor } => infer::comparison;
     Linear = "linear" [15 16 17 18] { x: tensor, weight: constant, bias: constant optional } => infer::linear;
+    Log = "log" [15 16 17] { x: tensor, epsilon: constant optional } => infer::float;
+    LogicalAnd = "logical_and" [15 16 17 18] { x: tensor, y: tensor } => infer::logical;
+    LogicalNot = "logical_not" [15 16 17] { x: tensor } => infer::logical_not;
+    LogicalOr = "logical_or" [15 16 17 18] { x: tensor, y: tensor } => infer::logical;
+    LogicalXor = "logical_xor" [15 16 17 18] { x: tensor, y: tensor } => infer::logical;
+    Lstm = "lstm" [15 16 17] { x: tensor, initial_h: tensor, initial_c: tensor, weight_ih: constant,
+        weight_hh: constant, bias: constant optional, peephole: constant optional,
+        weight_ih_back: constant optional, weight_hh_back: constant optional, bias_back: constant optional,
+        peephole_back: constant optional, direction: constant optional, output_sequence: constant optional,
+        recurrent_activation: constant optional, cell_activation: constant optional,
+        activation: constant optional, clip: constant optional } => infer::lstm;
     Matmul = "matmul" [15 16 17 18] { x: tensor, y: tensor, transpose_x: constant optional,
         transpose_y: constant optional } => infer::matmul;
+    Maximum = "maximum" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    Minimum = "minimum" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    Mod = "mod" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
     Mul = "mul" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    NotEqual = "not_equal" [15 16 17 18] { x: tensor, y: tensor } => infer::equality;
+    Pad = "pad" [15] { x: tensor, pad: tensor, mode: constant optional, constant_val: constant optional }
+        => infer::pad;
+    Pow = "pow" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    Range1d = "range_1d" [15] { end: tensor, start: tensor, step: tensor } => infer::range_1d;
     ReadState = "read_state" [18] { input: state } => infer::read_state;
     RealDiv = "real_div" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    ReduceArgmax = "reduce_argmax" [15 16 17] { x: tensor, axis: constant optional, keep_dims: constant optional,
+        output_dtype: constant optional } => infer::reduce_argmax;
     ReduceMax = "reduce_max" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
     ReduceMean = "reduce_mean" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
+    ReduceMin = "reduce_min" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
+        => infer::reduce;
     ReduceSum = "reduce_sum" [15 16] { x: tensor, axes: constant optional, keep_dims: constant optional }
         => infer::reduce;
+    Relu = "relu" [15 16 18] { x: tensor } => infer::float;
     Reshape = "reshape" [15 17 18] { x: tensor, shape: constant } => infer::reshape;
+    Reverse = "reverse" [15 17] { x: tensor, axes: constant optional } => infer::reverse;
+    Round = "round" [15 16 17] { x: tensor } => infer::float;
     Rsqrt = "rsqrt" [15 16 17 18] { x: tensor, epsilon: constant optional } => infer::float;
     Select = "select" [15] { cond: tensor, a: tensor, b: tensor } => infer::select;
+    Sigmoid = "sigmoid" [15 16 18] { x: tensor } => infer::float;
+    Sign = "sign" [15 16 17] { x: tensor } => infer::number;
     Silu = "silu" [15 16 18] { x: tensor } => infer::float;
+    Sin = "sin" [15 16 17] { x: tensor } => infer::float;
     SliceByIndex = "slice_by_index" [15 17 18] { x: tensor, begin: tensor, end: tensor, stride: constant optional,
         begin_mask: constant optional, end_mask: constant optional, squeeze_mask: constant optional }
         => infer::slice_by_index;
+    SliceBySize = "slice_by_size" [15 17 18] { x: tensor, begin: tensor, size: tensor } => infer::slice_by_size;
     SliceUpdate = "slice_update" [18] { x: tensor, update: tensor, begin: tensor, end: tensor,
         stride: constant optional, begin_mask: constant optional, end_mask: constant optional,
         squeeze_mask: constant optional } => infer::slice_update;
     Softmax = "softmax" [15 16 18] { x: tensor, axis: constant optional } => infer::softmax;
     Split = "split" [15] { x: tensor, axis: constant, num_splits: constant optional,
         split_sizes: constant optional } => infer::split;
+    Sqrt = "sqrt" [15 16 17] { x: tensor } => infer::float;
+    Square = "square" [15 16 17] { x: tensor } => infer::number;
     Squeeze = "squeeze" [15 17 18] { x: tensor, axes: constant optional } => infer::squeeze;
+    Stack = "stack" [15] { values: tensors, axis: constant } => infer::stack;
     Sub = "sub" [15 16 17 18] { x: tensor, y: tensor } => infer::elementwise;
+    Tanh = "tanh" [15 16 18] { x: tensor } => infer::float;
     Tile = "tile" [15] { x: tensor, reps: constant } => infer::tile;
     Transpose = "transpose" [15 17 18] { x: tensor, perm: constant } => infer::transpose;
     WriteState = "write_state" [18] { input: state, data: tensor } => infer::write_state;
@@ -270,7 +345,7 @@ mod tests {
         for &opcode in Opcode::ALL {
             assert_eq!(OpKind::from_name(opcode.info().name), OpKind::Known(opcode));
         }
-        assert_eq!(OpKind::from_name("lstm"), OpKind::Foreign("lstm".into()));
+        assert_eq!(OpKind::from_name("softplus"), OpKind::Foreign("softplus".into()));
     }
 
     #[test]

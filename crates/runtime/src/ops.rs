@@ -5,16 +5,23 @@
 //! that lists them all; its `match` has no catch-all arm, so a new row of the table does not compile until
 //! it is run here.
 
+mod along;
 pub(crate) mod arguments;
+mod binary;
 pub(crate) mod constexpr;
 mod conv;
 mod elementwise;
+mod fill;
 mod gather;
 mod norm;
+mod pad;
+mod position;
 mod product;
+mod recurrent;
 mod reduce;
 mod shape;
 mod slice;
+mod unary;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -68,37 +75,79 @@ impl From<String> for Problem {
 
 /// Plans one op.
 pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
-    use elementwise::{Binary, Unary};
+    use binary::Binary;
+    use unary::Unary;
     let computed = |op: Box<dyn Operation>| Ok(Planned::Computed(op));
     let moved = |op: Box<dyn Operation>| Ok(Planned::Moved(op));
     match args.opcode {
-        Opcode::Add => computed(elementwise::binary(args, Binary::Add)?),
+        Opcode::Abs | Opcode::Sign | Opcode::Square => computed(unary::number(args)?),
+        Opcode::Add => computed(binary::binary(args, Binary::Add)?),
+        Opcode::BandPart => moved(position::band_part(args)?),
+        Opcode::BatchNorm | Opcode::InstanceNorm => computed(norm::channel_norm(args)?),
         Opcode::Cast => computed(elementwise::cast(args)?),
+        Opcode::Ceil => computed(unary::unary(args, Unary::Ceil)?),
+        Opcode::Clip => computed(unary::clip(args)?),
         Opcode::Concat => moved(shape::concat(args)?),
-        Opcode::Const | Opcode::ConstexprLutToDense => Ok(Planned::Constant),
+        Opcode::Const
+        | Opcode::ConstexprAffineDequantize
+        | Opcode::ConstexprBlockwiseShiftScale
+        | Opcode::ConstexprCast
+        | Opcode::ConstexprLutToDense
+        | Opcode::ConstexprLutToSparse
+        | Opcode::ConstexprSparseBlockwiseShiftScale
+        | Opcode::ConstexprSparseToDense => Ok(Planned::Constant),
         Opcode::Conv => computed(conv::conv(args)?),
-        Opcode::Exp => computed(elementwise::unary(args, Unary::Exp)?),
+        Opcode::Cos => computed(unary::unary(args, Unary::Cos)?),
+        Opcode::Cumsum => computed(position::cumsum(args)?),
+        Opcode::Equal | Opcode::NotEqual => moved(binary::comparison(args)?),
+        Opcode::Erf => computed(unary::unary(args, Unary::Erf)?),
+        Opcode::Exp => computed(unary::unary(args, Unary::Exp)?),
         Opcode::ExpandDims | Opcode::Reshape | Opcode::Squeeze => moved(shape::reshape(args)?),
+        Opcode::Fill => moved(fill::fill(args)?),
+        Opcode::Floor => computed(unary::unary(args, Unary::Floor)?),
+        Opcode::FloorDiv => computed(binary::binary(args, Binary::FloorDiv)?),
         Opcode::Gather => moved(gather::gather(args)?),
-        Opcode::GreaterEqual => moved(elementwise::greater_equal(args)?),
+        Opcode::GatherAlongAxis => moved(along::gather_along_axis(args)?),
+        Opcode::GatherNd => moved(gather::gather_nd(args)?),
+        Opcode::Gelu => computed(unary::gelu(args)?),
+        Opcode::Greater | Opcode::GreaterEqual => moved(binary::comparison(args)?),
         Opcode::Identity => moved(Box::new(shape::Identity)),
+        Opcode::Inverse | Opcode::Log | Opcode::Rsqrt => computed(unary::shifted(args)?),
         Opcode::LayerNorm => computed(norm::layer_norm(args)?),
+        Opcode::Less | Opcode::LessEqual => moved(binary::comparison(args)?),
         Opcode::Linear => computed(product::linear(args)?),
+        Opcode::LogicalAnd | Opcode::LogicalOr | Opcode::LogicalXor => moved(binary::logical(args)?),
+        Opcode::LogicalNot => moved(unary::not(args)?),
+        Opcode::Lstm => computed(recurrent::lstm(args)?),
         Opcode::Matmul => computed(product::matmul(args)?),
-        Opcode::Mul => computed(elementwise::binary(args, Binary::Mul)?),
+        Opcode::Maximum => moved(binary::binary(args, Binary::Maximum)?),
+        Opcode::Minimum => moved(binary::binary(args, Binary::Minimum)?),
+        Opcode::Mod => computed(binary::binary(args, Binary::Mod)?),
+        Opcode::Mul => computed(binary::binary(args, Binary::Mul)?),
+        Opcode::Pad => computed(pad::pad(args)?),
+        Opcode::Pow => computed(binary::binary(args, Binary::Pow)?),
+        Opcode::Range1d => computed(fill::range_1d(args)?),
         Opcode::ReadState => Ok(Planned::ReadState),
-        Opcode::RealDiv => computed(elementwise::binary(args, Binary::RealDiv)?),
-        Opcode::ReduceMax => moved(reduce::reduce(args, reduce::Kind::Max)?),
-        Opcode::ReduceMean => computed(reduce::reduce(args, reduce::Kind::Mean)?),
-        Opcode::ReduceSum => computed(reduce::reduce(args, reduce::Kind::Sum)?),
-        Opcode::Rsqrt => computed(elementwise::rsqrt(args)?),
+        Opcode::RealDiv => computed(binary::binary(args, Binary::RealDiv)?),
+        Opcode::ReduceArgmax => moved(along::reduce_argmax(args)?),
+        Opcode::ReduceMax | Opcode::ReduceMin => moved(reduce::reduce(args)?),
+        Opcode::ReduceMean | Opcode::ReduceSum => computed(reduce::reduce(args)?),
+        Opcode::Relu => computed(unary::unary(args, Unary::Relu)?),
+        Opcode::Reverse => moved(position::reverse(args)?),
+        Opcode::Round => computed(unary::unary(args, Unary::Round)?),
         Opcode::Select => moved(elementwise::select(args)?),
-        Opcode::Silu => computed(elementwise::unary(args, Unary::Silu)?),
+        Opcode::Sigmoid => computed(unary::unary(args, Unary::Sigmoid)?),
+        Opcode::Silu => computed(unary::unary(args, Unary::Silu)?),
+        Opcode::Sin => computed(unary::unary(args, Unary::Sin)?),
         Opcode::SliceByIndex => moved(slice::slice_by_index(args)?),
+        Opcode::SliceBySize => moved(slice::slice_by_size()),
         Opcode::SliceUpdate => moved(slice::slice_update(args)?),
         Opcode::Softmax => computed(norm::softmax(args)?),
         Opcode::Split => moved(shape::split(args)?),
-        Opcode::Sub => computed(elementwise::binary(args, Binary::Sub)?),
+        Opcode::Sqrt => computed(unary::unary(args, Unary::Sqrt)?),
+        Opcode::Stack => moved(shape::stack(args)?),
+        Opcode::Sub => computed(binary::binary(args, Binary::Sub)?),
+        Opcode::Tanh => computed(unary::unary(args, Unary::Tanh)?),
         Opcode::Tile => moved(shape::tile(args)?),
         Opcode::Transpose => moved(shape::transpose(args)?),
         Opcode::WriteState => Ok(Planned::WriteState),

@@ -127,7 +127,7 @@ impl Plan {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        Planner { scope: Scope { function, info }, constants, precision }.plan()
+        Planner { scope: Scope::new(function, info), constants, precision }.plan()
     }
 
     /// The name of the function.

@@ -1,7 +1,6 @@
-//! Type inference of products, convolutions and lookup tables.
+//! Type inference of products and convolutions.
 
 use super::{Call, Inferred, broadcast, one, same_dtype};
-use crate::dtype::DataType;
 use crate::value::Value;
 
 /// The product of the last two axes, batched over the others.
@@ -107,33 +106,4 @@ fn conv_extent(call: &Call<'_>, i: usize, extent: u64, kernel: u64) -> Result<u6
         ));
     }
     Ok((padded - span) / stride + 1)
-}
-
-/// `indices` replaced by entries of `lut` [groups..., entries, vector].
-pub(crate) fn lut_to_dense(call: &Call<'_>) -> Inferred {
-    let (indices, lut) = (call.tensor("indices")?, call.tensor("lut")?);
-    let (mut shape, table) = (call.shape("indices")?, call.shape("lut")?);
-    let rank = shape.len();
-    if table.len() != rank + 2 {
-        return Err(format!("`lut` has {} dimensions, expected {}", table.len(), rank + 2));
-    }
-    if !is_index(indices.dtype) || table[rank] != 1 << indices.dtype.bits() {
-        return Err(format!(
-            "`lut` has {} entries, which does not match {} indices",
-            table[rank], indices.dtype
-        ));
-    }
-    let divides = |(d, g): (&u64, &u64)| *g > 0 && d.is_multiple_of(*g);
-    if !shape.iter().zip(&table[..rank]).all(divides) {
-        return Err(format!("the groups {:?} of `lut` do not divide the shape {shape:?}", &table[..rank]));
-    }
-    if table[rank + 1] != 1 {
-        let axis = super::normalize_axis(call.i32_or("vector_axis", 0)?, rank)?;
-        shape[axis] = shape[axis].checked_mul(table[rank + 1]).ok_or("the vector axis overflows")?;
-    }
-    one(lut.dtype, &shape)
-}
-
-fn is_index(dtype: DataType) -> bool {
-    DataType::unsigned(dtype.bits()) == Some(dtype) && dtype.bits() <= 8
 }

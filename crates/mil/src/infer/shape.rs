@@ -1,6 +1,6 @@
 //! Type inference of ops that rearrange, select or reduce.
 
-use super::{Call, Inferred, expect_len, normalize_axis, one};
+use super::{Call, Inferred, expect_len, normalize_axis, number, one, same_as_x};
 use crate::types::{Dim, Type};
 
 /// `values` joined along `axis`.
@@ -132,6 +132,68 @@ pub(crate) fn gather(call: &Call<'_>) -> Inferred {
         ));
     }
     one(x.dtype, &[&shape[..axis], &picked[batch..], &shape[axis + 1..]].concat())
+}
+
+/// Parts of `x`, each picked by a row of `indices`, which are the positions on its first axes.
+pub(crate) fn gather_nd(call: &Call<'_>) -> Inferred {
+    let (x, indices) = (call.tensor("x")?, call.tensor("indices")?);
+    if !indices.dtype.is_integer() {
+        return Err(format!("`indices` has type {}, expected integers", indices.dtype));
+    }
+    let (shape, picked) = (call.shape("x")?, call.shape("indices")?);
+    let batch = usize::try_from(call.i32_or("batch_dims", 0)?).unwrap_or(usize::MAX);
+    let (depth, rows) = picked.split_last().ok_or("`indices` is a scalar, expected rows of positions")?;
+    if batch > rows.len() || shape.get(..batch) != Some(&rows[..batch]) {
+        return Err(format!(
+            "`batch_dims` is {batch}, but {x} and {indices} do not have as many equal dimensions"
+        ));
+    }
+    let depth = usize::try_from(*depth).unwrap_or(usize::MAX);
+    let rest = batch.checked_add(depth).and_then(|from| shape.get(from..)).ok_or_else(|| {
+        format!("the rows of {indices} have {depth} positions, {x} has fewer dimensions after {batch}")
+    })?;
+    one(x.dtype, &[rows, rest].concat())
+}
+
+/// `values`, all of one type, joined along a new axis.
+pub(crate) fn stack(call: &Call<'_>) -> Inferred {
+    let values = call.arguments.get("values").map_or(&[][..], Vec::as_slice);
+    let first = values.first().and_then(|v| v.ty.as_tensor()).ok_or("`values` has no tensors")?;
+    if let Some((i, other)) = values.iter().enumerate().find(|(_, v)| v.ty.as_tensor() != Some(first)) {
+        return Err(format!(
+            "`values[{i}]` has type {}, the first has {first}; expected equal types",
+            other.ty
+        ));
+    }
+    let mut shape = first.fixed_shape().ok_or("`values` has a flexible shape")?;
+    let axis = normalize_axis(call.i32_or("axis", 0)?, shape.len() + 1)?;
+    shape.insert(axis, values.len() as u64);
+    one(first.dtype, &shape)
+}
+
+/// The type of `x`; its last two axes are those of matrices.
+pub(crate) fn band_part(call: &Call<'_>) -> Inferred {
+    if call.tensor("x")?.rank() < 2 {
+        return Err(format!("`x` has type {}, expected at least 2 dimensions", call.tensor("x")?));
+    }
+    call.i32_or("lower", -1)?;
+    call.i32_or("upper", -1)?;
+    same_as_x(call)
+}
+
+/// The type of `x`, whose numbers are summed up along `axis`.
+pub(crate) fn cumsum(call: &Call<'_>) -> Inferred {
+    normalize_axis(call.i32_or("axis", 0)?, call.tensor("x")?.rank())?;
+    number(call)
+}
+
+/// The type of `x`, backwards on `axes` or on all of them.
+pub(crate) fn reverse(call: &Call<'_>) -> Inferred {
+    if call.has("axes") {
+        let rank = call.tensor("x")?.rank();
+        call.i32s("axes")?.iter().try_for_each(|a| normalize_axis(*a, rank).map(|_| ()))?;
+    }
+    same_as_x(call)
 }
 
 /// `x` reduced over `axes`, or over all of them.

@@ -2,7 +2,7 @@
 
 use super::{Call, Inferred, expect_len, one};
 use crate::dtype::DataType;
-use crate::types::Type;
+use crate::types::{Dim, TensorType, Type};
 
 /// What a slice takes of one axis. A bound is `None` when only the run time knows it.
 struct Axis {
@@ -109,6 +109,35 @@ pub(crate) fn slice_by_index(call: &Call<'_>) -> Inferred {
     let shape = call.shape("x")?;
     let dims: Option<Vec<u64>> = Slice::of(call, shape.len())?.shape(&shape)?.into_iter().collect();
     one(x.dtype, &dims.ok_or("the bounds are computed at run time, so the shape is not known")?)
+}
+
+/// A box of `x` that begins at `begin` and has the extents `size`, where -1 takes what remains.
+pub(crate) fn slice_by_size(call: &Call<'_>) -> Inferred {
+    let x = call.tensor("x")?;
+    let shape = call.shape("x")?;
+    let (begin, size) = (bounds(call, "begin", shape.len())?, bounds(call, "size", shape.len())?);
+    let extent = |i: usize| -> Result<Dim, String> {
+        let begin = begin.as_ref().and_then(|b| b.get(i)).map(|b| i64::from(*b));
+        let from = begin.map(|b| if b < 0 { b.saturating_add_unsigned(shape[i]) } else { b });
+        let size = size.as_ref().and_then(|s| s.get(i)).copied();
+        let bad =
+            || format!("axis {i}: {size:?} from {begin:?} on do not lie within the extent {}", shape[i]);
+        let room = match from.map(u64::try_from) {
+            Some(Ok(from)) => Some(shape[i].checked_sub(from).ok_or_else(bad)?),
+            Some(Err(_)) => return Err(bad()),
+            None => None,
+        };
+        match (size, room) {
+            (None, _) | (Some(-1), None) => Ok(Dim::Unknown),
+            (Some(-1), Some(room)) => Ok(Dim::Known(room)),
+            (Some(n), room) => match u64::try_from(n) {
+                Ok(n) if n <= room.unwrap_or(shape[i]) => Ok(Dim::Known(n)),
+                _ => Err(bad()),
+            },
+        }
+    };
+    let dims = (0..shape.len()).map(extent).collect::<Result<Vec<_>, _>>()?;
+    Ok(vec![Type::Tensor(TensorType { dtype: x.dtype, shape: dims })])
 }
 
 /// `x` with a box of it replaced by `update`; the box may be placed at run time.

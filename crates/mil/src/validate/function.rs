@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::call::Scope;
 use crate::error::Invalid;
+use crate::infer::{self, Call, KnownArgument};
 use crate::opset::{OpKind, Opcode};
 use crate::program::{Function, Op, Operand, VarId};
 use crate::text;
@@ -103,8 +104,7 @@ impl<'f> Checker<'f> {
             return self.constant(op);
         }
         if op.kind.is_constant() && release < 18 {
-            // Before iOS 18 such ops keep their parameters in attributes; inference knows the newer form.
-            return Ok(());
+            return self.attributes_form(op);
         }
         if let Some(name) = op.attributes.keys().find(|k| *k != "name") {
             return Err(format!("has an attribute `{name}`, expected none but `name`"));
@@ -121,6 +121,18 @@ impl<'f> Checker<'f> {
             }));
         }
         Ok(())
+    }
+
+    /// A constexpr op as it was defined before iOS 18: its parameters are attributes.
+    fn attributes_form(&self, op: &Op) -> Result<(), String> {
+        if let Some(name) = op.inputs.keys().next() {
+            return Err(format!("has an argument `{name}`, expected an attribute of that name"));
+        }
+        let parameters = op.attributes.iter().filter(|(name, _)| *name != "name");
+        let arguments = parameters.map(|(name, value)| {
+            (name.as_str(), vec![KnownArgument { ty: &value.ty, value: Some(value), constant: true }])
+        });
+        self.compare(op, &infer::as_attributes(op.kind.name(), &Call { arguments: arguments.collect() })?)
     }
 
     fn constant(&self, op: &Op) -> Result<(), String> {

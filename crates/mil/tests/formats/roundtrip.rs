@@ -106,7 +106,7 @@ impl Grower {
         let x = self.random.pick(&self.tensors);
         let rank = i32::try_from(self.builder.shape(x).len()).expect("a small rank");
         let axis = self.random.below(3) as i32 - 1;
-        let grown = match self.random.below(9) {
+        let grown = match self.random.below(10) {
             0 => {
                 self.builder.constant(&name, self.random.value());
                 return;
@@ -139,6 +139,7 @@ impl Grower {
                 )
             }
             7 => return self.grow_split(&name, x, axis),
+            8 => return self.grow_sparse(&name),
             _ => self.grow_palette(&name),
         };
         self.tensors.extend(grown);
@@ -160,6 +161,26 @@ impl Grower {
         };
         let args = [("indices", indices.into()), ("lut", lut.into())];
         self.builder.call(Opcode::ConstexprLutToDense, name, &args)
+    }
+
+    /// An op of two results, which are the arguments of the next.
+    fn grow_sparse(&mut self, name: &str) {
+        let value =
+            |dtype, shape: &[u64], bytes| Value { ty: Type::tensor(dtype, shape), data: Data::Bytes(bytes) };
+        let bits = self.random.next().to_le_bytes()[0];
+        let count = u64::from(bits.count_ones());
+        let mask = value(DataType::UInt1, &[2, 4], vec![bits]);
+        let indices = value(DataType::UInt3, &[count], self.random.elements(DataType::UInt3, count));
+        let lut = value(DataType::Fp16, &[1, 2, 8, 1], self.random.elements(DataType::Fp16, 16));
+        let args =
+            [("indices_mask", mask.into()), ("indices_nonzero_data", indices.into()), ("lut", lut.into())];
+        let sparse = self.builder.call_many(Opcode::ConstexprLutToSparse, name, &args).expect("two results");
+        let args = [("mask", sparse[0].into()), ("nonzero_data", sparse[1].into())];
+        self.tensors.extend(self.builder.call(
+            Opcode::ConstexprSparseToDense,
+            &format!("{name}_dense"),
+            &args,
+        ));
     }
 
     fn grow_state(&mut self, name: &str) {

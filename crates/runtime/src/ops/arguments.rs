@@ -72,6 +72,17 @@ impl<'a> Arguments<'a> {
         Ok(())
     }
 
+    /// Refuses operands that are not booleans.
+    pub(crate) fn expect_bools(&self, names: &[&str]) -> Result<(), Problem> {
+        for name in names {
+            let dtype = self.ty(name)?.dtype;
+            if dtype != DataType::Bool {
+                return Err(Problem::Malformed(format!("`{name}` has type {dtype}, expected bool")));
+            }
+        }
+        Ok(())
+    }
+
     /// The constant bound to `name`, if the parameter is given at all.
     pub(crate) fn tensor(&self, name: &str) -> Result<Option<Arc<Tensor>>, Problem> {
         match self.constants.get(name) {

@@ -1,224 +1,247 @@
-//! Constants in dense form: literals decoded, lookup tables applied.
+//! Constants: literals decoded, and compressed weights unpacked by the ops that say how.
+//!
+//! An unpacked weight is computed in `f32`, and rounded once to the type that its op declares where results are
+//! rounded at all.
 
-use rayon::prelude::*;
+mod groups;
+mod palette;
+mod sparse;
+mod stored;
+#[cfg(test)]
+mod tests;
 
-use half::f16;
+use std::collections::BTreeMap;
 
-use anelith_mil::DataType;
+use anelith_mil::{DataType, Opcode, pack};
 
-use crate::tensor::{Tensor, TensorData, element_count, strides};
+use super::Problem;
+use super::arguments::normalize_axis;
+use crate::kernels::round_to_fp16;
+use crate::tensor::{element_count, room_for};
+use groups::Groups;
+use palette::Palette;
+use sparse::{pick, repeat, scatter};
 
-/// The elements of type `dtype` in `bytes`, which are little-endian and packed.
+pub(crate) use stored::{Elements, Stored};
+
+/// The parameters of a constexpr op, whether they are arguments or attributes.
+#[derive(Debug)]
+pub(crate) struct Parameters<'v> {
+    /// Their values.
+    pub(crate) by_name: BTreeMap<&'v str, Stored<'v>>,
+    /// Whether what is computed is rounded to its type.
+    pub(crate) round: bool,
+}
+
+/// The results of the op `opcode`.
 ///
 /// # Errors
-/// Types that the executor does not hold.
-pub(crate) fn decode(dtype: DataType, bytes: &[u8]) -> Result<TensorData, String> {
-    Ok(match dtype {
-        DataType::Bool => bytes.iter().map(|b| *b != 0).collect::<Vec<_>>().into(),
-        DataType::Fp16 => numbers(bytes, |b| f16::from_le_bytes(b).to_f32()).into(),
-        DataType::Fp32 => numbers(bytes, f32::from_le_bytes).into(),
-        DataType::Int8 => numbers(bytes, |b| i32::from(i8::from_le_bytes(b))).into(),
-        DataType::UInt8 => numbers(bytes, |b| i32::from(u8::from_le_bytes(b))).into(),
-        DataType::Int16 => numbers(bytes, |b| i32::from(i16::from_le_bytes(b))).into(),
-        DataType::UInt16 => numbers(bytes, |b| i32::from(u16::from_le_bytes(b))).into(),
-        DataType::Int32 => numbers(bytes, i32::from_le_bytes).into(),
-        other => return Err(format!("tensors of type {other} are not supported")),
-    })
+/// Parameters that contradict each other, as a mask does that has another number of bits set than there are
+/// elements; an op that is no constexpr op.
+pub(crate) fn unpack(opcode: Opcode, parameters: &Parameters<'_>) -> Result<Vec<Stored<'static>>, Problem> {
+    let unpacked = match opcode {
+        Opcode::ConstexprAffineDequantize => vec![parameters.affine_dequantize()?],
+        Opcode::ConstexprBlockwiseShiftScale => vec![parameters.blockwise_shift_scale()?],
+        Opcode::ConstexprCast => vec![parameters.cast()?],
+        Opcode::ConstexprLutToDense => vec![parameters.lut_to_dense()?],
+        Opcode::ConstexprLutToSparse => parameters.lut_to_sparse()?.into(),
+        Opcode::ConstexprSparseBlockwiseShiftScale => parameters.sparse_blockwise_shift_scale()?.into(),
+        Opcode::ConstexprSparseToDense => vec![parameters.sparse_to_dense()?],
+        other => return Err(Problem::Unsupported(format!("`{}` unpacks no weight", other.info().name))),
+    };
+    Ok(unpacked)
 }
 
-fn numbers<T: Send, const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> T + Sync) -> Vec<T> {
-    let (words, _) = bytes.as_chunks::<N>();
-    words.par_iter().with_min_len(1 << 14).map(|w| f(*w)).collect()
-}
-
-/// Palettized weights: which entry of which table each weight is.
+/// Numbers for the blocks of a tensor: scales or offsets.
 #[derive(Debug)]
-pub(crate) struct Palette<'a> {
-    /// The indices, `bits` wide, packed from the lowest bit on.
-    pub(crate) indices: &'a [u8],
-    /// Width of an index: 1 to 8.
-    pub(crate) bits: u32,
-    /// Shape of the indices.
-    pub(crate) shape: &'a [usize],
-    /// The tables.
-    pub(crate) lut: &'a [f32],
-    /// Shape of the tables: groups for each axis of `shape`, entries, elements of an entry.
-    pub(crate) lut_shape: &'a [usize],
-    /// The axis along which the elements of an entry are laid.
-    pub(crate) vector_axis: usize,
+struct PerBlock {
+    groups: Groups,
+    values: Vec<f32>,
 }
 
-impl Palette<'_> {
-    /// The weights.
-    ///
-    /// # Errors
-    /// Extents that contradict each other.
-    pub(crate) fn to_dense(&self) -> Result<Tensor, String> {
-        let count = element_count(self.shape).ok_or("the shape has too many elements")?;
-        let needed = count.checked_mul(self.bits as usize).map(|n| n.div_ceil(8));
-        if !(1..=8).contains(&self.bits) || needed.is_none_or(|n| n > self.indices.len()) {
-            let (found, bits) = (self.indices.len(), self.bits);
-            return Err(format!("{found} bytes do not hold {count} indices of {bits} bits"));
-        }
-        let vector = self.check_lut()?;
-        let mut shape = self.shape.to_vec();
-        if vector != 1 {
-            let axis = shape.get_mut(self.vector_axis).ok_or("`vector_axis` is out of range")?;
-            *axis = axis.checked_mul(vector).ok_or("the vector axis overflows")?;
-        }
-        let total = element_count(&shape).ok_or("the result has too many elements")?;
-        let mut out = vec![0f32; total];
-        if total > 0 {
-            self.fill(vector, &mut out);
-        }
-        Tensor::made(shape, out)
-    }
-
-    /// Checks the tables against the indices; answers the number of elements in an entry.
-    fn check_lut(&self) -> Result<usize, String> {
-        let bad =
-            || format!("tables of shape {:?} do not fit indices of shape {:?}", self.lut_shape, self.shape);
-        let [groups @ .., entries, vector] = self.lut_shape else { return Err(bad()) };
-        let divides = |(d, g): (&usize, &usize)| *g > 0 && d.is_multiple_of(*g);
-        let fits = groups.len() == self.shape.len()
-            && self.shape.iter().zip(groups).all(divides)
-            && *entries == 1 << self.bits
-            && element_count(self.lut_shape) == Some(self.lut.len());
-        if fits { Ok(*vector) } else { Err(bad()) }
-    }
-
-    /// Writes the weights, run by run of indices that share a table.
-    fn fill(&self, vector: usize, out: &mut [f32]) {
-        let (run, tables) = self.runs();
-        let table = (1usize << self.bits) * vector;
-        let entry = |run_index: usize, i: usize| {
-            let at = tables[run_index] * table + self.index(run_index * run + i) * vector;
-            &self.lut[at..at + vector]
-        };
-        if vector == 1 {
-            out.par_chunks_mut(run).enumerate().for_each(|(r, out)| {
-                out.iter_mut().enumerate().for_each(|(i, v)| *v = entry(r, i)[0]);
-            });
-            return;
-        }
-        let inner: usize = self.shape[self.vector_axis + 1..].iter().product();
-        for i in 0..out.len() / vector {
-            let (outer, column) = (i / inner, i % inner);
-            for (v, element) in entry(i / run, i % run).iter().enumerate() {
-                out[(outer * vector + v) * inner + column] = *element;
-            }
-        }
-    }
-
-    /// How many neighbouring indices share a table, and the table of each such run.
-    fn runs(&self) -> (usize, Vec<usize>) {
-        let groups = &self.lut_shape[..self.shape.len()];
-        let Some(axis) = groups.iter().rposition(|g| *g > 1) else {
-            return (self.shape.iter().product::<usize>().max(1), vec![0]);
-        };
-        let width = self.shape[axis] / groups[axis];
-        let run = width * self.shape[axis + 1..].iter().product::<usize>();
-        let mut extents = self.shape[..=axis].to_vec();
-        extents[axis] = groups[axis];
-        let (from, steps) = (strides(&extents), strides(&groups[..=axis]));
-        let table = |flat: usize| -> usize {
-            let on_axis = |a: usize| {
-                let position = flat / from[a] % extents[a];
-                (position * groups[a] / extents[a]) * steps[a]
-            };
-            (0..=axis).map(on_axis).sum()
-        };
-        (run, (0..extents.iter().product()).map(table).collect())
-    }
-
-    fn index(&self, i: usize) -> usize {
-        let bits = self.bits as usize;
-        let (byte, shift) = (i * bits / 8, i * bits % 8);
-        let low = usize::from(self.indices[byte]);
-        let high = usize::from(self.indices.get(byte + 1).copied().unwrap_or(0));
-        ((high << 8 | low) >> shift) & ((1 << bits) - 1)
+impl PerBlock {
+    /// Replaces each of `numbers` by what `f` makes of it and of the number for its block.
+    fn apply(&self, numbers: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+        self.groups.for_each_run(numbers, |block, _, run| {
+            let value = self.values[block];
+            run.iter_mut().for_each(|v| *v = f(*v, value));
+        });
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<'v> Parameters<'v> {
+    fn optional(&self, name: &str) -> Option<&Stored<'v>> {
+        self.by_name.get(name)
+    }
 
-    fn pack(indices: &[usize], bits: u32) -> Vec<u8> {
-        let mut out = vec![0u8; (indices.len() * bits as usize).div_ceil(8)];
-        for (i, index) in indices.iter().enumerate() {
-            for b in 0..bits as usize {
-                let at = i * bits as usize + b;
-                out[at / 8] |= ((index >> b & 1) as u8) << (at % 8);
+    fn get(&self, name: &str) -> Result<&Stored<'v>, String> {
+        self.optional(name).ok_or_else(|| format!("parameter `{name}` is missing"))
+    }
+
+    /// `name` as numbers for the blocks of a tensor of `shape`, of which it has `blocks` along each axis.
+    fn per_block(&self, name: &str, shape: &[usize], blocks: &[usize]) -> Result<PerBlock, String> {
+        let groups = Groups::new(shape, blocks).map_err(|problem| format!("`{name}`: {problem}"))?;
+        let values = self.get(name)?.numbers()?;
+        if element_count(blocks) != Some(values.len()) {
+            return Err(format!(
+                "`{name}` has {} elements, expected one for each of {blocks:?}",
+                values.len()
+            ));
+        }
+        Ok(PerBlock { groups, values })
+    }
+
+    /// iOS 16: one scale and one zero point, or one for each index along `axis`.
+    fn affine_dequantize(&self) -> Result<Stored<'static>, String> {
+        let data = self.get("quantized_data")?;
+        let axis = self.get("axis")?.integers()?;
+        let [axis] = axis[..] else { return Err("`axis` is not one number".to_owned()) };
+        let axis = normalize_axis(axis, data.shape.len())?;
+        let along = |name: &str| {
+            let mut blocks = vec![1; data.shape.len()];
+            if !self.get(name)?.shape.is_empty() {
+                blocks[axis] = data.shape[axis];
             }
-        }
-        out
-    }
-
-    /// One weight at a time, by coordinates.
-    fn reference(indices: &[usize], p: &Palette<'_>) -> Vec<f32> {
-        let rank = p.shape.len();
-        let (entries, vector) = (p.lut_shape[rank], p.lut_shape[rank + 1]);
-        let mut shape = p.shape.to_vec();
-        shape[p.vector_axis] *= vector;
-        let steps = strides(&shape);
-        let position = |flat: usize| -> f32 {
-            let mut at: Vec<usize> = (0..rank).map(|a| flat / steps[a] % shape[a]).collect();
-            let element = at[p.vector_axis] % vector;
-            at[p.vector_axis] /= vector;
-            let index: usize = at.iter().zip(strides(p.shape)).map(|(i, s)| i * s).sum();
-            let group = (0..rank).fold(0, |g, a| g * p.lut_shape[a] + at[a] / (p.shape[a] / p.lut_shape[a]));
-            p.lut[(group * entries + indices[index]) * vector + element]
+            self.per_block(name, &data.shape, &blocks)
         };
-        (0..shape.iter().product()).map(position).collect()
+        let (scale, zero_point) = (along("scale")?, along("zero_point")?);
+        let dtype = self.get("scale")?.dtype;
+        Stored::floats(
+            dtype,
+            data.shape.clone(),
+            self.scaled(data.numbers()?, &scale, Some(&zero_point), dtype),
+        )
     }
 
-    #[test]
-    fn tables_agree_with_their_slow_twin() {
-        type Case<'a> = (&'a [usize], &'a [usize], u32, usize, usize);
-        let cases: [Case<'_>; 8] = [
-            (&[8, 6], &[2, 1], 4, 1, 0),
-            (&[8, 6], &[1, 1], 3, 1, 0),
-            (&[4, 6], &[2, 3], 6, 1, 0),
-            (&[4, 6], &[1, 3], 2, 1, 0),
-            (&[6, 3, 1, 1], &[3, 1, 1, 1], 1, 1, 0),
-            (&[2, 4, 3], &[2, 2, 1], 8, 1, 0),
-            (&[4, 6], &[2, 1], 2, 2, 0),
-            (&[4, 6], &[2, 1], 3, 3, 1),
-        ];
-        for (shape, groups, bits, vector, vector_axis) in cases {
-            let count: usize = shape.iter().product();
-            let indices: Vec<usize> = (0..count).map(|i| (i * 7 + i / 3) % (1 << bits)).collect();
-            let packed = pack(&indices, bits);
-            let lut_shape = [groups, &[1 << bits, vector]].concat();
-            let lut: Vec<f32> = (0..lut_shape.iter().product::<usize>()).map(|i| i as f32 - 3.5).collect();
-            let p = Palette { indices: &packed, bits, shape, lut: &lut, lut_shape: &lut_shape, vector_axis };
-            let dense = p.to_dense().unwrap();
-            assert_eq!(dense.as_f32s().unwrap(), reference(&indices, &p), "{shape:?} {groups:?} {bits}");
+    fn blockwise_shift_scale(&self) -> Result<Stored<'static>, String> {
+        let data = self.get("data")?;
+        let numbers = self.shift_scale(data.numbers()?, &data.shape)?;
+        Stored::floats(self.get("scale")?.dtype, data.shape.clone(), numbers)
+    }
+
+    /// The mask, and the dequantized elements where it is set.
+    fn sparse_blockwise_shift_scale(&self) -> Result<[Stored<'static>; 2], String> {
+        let mask = self.get("data_mask")?;
+        let bits = mask.bytes()?;
+        let dense = scatter(&bits, &self.get("nonzero_data")?.numbers()?)?;
+        let numbers = pick(&bits, &self.shift_scale(dense, &mask.shape)?);
+        let nonzero = Stored::floats(self.get("scale")?.dtype, vec![numbers.len()], numbers)?;
+        Ok([Stored::bytes_of(DataType::UInt1, mask.shape.clone(), bits.into_owned()), nonzero])
+    }
+
+    /// `numbers`, a tensor of `shape`, less `offset` and times `scale`.
+    fn shift_scale(&self, numbers: Vec<f32>, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let along = |name: &str| self.per_block(name, shape, &self.get(name)?.shape);
+        let scale = along("scale")?;
+        let offset = self.optional("offset").map(|_| along("offset")).transpose()?;
+        Ok(self.scaled(numbers, &scale, offset.as_ref(), self.get("scale")?.dtype))
+    }
+
+    /// `numbers` less `offset` and times `scale`, of type `dtype`.
+    fn scaled(
+        &self,
+        mut numbers: Vec<f32>,
+        scale: &PerBlock,
+        offset: Option<&PerBlock>,
+        dtype: DataType,
+    ) -> Vec<f32> {
+        if let Some(offset) = offset {
+            offset.apply(&mut numbers, |v, offset| v - offset);
         }
+        scale.apply(&mut numbers, |v, scale| v * scale);
+        if self.round && dtype == DataType::Fp16 {
+            round_to_fp16(&mut numbers);
+        }
+        numbers
     }
 
-    #[test]
-    fn contradictions_are_refused() {
-        let good = Palette {
-            indices: &[0; 3],
-            bits: 4,
-            shape: &[2, 3],
-            lut: &[0.0; 32],
-            lut_shape: &[2, 1, 16, 1],
+    /// fp16 as fp32, which is how it is held anyway.
+    fn cast(&self) -> Result<Stored<'static>, String> {
+        let source = self.get("source_val")?;
+        Stored::floats(DataType::Fp32, source.shape.clone(), source.numbers()?)
+    }
+
+    fn lut_to_dense(&self) -> Result<Stored<'static>, String> {
+        let (indices, lut) = (self.get("indices")?, self.get("lut")?);
+        let Some(shape) = self.packed_shape()? else {
+            return self.entries(&indices.packed()?, indices.dtype.bits(), &indices.shape);
+        };
+        let entries = lut.shape.first().copied().unwrap_or(0);
+        let lut_shape = [vec![1; shape.len()], vec![entries, 1]].concat();
+        let bits = entries.checked_ilog2().unwrap_or(0);
+        let palette = Palette {
+            indices: &indices.bytes()?,
+            bits,
+            shape: &shape,
+            lut_shape: &lut_shape,
             vector_axis: 0,
         };
-        assert!(good.to_dense().is_ok());
-        assert!(Palette { indices: &[0; 2], ..good }.to_dense().unwrap_err().contains("6 indices of 4 bits"));
-        let good = Palette { indices: &[0; 3], ..good };
-        assert!(Palette { lut_shape: &[1, 2, 16, 1], ..good }.to_dense().is_err());
+        looked_up(&palette, lut)
     }
 
-    #[test]
-    fn literals_are_little_endian_and_signed() {
-        assert_eq!(decode(DataType::Int16, &[0xff, 0xff]).unwrap(), vec![-1].into());
-        assert_eq!(decode(DataType::UInt16, &[0xff, 0xff]).unwrap(), vec![65535].into());
-        assert_eq!(decode(DataType::Fp16, &[0x00, 0x3c]).unwrap(), vec![1.0f32].into());
-        assert!(decode(DataType::Int64, &[0; 8]).unwrap_err().contains("int64"));
+    /// The entries of `lut` that `indices`, packed and `bits` wide, of `shape`, ask for.
+    fn entries(&self, indices: &[u8], bits: u32, shape: &[usize]) -> Result<Stored<'static>, String> {
+        let (lut, vector_axis) = (self.get("lut")?, self.vector_axis(shape.len())?);
+        looked_up(&Palette { indices, bits, shape, lut_shape: &lut.shape, vector_axis }, lut)
     }
+
+    fn vector_axis(&self, rank: usize) -> Result<usize, String> {
+        let Some(axis) = self.optional("vector_axis") else { return Ok(0) };
+        match axis.integers()?[..] {
+            [axis] => normalize_axis(axis, rank),
+            _ => Err("`vector_axis` is not one number".to_owned()),
+        }
+    }
+
+    /// The mask, and the entries of `lut` where it is set.
+    fn lut_to_sparse(&self) -> Result<[Stored<'static>; 2], String> {
+        let (mask, indices) = (self.get("indices_mask")?, self.get("indices_nonzero_data")?);
+        let bits = indices.dtype.bits();
+        if !matches!(bits, 1 | 2 | 3 | 4 | 6 | 8) {
+            return Err(format!("`indices_nonzero_data` has type {}", indices.dtype));
+        }
+        let scattered = scatter(&mask.bytes()?, &indices.bytes()?)?;
+        let dense = self.entries(&pack::pack(&scattered, bits), bits, &mask.shape)?;
+        let vector = self.get("lut")?.shape.last().copied().unwrap_or(1);
+        let axis = self.vector_axis(mask.shape.len())?;
+        let mask = match vector {
+            1 => mask.bytes()?.into_owned(),
+            _ => repeat(&mask.bytes()?, &mask.shape, axis, vector),
+        };
+        let nonzero = dense.picked(&mask)?;
+        Ok([Stored::bytes_of(DataType::UInt1, dense.shape, mask), nonzero])
+    }
+
+    fn sparse_to_dense(&self) -> Result<Stored<'static>, String> {
+        let (mask, nonzero) = (self.get("mask")?, self.get("nonzero_data")?);
+        let Some(shape) = self.packed_shape()? else {
+            return nonzero.scattered(&mask.bytes()?, mask.shape.clone());
+        };
+        let count = room_for(&shape)?;
+        let packed = mask.bytes()?;
+        let bits = pack::unpack(&packed, 1, count as u64).ok_or_else(|| {
+            format!("`mask` has {} bytes, which are not a bit for each of {shape:?}", packed.len())
+        })?;
+        if packed.last().is_some_and(|last| count % 8 != 0 && last >> (count % 8) != 0) {
+            return Err(format!("`mask` has bits set beyond the {count} elements of its shape"));
+        }
+        nonzero.scattered(&bits, shape)
+    }
+
+    /// iOS 16: the shape of what the bytes in `indices` or `mask` stand for. Since iOS 18 those have it themselves.
+    fn packed_shape(&self) -> Result<Option<Vec<usize>>, String> {
+        let Some(shape) = self.optional("shape") else { return Ok(None) };
+        let extent = |n: &i64| usize::try_from(*n).map_err(|_| format!("`shape` has an extent {n}"));
+        shape.extents()?.iter().map(extent).collect::<Result<_, _>>().map(Some)
+    }
+}
+
+/// What `palette` makes of the tables `lut`.
+fn looked_up(palette: &Palette<'_>, lut: &Stored<'_>) -> Result<Stored<'static>, String> {
+    if lut.dtype.is_float() {
+        let (shape, weights) = palette.to_dense(&lut.numbers()?)?;
+        return Stored::floats(lut.dtype, shape, weights);
+    }
+    let (shape, weights) = palette.to_dense(&lut.bytes()?)?;
+    Ok(Stored::bytes_of(lut.dtype, shape, weights))
 }

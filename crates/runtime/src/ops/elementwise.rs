@@ -1,4 +1,4 @@
-//! Ops that treat each element by itself: arithmetic, comparison, `select`, `cast`.
+//! Broadcasting, and the ops on elements of any type: `select` and `cast`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,36 +8,6 @@ use anelith_mil::DataType;
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData, room_for, strides};
-
-/// An arithmetic op on two operands that broadcast.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Binary {
-    /// `x + y`.
-    Add,
-    /// `x - y`.
-    Sub,
-    /// `x · y`.
-    Mul,
-    /// `x / y`, of floating-point numbers only.
-    RealDiv,
-}
-
-/// A function of one operand.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Unary {
-    /// `e^x`.
-    Exp,
-    /// `x / (1 + e^-x)`.
-    Silu,
-}
-
-#[derive(Debug)]
-struct Rsqrt {
-    epsilon: f32,
-}
-
-#[derive(Debug)]
-struct GreaterEqual;
 
 #[derive(Debug)]
 struct Select;
@@ -107,7 +77,7 @@ pub(crate) fn advance(index: &mut [usize], shape: &[usize]) {
 }
 
 /// `f` of the elements of `x` and `y` that broadcasting brings together.
-fn zip<T: Copy, U>(
+pub(super) fn zip<T: Copy, U>(
     (x, x_shape): (&[T], &[usize]),
     (y, y_shape): (&[T], &[usize]),
     shape: &[usize],
@@ -117,108 +87,11 @@ fn zip<T: Copy, U>(
     x.iter().zip(y.iter()).map(|(a, b)| f(*a, *b)).collect()
 }
 
-fn result_shape(x: &Tensor, y: &Tensor) -> Result<Vec<usize>, String> {
+/// The shape that `x` and `y` broadcast to, for which there is room.
+pub(super) fn result_shape(x: &Tensor, y: &Tensor) -> Result<Vec<usize>, String> {
     let shape = broadcast_shape(x.shape(), y.shape())?;
     room_for(&shape)?;
     Ok(shape)
-}
-
-/// Plans an arithmetic op.
-pub(super) fn binary(args: &Arguments<'_>, op: Binary) -> Result<Box<dyn Operation>, Problem> {
-    match op {
-        Binary::RealDiv => args.expect_floats(&["x", "y"])?,
-        Binary::Add | Binary::Sub | Binary::Mul => args.expect_numbers(&["x", "y"])?,
-    }
-    Ok(Box::new(op))
-}
-
-impl Operation for Binary {
-    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
-        let [x, y] = operands(inputs)?;
-        let shape = result_shape(&x, &y)?;
-        let data: TensorData = match (x.data(), y.data()) {
-            (TensorData::F32(a), TensorData::F32(b)) => {
-                let (a, b) = ((a.as_slice(), x.shape()), (b.as_slice(), y.shape()));
-                match self {
-                    Binary::Add => zip(a, b, &shape, |a, b| a + b),
-                    Binary::Sub => zip(a, b, &shape, |a, b| a - b),
-                    Binary::Mul => zip(a, b, &shape, |a, b| a * b),
-                    Binary::RealDiv => zip(a, b, &shape, |a, b| a / b),
-                }
-                .into()
-            }
-            _ => {
-                let (a, b) = ((x.i32s()?, x.shape()), (y.i32s()?, y.shape()));
-                match self {
-                    Binary::Add => zip(a, b, &shape, i32::wrapping_add),
-                    Binary::Sub => zip(a, b, &shape, i32::wrapping_sub),
-                    Binary::Mul => zip(a, b, &shape, i32::wrapping_mul),
-                    Binary::RealDiv => return Err("cannot divide integers".to_owned()),
-                }
-                .into()
-            }
-        };
-        Ok(vec![Tensor::made(shape, data)?])
-    }
-}
-
-/// Plans a function of one operand.
-pub(super) fn unary(args: &Arguments<'_>, op: Unary) -> Result<Box<dyn Operation>, Problem> {
-    args.expect_floats(&["x"])?;
-    Ok(Box::new(op))
-}
-
-/// `f` of each element, in place where nobody else holds them.
-fn map(x: Arc<Tensor>, f: impl Fn(f32) -> f32) -> Result<Vec<Tensor>, String> {
-    let mut x = Arc::unwrap_or_clone(x);
-    match x.data_mut() {
-        TensorData::F32(v) => v.iter_mut().for_each(|v| *v = f(*v)),
-        other => return Err(format!("a tensor holds {}, expected floating-point numbers", other.class())),
-    }
-    Ok(vec![x])
-}
-
-impl Operation for Unary {
-    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
-        let [x] = operands(inputs)?;
-        match self {
-            Unary::Exp => map(x, f32::exp),
-            Unary::Silu => map(x, |v| v / (1.0 + (-v).exp())),
-        }
-    }
-}
-
-/// Plans `rsqrt`.
-pub(super) fn rsqrt(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
-    args.expect_floats(&["x"])?;
-    Ok(Box::new(Rsqrt { epsilon: args.f32("epsilon")?.unwrap_or(1e-12) }))
-}
-
-impl Operation for Rsqrt {
-    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
-        let [x] = operands(inputs)?;
-        map(x, |v| 1.0 / (v + self.epsilon).sqrt())
-    }
-}
-
-/// Plans `greater_equal`.
-pub(super) fn greater_equal(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
-    args.expect_numbers(&["x", "y"])?;
-    Ok(Box::new(GreaterEqual))
-}
-
-impl Operation for GreaterEqual {
-    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
-        let [x, y] = operands(inputs)?;
-        let shape = result_shape(&x, &y)?;
-        let data = match (x.data(), y.data()) {
-            (TensorData::F32(a), TensorData::F32(b)) => {
-                zip((a, x.shape()), (b, y.shape()), &shape, |a, b| a >= b)
-            }
-            _ => zip((x.i32s()?, x.shape()), (y.i32s()?, y.shape()), &shape, |a, b| a >= b),
-        };
-        Ok(vec![Tensor::made(shape, data)?])
-    }
 }
 
 /// Plans `select`.
@@ -321,29 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn operands_broadcast_from_either_side() {
-        let column = floats(&[2, 1], &[1.0, 2.0]);
-        let row = floats(&[3], &[10.0, 20.0, 30.0]);
-        let out = Binary::Add.run(vec![column.clone(), row.clone()]).unwrap();
-        assert_eq!(out[0].shape(), [2, 3]);
-        assert_eq!(out[0].as_f32s().unwrap(), [11.0, 21.0, 31.0, 12.0, 22.0, 32.0]);
-        let out = Binary::Sub.run(vec![row, column]).unwrap();
-        assert_eq!(out[0].as_f32s().unwrap(), [9.0, 19.0, 29.0, 8.0, 18.0, 28.0]);
-        let clash = Binary::Mul.run(vec![floats(&[2], &[0.0; 2]), floats(&[3], &[0.0; 3])]);
-        assert_eq!(clash.unwrap_err(), "shapes [2] and [3] do not broadcast");
-    }
-
-    #[test]
     fn a_middle_axis_broadcasts() {
         let x = broadcast(&[1, 2, 3, 4], &[2, 1, 2], &[2, 2, 2]);
         assert_eq!(x.as_ref(), [1, 2, 1, 2, 3, 4, 3, 4]);
         assert_eq!(broadcast(&[7], &[], &[2, 1]).as_ref(), [7, 7]);
-    }
-
-    #[test]
-    fn integers_wrap() {
-        let out = Binary::Add.run(vec![integers(&[1], &[i32::MAX]), integers(&[], &[1])]).unwrap();
-        assert_eq!(out[0].as_i32s().unwrap(), [i32::MIN]);
     }
 
     #[test]
@@ -360,15 +214,5 @@ mod tests {
         assert_eq!(cast(DataType::Int32, x.clone()).as_i32s().unwrap(), [1, -1, 0, 0]);
         assert_eq!(cast(DataType::Bool, x).bools().unwrap(), [true, true, false, true]);
         assert_eq!(cast(DataType::Fp16, integers(&[1], &[3])).as_f32s().unwrap(), [3.0]);
-    }
-
-    #[test]
-    fn silu_and_exp_at_the_ends() {
-        let x = floats(&[3], &[0.0, f32::NEG_INFINITY, 1.0]);
-        let exp = Unary::Exp.run(vec![x.clone()]).unwrap();
-        assert_eq!(exp[0].as_f32s().unwrap(), [1.0, 0.0, std::f32::consts::E]);
-        let silu = Unary::Silu.run(vec![x]).unwrap();
-        assert!((silu[0].as_f32s().unwrap()[2] - 0.731_058_6).abs() < 1e-6);
-        assert!(silu[0].as_f32s().unwrap()[1].is_nan());
     }
 }

@@ -1,7 +1,8 @@
-//! `softmax` and `layer_norm`: ops that weigh each element against its row.
+//! `softmax` and the norms: ops that weigh each element against its row or its channel.
 
 use std::sync::Arc;
 
+use anelith_mil::Opcode;
 use rayon::prelude::*;
 
 use super::arguments::Arguments;
@@ -18,6 +19,16 @@ struct Softmax {
 #[derive(Debug)]
 struct LayerNorm {
     axes: Vec<usize>,
+    gamma: Option<Arc<Tensor>>,
+    beta: Option<Arc<Tensor>>,
+    epsilon: f32,
+}
+
+/// `batch_norm` where the statistics are given, `instance_norm` where each plane has its own.
+#[derive(Debug)]
+struct ChannelNorm {
+    /// Mean and variance of each channel.
+    statistics: Option<[Arc<Tensor>; 2]>,
     gamma: Option<Arc<Tensor>>,
     beta: Option<Arc<Tensor>>,
     epsilon: f32,
@@ -98,6 +109,68 @@ impl Operation for LayerNorm {
     }
 }
 
+/// Plans `batch_norm` and `instance_norm`.
+pub(super) fn channel_norm(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+    args.expect_floats(&["x"])?;
+    if args.rank("x")? < 3 {
+        let rank = args.rank("x")?;
+        return Err(Problem::Malformed(format!("`x` has {rank} dimensions, expected at least 3")));
+    }
+    let given = |name: &str| -> Result<Option<Arc<Tensor>>, Problem> {
+        let tensor = args.tensor(name)?;
+        tensor.as_ref().map(|t| t.f32s()).transpose()?;
+        Ok(tensor)
+    };
+    let statistics = match (args.opcode, given("mean")?, given("variance")?) {
+        (Opcode::BatchNorm, Some(mean), Some(variance)) => Some([mean, variance]),
+        (Opcode::BatchNorm, ..) => {
+            return Err(Problem::Malformed("parameter `mean` or `variance` is missing".to_owned()));
+        }
+        _ => None,
+    };
+    let epsilon = args.f32("epsilon")?.unwrap_or(1e-5);
+    Ok(Box::new(ChannelNorm { statistics, gamma: given("gamma")?, beta: given("beta")?, epsilon }))
+}
+
+impl ChannelNorm {
+    /// Applies the norm to `plane`, which is part of channel `c`.
+    fn apply(&self, plane: &mut [f32], c: usize) -> Result<(), String> {
+        let of_channel = |values: &Arc<Tensor>| -> Result<f32, String> {
+            let value = values.f32s()?.get(c).copied();
+            value.ok_or_else(|| format!("there is no factor for channel {c}"))
+        };
+        match &self.statistics {
+            Some([mean, variance]) => {
+                let (mean, deviation) = (of_channel(mean)?, (of_channel(variance)? + self.epsilon).sqrt());
+                plane.iter_mut().for_each(|v| *v = (*v - mean) / deviation);
+            }
+            None => normalize(plane, self.epsilon),
+        }
+        let gamma = self.gamma.as_ref().map(of_channel).transpose()?.unwrap_or(1.0);
+        let beta = self.beta.as_ref().map(of_channel).transpose()?.unwrap_or(0.0);
+        plane.iter_mut().for_each(|v| *v = *v * gamma + beta);
+        Ok(())
+    }
+}
+
+impl Operation for ChannelNorm {
+    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
+        let [x] = operands(inputs)?;
+        let mut x = Arc::unwrap_or_clone(x);
+        let [_, channels, spatial @ ..] = x.shape() else {
+            return Err(format!("`x` has shape {:?}, expected batch and channels", x.shape()));
+        };
+        let (channels, plane) = (*channels, spatial.iter().product::<usize>());
+        if let TensorData::F32(v) = x.data_mut()
+            && plane > 0
+        {
+            let mut planes = v.chunks_exact_mut(plane).enumerate();
+            planes.try_for_each(|(i, plane)| self.apply(plane, i % channels))?;
+        }
+        Ok(vec![x])
+    }
+}
+
 /// Shifts and scales `row` to mean 0 and variance 1; `epsilon` is added to the variance.
 fn normalize(row: &mut [f32], epsilon: f32) {
     let count = row.len() as f64;
@@ -152,5 +225,19 @@ mod tests {
         let mut row = [0.0, 2e-3];
         normalize(&mut row, 3e-6);
         assert_near(&row, &[-0.5, 0.5]);
+    }
+
+    #[test]
+    fn channels_have_their_own_factors() {
+        let x = Arc::new(Tensor::new(&[1, 2, 2], vec![1.0f32, 3.0, 10.0, 30.0]).unwrap());
+        let vector = |v: [f32; 2]| Arc::new(Tensor::new(&[2], v.to_vec()).unwrap());
+        let (gamma, beta) = (Some(vector([1.0, 2.0])), Some(vector([0.0, 5.0])));
+        let statistics = Some([vector([1.0, 10.0]), vector([4.0, 100.0])]);
+        let op = ChannelNorm { statistics, gamma: gamma.clone(), beta: beta.clone(), epsilon: 0.0 };
+        assert_near(op.run(vec![x.clone()]).unwrap()[0].as_f32s().unwrap(), &[0.0, 1.0, 5.0, 9.0]);
+        let op = ChannelNorm { statistics: None, gamma, beta, epsilon: 0.0 };
+        assert_near(op.run(vec![x.clone()]).unwrap()[0].as_f32s().unwrap(), &[-1.0, 1.0, 3.0, 7.0]);
+        let op = ChannelNorm { gamma: Some(Arc::new(Tensor::new(&[1], vec![1.0f32]).unwrap())), ..op };
+        assert_eq!(op.run(vec![x]).unwrap_err(), "there is no factor for channel 1");
     }
 }

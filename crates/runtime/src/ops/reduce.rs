@@ -1,6 +1,8 @@
-//! Sums, means and maxima over axes.
+//! Sums, means and extremes over axes.
 
 use std::sync::Arc;
+
+use anelith_mil::Opcode;
 
 use super::arguments::Arguments;
 use super::shape::transposed;
@@ -9,11 +11,13 @@ use crate::tensor::{Tensor, TensorData};
 
 /// What a row is reduced to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+enum Kind {
     /// The largest element; NaN if there is one.
     Max,
     /// The mean, of floating-point numbers only.
     Mean,
+    /// The smallest element; NaN if there is one.
+    Min,
     /// The sum.
     Sum,
 }
@@ -25,11 +29,17 @@ struct Reduce {
     keep_dims: bool,
 }
 
-/// Plans `reduce_max`, `reduce_mean` and `reduce_sum`.
-pub(super) fn reduce(args: &Arguments<'_>, kind: Kind) -> Result<Box<dyn Operation>, Problem> {
+/// Plans `reduce_max`, `reduce_mean`, `reduce_min` and `reduce_sum`.
+pub(super) fn reduce(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+    let kind = match args.opcode {
+        Opcode::ReduceMax => Kind::Max,
+        Opcode::ReduceMean => Kind::Mean,
+        Opcode::ReduceMin => Kind::Min,
+        _ => Kind::Sum,
+    };
     match kind {
         Kind::Mean => args.expect_floats(&["x"])?,
-        Kind::Max | Kind::Sum => args.expect_numbers(&["x"])?,
+        Kind::Max | Kind::Min | Kind::Sum => args.expect_numbers(&["x"])?,
     }
     let axes = args.axes("axes", args.rank("x")?)?;
     Ok(Box::new(Reduce { kind, axes, keep_dims: args.flag("keep_dims")? }))
@@ -67,6 +77,7 @@ fn reduce_floats(kind: Kind, row: &[f32]) -> f32 {
     match kind {
         Kind::Max => maximum(row),
         Kind::Mean => sum(row) / row.len() as f32,
+        Kind::Min => row.iter().copied().fold(f32::INFINITY, |m, v| if m <= v || m.is_nan() { m } else { v }),
         Kind::Sum => sum(row),
     }
 }
@@ -74,6 +85,7 @@ fn reduce_floats(kind: Kind, row: &[f32]) -> f32 {
 fn reduce_integers(kind: Kind, row: &[i32]) -> i32 {
     match kind {
         Kind::Max => row.iter().copied().fold(i32::MIN, i32::max),
+        Kind::Min => row.iter().copied().fold(i32::MAX, i32::min),
         Kind::Mean | Kind::Sum => row.iter().copied().fold(0, i32::wrapping_add),
     }
 }
@@ -109,10 +121,12 @@ mod tests {
         assert_eq!(run(Kind::Sum, Some(&[1]), true), Tensor::new(&[2, 1], vec![9.0, -9.0]).unwrap());
         assert_eq!(run(Kind::Mean, None, false), Tensor::new(&[], vec![0.0f32]).unwrap());
         assert_eq!(run(Kind::Max, None, true), Tensor::new(&[1, 1], vec![5.0f32]).unwrap());
+        assert_eq!(run(Kind::Min, Some(&[1]), false), Tensor::new(&[2], vec![1.0, -5.0f32]).unwrap());
     }
 
     #[test]
-    fn nan_wins_a_maximum() {
+    fn nan_wins_an_extreme() {
+        assert!(reduce_floats(Kind::Min, &[1.0, f32::NAN, 2.0]).is_nan());
         assert!(maximum(&[1.0, f32::NAN, 2.0]).is_nan());
         assert_eq!(maximum(&[f32::NEG_INFINITY; 2]), f32::NEG_INFINITY);
     }

@@ -1,4 +1,4 @@
-//! Ops that move whole elements: `reshape` and its kin, `transpose`, `concat`, `split`, `tile`.
+//! Ops that move whole elements: `reshape` and its kin, `transpose`, `concat`, `stack`, `split`, `tile`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,6 +28,13 @@ struct Transpose {
 
 #[derive(Debug)]
 struct Concat {
+    axis: usize,
+    /// Whether the operands take turns along the axis.
+    interleave: bool,
+}
+
+#[derive(Debug)]
+struct Stack {
     axis: usize,
 }
 
@@ -183,37 +190,61 @@ fn transpose_elements<T: Copy>(x: &[T], shape: &[usize], perm: &[usize]) -> Vec<
     out
 }
 
-/// Plans `concat`.
+/// Plans `concat`; scalars are joined as if each were a vector of one.
 pub(super) fn concat(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
-    if args.flag("interleave")? {
-        return Err(Problem::Unsupported("`interleave` is true, expected false".to_owned()));
-    }
-    Ok(Box::new(Concat { axis: args.axis("axis", args.rank("values")?, 0)? }))
+    let axis = args.axis("axis", args.rank("values")?.max(1), 0)?;
+    Ok(Box::new(Concat { axis, interleave: args.flag("interleave")? }))
 }
 
 impl Operation for Concat {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let first = inputs.first().ok_or("there is nothing to join")?;
-        let mut shape = first.shape().to_vec();
-        let (outer, axis) = (shape[..self.axis].iter().product(), self.axis);
-        shape[axis] = 0;
+        let axis = self.axis;
+        let mut shape = if first.shape().is_empty() { vec![1] } else { first.shape().to_vec() };
+        let outer = shape[..axis + usize::from(self.interleave)].iter().product();
+        let mut joined = 0usize;
         for x in &inputs {
-            let fits = x.shape().len() == shape.len()
-                && (0..shape.len()).all(|i| i == axis || x.shape()[i] == first.shape()[i]);
+            let may_differ = |i: usize| i == axis && !self.interleave;
+            let fits = x.shape().len() == first.shape().len()
+                && (0..x.shape().len()).all(|i| may_differ(i) || x.shape()[i] == first.shape()[i]);
             if !fits {
                 let (a, b) = (first.shape(), x.shape());
                 return Err(format!("shapes {a:?} and {b:?} cannot be joined along axis {axis}"));
             }
-            shape[axis] += x.shape()[axis];
+            joined = joined.saturating_add(x.shape().get(axis).copied().unwrap_or(1));
         }
+        shape[axis] = joined;
         room_for(&shape)?;
-        let data: TensorData = match first.data() {
-            TensorData::F32(_) => join(&parts(&inputs, Tensor::f32s)?, outer).into(),
-            TensorData::I32(_) => join(&parts(&inputs, Tensor::i32s)?, outer).into(),
-            TensorData::Bool(_) => join(&parts(&inputs, Tensor::bools)?, outer).into(),
-        };
-        Ok(vec![Tensor::made(shape, data)?])
+        Ok(vec![Tensor::made(shape, joined_elements(&inputs, outer)?)?])
     }
+}
+
+/// Plans `stack`.
+pub(super) fn stack(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+    Ok(Box::new(Stack { axis: args.axis("axis", args.rank("values")? + 1, 0)? }))
+}
+
+impl Operation for Stack {
+    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
+        let first = inputs.first().ok_or("there is nothing to stack")?;
+        if let Some(other) = inputs.iter().find(|x| x.shape() != first.shape()) {
+            return Err(format!("shapes {:?} and {:?} cannot be stacked", first.shape(), other.shape()));
+        }
+        let mut shape = first.shape().to_vec();
+        let outer = shape[..self.axis].iter().product();
+        shape.insert(self.axis, inputs.len());
+        room_for(&shape)?;
+        Ok(vec![Tensor::made(shape, joined_elements(&inputs, outer)?)?])
+    }
+}
+
+/// The elements of tensors of one class, which take turns `outer` times.
+fn joined_elements(inputs: &[Arc<Tensor>], outer: usize) -> Result<TensorData, String> {
+    Ok(match inputs.first().map(|x| x.data()) {
+        Some(TensorData::I32(_)) => join(&parts(inputs, Tensor::i32s)?, outer).into(),
+        Some(TensorData::Bool(_)) => join(&parts(inputs, Tensor::bools)?, outer).into(),
+        _ => join(&parts(inputs, Tensor::f32s)?, outer).into(),
+    })
 }
 
 fn parts<'a, T>(
@@ -393,7 +424,7 @@ mod tests {
         let split = Split { axis: 1, sizes: Sizes::Given(vec![1, 4]) };
         let parts: Vec<_> = split.run(vec![x.clone()]).unwrap().into_iter().map(Arc::new).collect();
         assert_eq!(parts[0].as_i32s().unwrap(), [0, 1, 10, 11]);
-        assert_eq!(Concat { axis: 1 }.run(parts).unwrap()[0], *x);
+        assert_eq!(Concat { axis: 1, interleave: false }.run(parts).unwrap()[0], *x);
         let uneven = Split { axis: 1, sizes: Sizes::Equal(2) }.run(vec![x]);
         assert_eq!(uneven.unwrap_err(), "2 parts do not divide the extent 5");
     }

@@ -1,4 +1,4 @@
-//! `slice_by_index` and `slice_update`: boxes cut out of a tensor or written into it.
+//! `slice_by_index`, `slice_by_size` and `slice_update`: boxes cut out of a tensor or written into it.
 
 use std::sync::Arc;
 
@@ -21,6 +21,9 @@ struct SliceByIndex(Masks);
 
 #[derive(Debug)]
 struct SliceUpdate(Masks);
+
+#[derive(Debug)]
+struct SliceBySize;
 
 /// Positions on one axis: `count` of them from `start` on, `step` apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,6 +138,43 @@ impl Operation for SliceByIndex {
         let data = map_elements!(x.data(), v => cut(v, x.shape(), &ranges));
         Ok(vec![Tensor::made(self.0.shape(&ranges), data)?])
     }
+}
+
+/// Plans `slice_by_size`.
+pub(super) fn slice_by_size() -> Box<dyn Operation> {
+    Box::new(SliceBySize)
+}
+
+impl Operation for SliceBySize {
+    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
+        let [x, begin, size] = operands(inputs)?;
+        let (begin, size, rank) = (begin.i32s()?, size.i32s()?, x.shape().len());
+        if begin.len() != rank || size.len() != rank {
+            let (b, s) = (begin.len(), size.len());
+            return Err(format!("`begin` and `size` have {b} and {s} elements, `x` has {rank} axes"));
+        }
+        let ranges =
+            (0..rank).map(|i| sized(i, x.shape()[i], begin[i], size[i])).collect::<Result<Vec<_>, _>>()?;
+        let shape = ranges.iter().map(|r| r.count).collect();
+        let data = map_elements!(x.data(), v => cut(v, x.shape(), &ranges));
+        Ok(vec![Tensor::made(shape, data)?])
+    }
+}
+
+/// The `size` positions of an axis from `begin` on; all that remain where `size` is -1.
+fn sized(axis: usize, extent: usize, begin: i32, size: i32) -> Result<Range, String> {
+    let start = match usize::try_from(begin) {
+        Ok(start) => Some(start),
+        Err(_) => usize::try_from(begin.unsigned_abs()).ok().and_then(|back| extent.checked_sub(back)),
+    };
+    let range = start.and_then(|start| {
+        let rest = extent.checked_sub(start)?;
+        let count = if size == -1 { rest } else { usize::try_from(size).ok()? };
+        (count <= rest).then_some(Range { start, count, step: 1 })
+    });
+    range.ok_or_else(|| {
+        format!("axis {axis}: {size} positions from {begin} on do not lie within the extent {extent}")
+    })
 }
 
 /// Plans `slice_update`.

@@ -85,6 +85,10 @@ impl<'f> Planner<'f, '_, '_> {
     fn step(&mut self, index: usize, op: &'f Op) -> Result<Option<Step>, Problem> {
         let opcode = self.opcode(op)?;
         if op.kind.is_constant() {
+            if opcode != Opcode::Const {
+                let round = self.precision == Precision::Exact;
+                self.constants.unpack(&mut self.scope, opcode, op, round)?;
+            }
             return Ok(None);
         }
         let vars = &self.scope.function.vars;
@@ -157,7 +161,7 @@ impl<'f> Planner<'f, '_, '_> {
                 let text = value.as_str().ok_or_else(|| "a constant has several strings".to_owned())?;
                 Ok(Constant::Text(text))
             }
-            known => Ok(Constant::Tensor(self.constants.tensor(self.scope, known)?)),
+            known => Ok(Constant::Tensor(self.constants.tensor(known)?)),
         }
     }
 
@@ -181,9 +185,7 @@ impl<'f> Planner<'f, '_, '_> {
     fn source(&mut self, operand: &'f Operand) -> Result<Source, Problem> {
         match (self.scope.known(operand), operand) {
             (Some(known), Operand::Var(id)) => self.constant_source(known, *id),
-            (Some(known), Operand::Value(_)) => {
-                Ok(Source::Constant(self.constants.tensor(self.scope, known)?))
-            }
+            (Some(known), Operand::Value(_)) => Ok(Source::Constant(self.constants.tensor(known)?)),
             (None, Operand::Var(id)) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
             (None, Operand::Value(_)) => Err("a literal has no value".to_owned().into()),
         }
@@ -192,7 +194,7 @@ impl<'f> Planner<'f, '_, '_> {
     /// The constant that the variable `id` is, which must be of the type that the variable declares.
     fn constant_source(&mut self, known: Known<'f>, id: VarId) -> Result<Source, Problem> {
         let var = self.scope.function.var(id);
-        let tensor = self.constants.tensor(self.scope, known)?;
+        let tensor = self.constants.tensor(known)?;
         let checked = tensor.expect_type(check_type(&var.ty)?);
         checked.map_err(|problem| format!("constant `{}`: {problem}", var.name))?;
         Ok(Source::Constant(tensor))

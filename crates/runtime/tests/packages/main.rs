@@ -2,6 +2,8 @@
 //! decoder of coremltools, `milref.py` for the packages of ANEMLL.
 
 mod npz;
+mod silero;
+mod tiny_decoder;
 
 use std::path::{Path, PathBuf};
 
@@ -69,42 +71,6 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     let worst = found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f32::max);
     assert!(worst <= tolerance && found.iter().all(|v| v.is_finite()), "{what}: differs by {worst}");
     println!("{what}: differs by {worst}");
-}
-
-fn check_tiny_decoder(scheme: &str, precision: Precision, tolerance: f32) {
-    let Some(folder) = shared(&format!("vectors/ct_tiny_llama/{scheme}")) else { return };
-    let expected = Npz::open(&folder.join("expected.npz"));
-    let mut instance = Package::open(&folder.join("model.mlpackage")).instance(precision).unwrap();
-    let prompt = expected.i32s("prefill_tokens");
-    let logits = step(&mut instance, "prefill", 0, &prompt, -1e4);
-    assert_near(&format!("{scheme} prefill"), &logits, &expected.f32s("prefill_logits"), tolerance);
-    let tokens = expected.i32s("infer_tokens");
-    let decode = |(i, token)| step(&mut instance, "infer", prompt.len() + i, &[token], -1e4);
-    let logits: Vec<f32> = tokens.into_iter().enumerate().flat_map(decode).collect();
-    assert_near(&format!("{scheme} infer"), &logits, &expected.f32s("infer_logits"), tolerance);
-    let state = instance.state("kv_cache").unwrap().as_f32s().unwrap();
-    assert_near(&format!("{scheme} state"), state, &expected.f32s("final_kv"), tolerance);
-}
-
-#[test]
-fn the_tiny_decoder_agrees_with_pytorch() {
-    for scheme in ["fp16", "lut2_uniform", "lut3_tensor", "lut4_g8", "lut4_vec2", "lut6_g16"] {
-        check_tiny_decoder(scheme, Precision::F32, 2e-3);
-        check_tiny_decoder(scheme, Precision::Exact, 1e-2);
-    }
-}
-
-#[test]
-fn compression_that_the_table_lacks_is_refused_when_planned() {
-    for (scheme, op) in
-        [("int8_channel", "constexpr_blockwise_shift_scale"), ("sparse50", "constexpr_sparse_to_dense")]
-    {
-        let Some(folder) = shared(&format!("vectors/ct_tiny_llama/{scheme}")) else { return };
-        let error = Package::open(&folder.join("model.mlpackage")).instance(Precision::F32).unwrap_err();
-        let Error::Unsupported { function, opset, at, .. } = &error else { panic!("{error}") };
-        assert_eq!((function.as_str(), *opset), ("infer", "ios18"));
-        assert!(at.contains(&format!("({op})")), "{error}");
-    }
 }
 
 const UPSTREAM: [(&str, &str); 6] = [
