@@ -12,7 +12,10 @@ from .harness import CHECKS, run_all
 from .workspace import ANELITH, OUT, REPORT, SHARED
 
 # The modules that register checks, in the order the checks run.
-SUBJECTS = ("demo", "reference", "signature", "tables", "executor", "compiler", "errors", "wrong", "pipeline", "commands")
+SUBJECTS = (
+    *("demo", "reference", "signature", "tables", "executor", "compiler"),
+    *("packages", "errors", "wrong", "pipeline", "commands"),
+)
 
 
 def missing() -> list[str]:

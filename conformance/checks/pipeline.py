@@ -418,15 +418,16 @@ def interrupted() -> dict:
 # Disks and directories that cannot be written.
 
 
-# Mounts a file system of $1 kilobytes at $2, converts into it, lists what is there to
-# $3.after, gives it more room, converts again, and copies the outcome to $3.tree.
-# All of it in mounts of its own, which end with the script.
+# Mounts a file system at $2 and fills it up to $1 kilobytes, converts into it, copies
+# what is there to $3.after, frees the space, converts again, and copies the outcome to
+# $3.tree. All of it in mounts of its own, which end with the script.
 FULL_DISK = """
-mount -t tmpfs -o size=$1k,mode=0777 tmpfs "$2" || exit 99
-size=$1 place=$2 result=$3; shift 3
+mount -t tmpfs -o size=8192k,mode=0777 tmpfs "$2" || exit 99
+dd if=/dev/zero of="$2/filler" bs=1024 count=$((8192 - $1)) 2>/dev/null || exit 98
+place=$2 result=$3; shift 3
 "$@" >/dev/null 2>"$result.stderr"; echo $? >"$result.status"
-cp -a "$place" "$result.after" || exit 98
-mount -o remount,size=64m "$place" || exit 97
+cp -a "$place" "$result.after" || exit 97
+rm "$place/filler" "$result.after/filler"
 "$@" >/dev/null 2>"$result.again"; echo $? >"$result.status2"
 cp -a "$place" "$result.tree" || exit 96
 """

@@ -27,8 +27,8 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Convert(args) => convert::convert(&args, &interrupt),
         Command::Part(args) => convert::part(&args, &interrupt),
-        Command::Combine(args) => packages::combine(&args),
-        Command::Compile(args) => packages::compile(&args),
+        Command::Combine(args) => packages::combine(&args, &interrupt),
+        Command::Compile(args) => packages::compile(&args, &interrupt),
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),

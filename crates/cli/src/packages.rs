@@ -9,38 +9,41 @@ use anelith_convert::{
 };
 use anelith_mil::compiled::Compiler;
 use anelith_mil::package::Package;
-use anelith_mil::{Model, Op, Opcode, Operand, proto};
+use anelith_mil::{Argument, Function, Model, Op, Operand, TensorType, proto};
 use anelith_report::{Report, Reported};
 
 use crate::args::{CombineArgs, CompileArgs, StepArgs};
 use crate::convert::recompile;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{note, print};
+use crate::terminal::{Interrupt, Steps, note, print};
 
-pub(crate) fn combine(args: &CombineArgs) -> Result<()> {
+pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
         check_stray(&args.step)?;
         check_source(infer)?;
         check_source(prefill)?;
         assert_lut(infer, args.step.lut)?;
         assert_lut(prefill, args.step.lut)?;
-        combine_packages(infer, prefill, out)?;
+        let steps = Steps::new(interrupt);
+        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, &steps)?))?;
         return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
         let report = Report::new("nothing to combine").expecting("--monolithic, or three packages");
         return Err(Failure::usage(report.mending("see anelith combine --help")));
     }
-    run_step(Step::Combine, &args.step).map(drop)
+    run_step(Step::Combine, &args.step, interrupt).map(drop)
 }
 
-pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
+pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
     let compiler = args.coremlc_version.as_deref().map(compiler).transpose()?;
     if let [source, bundle] = args.source.as_slice() {
         check_stray(&args.step)?;
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
-        if let Some(warning) = compile_package(source, bundle, &compiler.unwrap_or_default())? {
+        let compiler = compiler.unwrap_or_default();
+        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler)?))?;
+        if let Some(warning) = warning {
             note(&format!("warning: {warning}"));
         }
         return print(&format!("{}\n", bundle.display()));
@@ -54,19 +57,20 @@ pub(crate) fn compile(args: &CompileArgs) -> Result<()> {
         let report = Report::new("--coremlc-version goes with SOURCE.mlpackage OUT.mlmodelc only");
         return Err(Failure::usage(report.mending("name the package and the bundle")));
     }
-    let (input, output) = run_step(Step::Compile, &args.step)?;
+    let (input, output) = run_step(Step::Compile, &args.step, interrupt)?;
     note(&recompile(&input.path(Step::Combine), output.dir()));
     Ok(())
 }
 
 /// Runs step 3 or 4 on the outputs of a conversion.
-fn run_step(step: Step, args: &StepArgs) -> Result<(Outputs, Outputs)> {
+fn run_step(step: Step, args: &StepArgs, interrupt: &Interrupt) -> Result<(Outputs, Outputs)> {
     let (input, output) = places(args, step)?;
     for needed in step.needs() {
         require(&input, *needed)?;
         assert_lut(&input.path(*needed), args.lut)?;
     }
-    run_alone(step, &input, &output)?;
+    let steps = Steps::new(interrupt);
+    interrupt.defer(|| Ok(run_alone(step, &input, &output, &steps)?))?;
     print(&format!("{}\n", output.path(step).display()))?;
     Ok((input, output))
 }
@@ -152,7 +156,8 @@ fn require(input: &Outputs, step: Step) -> Result<()> {
     Err(Failure::new(Status::Input, report.mending(format!("run {step} first"))))
 }
 
-/// `--lut` names what the contents are; something else there is an error.
+/// `--lut` names what the contents are, as it does for `convert`: how the decoder layers are palettized. Something
+/// else there is an error; embedding and LM head may have settings of their own.
 fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     let Some(lut) = lut else { return Ok(()) };
     let opened = Package::open(package)?;
@@ -170,16 +175,16 @@ fn assert_lut(package: &Path, lut: Option<Lut>) -> Result<()> {
     }
     let found: BTreeSet<String> = tables.iter().map(Table::to_string).collect();
     let found = found.into_iter().collect::<Vec<_>>().join(", ");
+    let nothing = "no palettization of decoder layers";
     let report = Report::new("the package is not palettized as --lut says").at(package.display());
-    let report =
-        report.expecting(named(lut)).finding(if found.is_empty() { "no palettization" } else { &found });
+    let report = report.expecting(named(lut)).finding(if found.is_empty() { nothing } else { &found });
     Err(Failure::new(Status::Input, report.mending("leave --lut out, or convert with it")))
 }
 
 /// What the option says, in words.
 fn named(lut: Lut) -> String {
     match lut {
-        Lut::None => "no palettization".to_owned(),
+        Lut::None => "no palettization of decoder layers".to_owned(),
         Lut::Bits { bits, group: None } => format!("{bits} bits"),
         Lut::Bits { bits, group: Some(Group::Tensor) } => format!("{bits} bits, one table per tensor"),
         Lut::Bits { bits, group: Some(Group::Channels(n)) } => {
@@ -211,19 +216,38 @@ fn has_group(tables: &[Table], group: Option<Group>) -> bool {
     }
 }
 
-/// The palettized tensors of all functions.
+/// The palettized tensors of all functions, but for embedding and LM head, which all converters name alike.
 fn tables(model: &Model) -> Vec<Table> {
-    let ops = model.program.functions.iter().flat_map(|f| &f.ops);
-    ops.filter(|op| op.kind.is(Opcode::ConstexprLutToDense)).filter_map(table).collect()
+    let is_apart = |op: &&Op| ["embed_tokens", "lm_head"].iter().any(|name| op.name().contains(name));
+    let functions = model.program.functions.iter();
+    let ops = functions.flat_map(|f| f.ops.iter().map(move |op| (f, op)));
+    ops.filter(|(_, op)| !is_apart(op)).filter_map(|(f, op)| table(f, op)).collect()
 }
 
-fn table(op: &Op) -> Option<Table> {
-    let literal = |name: &str| match op.inputs.get(name)?.operands() {
-        [Operand::Value(value)] => value.ty.as_tensor(),
-        _ => None,
+fn table(function: &Function, op: &Op) -> Option<Table> {
+    let shape = |name: &str| parameter(function, op, name)?.fixed_shape();
+    let lut = match op.kind.name() {
+        "constexpr_lut_to_dense" | "constexpr_lut_to_sparse" => shape("lut")?,
+        _ => return None,
     };
-    let (indices, lut) = (literal("indices")?, literal("lut")?);
-    let rows = *indices.fixed_shape()?.first()?;
-    let groups = *lut.fixed_shape()?.first()?;
-    Some(Table { bits: indices.dtype.bits(), channels: rows / groups.max(1), is_whole: groups == 1 })
+    if let &[entries] = lut.as_slice() {
+        // The form before iOS 18: one table, and the shape of the tensor in an attribute.
+        let rows = *function.var(*op.outputs.first()?).ty.as_tensor()?.fixed_shape()?.first()?;
+        return Some(Table { bits: entries.checked_ilog2()?, channels: rows, is_whole: true });
+    }
+    let entries = lut.len().checked_sub(2).and_then(|i| lut.get(i))?;
+    let rows = *shape("indices").or_else(|| shape("indices_mask"))?.first()?;
+    let groups = *lut.first()?;
+    Some(Table { bits: entries.checked_ilog2()?, channels: rows / groups.max(1), is_whole: groups == 1 })
+}
+
+/// The type of what an op gets as `name`: a literal, another op's result, or an attribute.
+fn parameter<'f>(function: &'f Function, op: &'f Op, name: &str) -> Option<&'f TensorType> {
+    let value = match op.inputs.get(name).map(Argument::operands) {
+        Some([Operand::Value(value)]) => value,
+        Some([Operand::Var(id)]) => return function.var(*id).ty.as_tensor(),
+        Some(_) => return None,
+        None => op.attributes.get(name)?,
+    };
+    value.ty.as_tensor()
 }

@@ -6,10 +6,12 @@
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
 //! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, meta_yaml, digest, record, lock, target, leftovers, check, pipeline.
+//! weights, graph, arch, metadata, parts, meta_yaml, digest, combine, record, lock, target, leftovers, check,
+//! pipeline.
 
 mod arch;
 mod check;
+mod combine;
 mod digest;
 mod error;
 mod graph;

@@ -46,11 +46,3 @@ pub(crate) fn prefill(options: &Options) -> Metadata {
     metadata.user_defined.insert("com.anemll.batch_size".to_owned(), options.batch.to_string());
     metadata
 }
-
-/// The metadata of both in one: where both have a key, the inference package's value.
-pub(crate) fn combined(infer: &Metadata, prefill: &Metadata) -> Metadata {
-    let mut user_defined = prefill.user_defined.clone();
-    user_defined.extend(infer.user_defined.clone());
-    let short_description = "Anemll Model: Multifunction Combined".to_owned();
-    Metadata { short_description, user_defined, ..infer.clone() }
-}

@@ -1,4 +1,4 @@
-//! The models that a conversion writes: inference, prefill, and both in one.
+//! The models that a conversion makes of a checkpoint: inference and prefill.
 
 use anelith_checkpoint::{Checkpoint, Config};
 use anelith_mil::{Description, Feature, Function, Interface, Model, Program, Type, VarId};
@@ -21,9 +21,6 @@ const HEAD_YIELDS: &str =
 
 /// Elements that are compared at a time.
 const COMPARED: usize = 1 << 20;
-
-/// The functions of a combined model, in the order of the description; the first is the default.
-pub(crate) const FUNCTIONS: [&str; 2] = ["infer", "prefill"];
 
 /// A conversion as it is known before anything is written: the programs, and where each weight will lie.
 #[derive(Debug)]
@@ -144,47 +141,4 @@ fn interface(function: &Function, name: &str) -> Interface {
         outputs: function.outputs.iter().map(feature).collect(),
         states: function.inputs.iter().filter(is_state).map(feature).collect(),
     }
-}
-
-/// One model of two functions: `infer` and `prefill`, made from two models of one function `main` that use the
-/// same weight file.
-///
-/// # Errors
-/// When a model is not of that form, or when their states differ.
-pub(crate) fn combine(infer: &Model, prefill: &Model) -> Result<Model> {
-    let (first, first_face) = main_function(infer, "inference model")?;
-    let (second, second_face) = main_function(prefill, "prefill model")?;
-    if first_face.states != second_face.states {
-        let show = |f: &Interface| {
-            let state = |s: &Feature| format!("{} {}{:?}", s.name, s.dtype, s.shape);
-            f.states.iter().map(state).collect::<Vec<_>>().join(", ")
-        };
-        let report = Report::new("the two models have different states, so no state object fits both");
-        let report = report.expecting(format!("{} as in the inference model", show(first_face)));
-        return Err(Error::Input(report.finding(format!("{} in the prefill model", show(second_face)))));
-    }
-    let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
-    let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
-    let [name, other] = FUNCTIONS;
-    Ok(Model {
-        specification_version: infer.specification_version.max(prefill.specification_version),
-        description: Description {
-            functions: vec![renamed(first_face, name), renamed(second_face, other)],
-            default_function: Some(name.to_owned()),
-            metadata: metadata::combined(&infer.description.metadata, &prefill.description.metadata),
-        },
-        program: Program {
-            functions: vec![rename(first, name), rename(second, other)],
-            build_info: infer.program.build_info.clone(),
-        },
-    })
-}
-
-fn main_function<'m>(model: &'m Model, what: &str) -> Result<(&'m Function, &'m Interface)> {
-    let found = model.program.function("main").zip(model.description.interface("main"));
-    found.filter(|_| model.program.functions.len() == 1).ok_or_else(|| {
-        let names: Vec<&str> = model.program.functions.iter().map(|f| f.name.as_str()).collect();
-        let report = Report::new(format!("the {what} is not a model of one function"));
-        Error::Input(report.expecting("one function `main`").finding(names.join(", ")))
-    })
 }

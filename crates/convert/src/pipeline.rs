@@ -168,7 +168,7 @@ impl Run<'_, '_> {
         match step {
             Step::Infer => report = Some(build::infer(&p.plan, outputs, progress)?),
             Step::Prefill => build::prefill(&p.plan, outputs)?,
-            Step::Combine => build::combine(outputs, outputs)?,
+            Step::Combine => build::combine(outputs, outputs, progress)?,
             Step::Compile => build::compile(outputs, outputs)?,
             Step::Describe => describe::describe(p.checkpoint, &p.options, &p.plan.head, outputs)?,
         }
@@ -249,11 +249,11 @@ fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests) -> Resul
 ///
 /// # Errors
 /// Those of `combine_packages` and `compile_package`; `Machine` when another run holds the directory of `output`;
-/// `Usage` for another step.
-pub fn run_alone(step: Step, input: &Outputs, output: &Outputs) -> Result<()> {
+/// `Usage` for another step; `Interrupted`.
+pub fn run_alone(step: Step, input: &Outputs, output: &Outputs, progress: &dyn Progress) -> Result<()> {
     let _lock = Lock::acquire(output.dir())?;
     match step {
-        Step::Combine => build::combine(input, output)?,
+        Step::Combine => build::combine(input, output, progress)?,
         Step::Compile => build::compile(input, output)?,
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }

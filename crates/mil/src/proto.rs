@@ -58,15 +58,18 @@ pub fn encode(model: &Model, info: &ProgramInfo) -> Result<Vec<u8>> {
 /// `Malformed` when the bytes break the format, a variable is used before its definition or defined twice;
 /// `Unsupported` for anything the IR cannot hold: other kinds of models, nested blocks, unknown fields.
 pub fn decode(bytes: &[u8], what: &str) -> Result<Model> {
-    let message: pb::Model = parse(bytes, &schema::MODEL).map_err(|fault| fault.into_error(what))?;
+    let message: pb::Model = schema::check_kind(bytes)
+        .and_then(|()| parse(bytes, &schema::MODEL))
+        .map_err(|fault| fault.into_error(what))?;
     check_specification_version(message.specification_version, what)?;
     let decode = || -> Decoded<Model> {
         if message.is_updatable {
             return Err(Fault::unsupported("an updatable model (`isUpdatable`)"));
         }
         let description = message.description.unwrap_or_default();
-        let program =
-            message.ml_program.ok_or_else(|| Fault::unsupported("a model without an ML program"))?;
+        let program = message
+            .ml_program
+            .ok_or_else(|| Fault::unsupported("a model of no kind, expected an `mlProgram`"))?;
         Ok(Model {
             specification_version: message.specification_version,
             description: description::decode(description).at(|| "description".to_owned())?,

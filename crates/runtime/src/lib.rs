@@ -18,11 +18,13 @@
 //!
 //! * [`Precision::Exact`] follows the types of the program: every op computes in `f32` from the values of
 //!   its operands, and each fp16-typed result is rounded to fp16 once (nearest, ties to even; 65520 and
-//!   above become infinite). Inputs and states of type fp16 are rounded too.
+//!   above become infinite). Inputs and states of type fp16 are rounded too, and so is a weight that an op
+//!   scales.
 //! * [`Precision::F32`] computes the same without rounding anything; the weights are what is stored.
 //!
 //! Products, convolutions and sums accumulate in `f32` in an order that depends on the shapes only, so
-//! results do not change with the number of threads. `layer_norm` takes mean and variance in `f64`.
+//! results do not change with the number of threads. `layer_norm` takes mean and variance in `f64`,
+//! `gelu` and `erf` are taken in it; `lstm` accumulates over all steps and rounds its results once.
 //! Integers wrap: results of ops and casts to a narrow type keep its low bits. Infinities and NaN go where
 //! IEEE 754 sends them: a row of `softmax` that is all minus infinity is NaN.
 //!

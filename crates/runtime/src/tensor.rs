@@ -183,8 +183,9 @@ pub(crate) const MAX_ELEMENTS: usize = 1 << 31;
 
 /// The number of elements of `shape`, or `None` when it is above `MAX_ELEMENTS`.
 pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
-    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-    count.filter(|n| *n <= MAX_ELEMENTS)
+    // Axes of no elements count as one, so that the product of any of the axes stays in range too.
+    let most = shape.iter().try_fold(1usize, |n, d| n.checked_mul((*d).max(1)))?;
+    (most <= MAX_ELEMENTS).then(|| shape.iter().product())
 }
 
 /// From this size on, memory is asked for before it is taken: 64 MiB. The standard library aborts the process

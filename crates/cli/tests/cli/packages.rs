@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(unix)]
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use crate::anelith::{Ran, arguments, convert, converted, demo, run};
-use crate::files::{assert_same, copy};
+use crate::files::{assert_same, contents, copy};
 
 fn part(name: &str, output: &Path, more: &[&str]) -> Ran {
     run(arguments(&["part", "--part", name], &demo(), output, more))
@@ -121,5 +123,25 @@ fn parts_of_different_models_are_not_combined() {
     }
     let prefill = "qwen_monolithic_prefill.mlpackage";
     copy(&other.path().join(prefill), &dir.path().join(prefill));
-    step(&COMBINE, dir.path(), &[]).status(3).says("different weights");
+    step(&COMBINE, dir.path(), &[]).status(3).says("different weights").says("three paths");
+
+    // Whoever names both packages means both.
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (infer, prefill, out) = (at("qwen_monolithic.mlpackage"), at(prefill), at("x.mlpackage"));
+    #[cfg(unix)]
+    {
+        // A disk that is full half-way through the weights.
+        let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" combine \"$1\" \"$2\" \"$3\"";
+        let arguments = ["-c", script, env!("CARGO_BIN_EXE_anelith"), &infer, &prefill, &out];
+        let ran: Ran = Command::new("sh").args(arguments).output().unwrap().into();
+        ran.status(1).says("weight.bin").says("ulimit");
+        let left = |name: &str| name.contains("x.mlpackage");
+        assert!(!contents(dir.path()).keys().any(|name| left(name)), "half a package is left");
+    }
+    run(["combine", &infer, &prefill, &out]).status(0).prints("x.mlpackage");
+    let size = |package: &str| {
+        fs::metadata(Path::new(package).join("Data/com.apple.CoreML/weights/weight.bin")).unwrap().len()
+    };
+    assert!(size(&out) > size(&prefill), "the weights of one are missing");
+    assert!(size(&out) < size(&infer) + size(&prefill), "the norms of both are there");
 }

@@ -1,7 +1,7 @@
 //! Steps 1 to 4: packages and the compiled bundle.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::compiled::{self, Compiler, Source};
@@ -10,10 +10,10 @@ use anelith_mil::package::{self, Package};
 use anelith_mil::{Model, proto, validate_model};
 use anelith_report::{Report, Reported};
 
-use crate::digest::Digests;
+use crate::combine::{self, Part};
 use crate::error::{Error, Result, io};
 use crate::lock::Lock;
-use crate::parts::{self, Plan};
+use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::step::{Outputs, Step};
 use crate::target::{self, Kind};
@@ -37,11 +37,13 @@ pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs) -> Result<()> {
 }
 
 /// Step 3: the package of both functions.
-pub(super) fn combine(input: &Outputs, output: &Outputs) -> Result<()> {
+pub(super) fn combine(input: &Outputs, output: &Outputs, progress: &dyn Progress) -> Result<()> {
     let [infer, prefill] = [Step::Infer, Step::Prefill].map(|step| input.path(step));
     let out = output.path(Step::Combine);
     target::check_output(&out, Kind::Package)?;
-    write_combined(&infer, &prefill, &out)
+    let combined = Combined::new([Part::open(&infer)?, Part::open(&prefill)?])?;
+    combined.check_conversion()?;
+    combined.write(&out, progress)
 }
 
 /// Step 4: the bundle of the combined package.
@@ -51,27 +53,58 @@ pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
     write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default()).map(drop)
 }
 
-/// Combines two packages of one function `main` each into one of `infer` and `prefill`.
+/// Combines two packages of one function each, whoever made them, into one of `infer` and `prefill`; equal weights
+/// are stored once.
 ///
 /// # Errors
-/// When a package cannot be read, when their states differ, or when they have different weights. `Usage` when `out`
-/// does not end in `.mlpackage`, or when what stands there is not a package or is, holds or surrounds a source.
-/// `Machine` when a conversion is under way in the directory of `out`.
-pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
+/// When a package cannot be read or is not of that kind, or when their states differ. `Usage` when `out` does not
+/// end in `.mlpackage`, or when what stands there is not a package or is, holds or surrounds a source. `Machine` when
+/// a conversion is under way in the directory of `out`. `Interrupted` leaves nothing behind.
+pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn Progress) -> Result<()> {
     target::check_named(out, Kind::Package, &[infer, prefill])?;
     let _lock = Lock::acquire_if_used(directory_of(out))?;
-    write_combined(infer, prefill, out)
+    Combined::new([Part::open(infer)?, Part::open(prefill)?])?.write(out, progress)
 }
 
-fn write_combined(infer: &Path, prefill: &Path, out: &Path) -> Result<()> {
-    let (first, second) = (Package::open(infer)?, Package::open(prefill)?);
-    let model = parts::combine(&read_model(&first)?, &read_model(&second)?)?;
-    let weights = [&first, &second].map(|p| p.root.join("weights/weight.bin"));
-    same_weights(&weights)?;
-    WeightStore::open(&first.root, &model.program)?;
-    let staged = Staged::directory(out)?;
-    disk::share_file(&weights[0], &weights_file(staged.path())?)?;
-    write_package(staged, &model)
+/// Two parts, and what is known of the package of both before it is written.
+struct Combined {
+    parts: [Part; 2],
+    model: Model,
+    /// The weight file that both parts have.
+    shared: Option<PathBuf>,
+}
+
+impl Combined {
+    fn new(parts: [Part; 2]) -> Result<Combined> {
+        let [infer, prefill] = &parts;
+        let model = combine::combine(infer, prefill)?;
+        let shared = combine::shared_file([infer, prefill])?;
+        Ok(Combined { parts, model, shared })
+    }
+
+    /// Refuses packages of two conversions where both are ours, since step 2 takes the weights of step 1.
+    fn check_conversion(&self) -> Result<()> {
+        let [infer, prefill] = &self.parts;
+        if self.shared.is_some() || !infer.is_ours() || !prefill.is_ours() {
+            return Ok(());
+        }
+        let report = Report::new("the two packages have different weights").at(prefill.path.display());
+        let report = report.expecting(format!("the weights of {}", infer.path.display()));
+        let report = report.finding("those of another model, or of other options");
+        let mend =
+            "convert both with the same model and options; to combine them nonetheless, give three paths";
+        Err(Error::Input(report.mending(mend)))
+    }
+
+    fn write(mut self, out: &Path, progress: &dyn Progress) -> Result<()> {
+        let staged = Staged::directory(out)?;
+        let weights = weights_file(staged.path())?;
+        match self.shared {
+            Some(file) => disk::share_file(&file, &weights)?,
+            None => combine::write_merged(&mut self.model, &self.parts, &weights, progress)?,
+        }
+        write_package(staged, &self.model)
+    }
 }
 
 /// Compiles a package, or a bare specification, into a bundle; gives a warning where the bundle will not load yet.
@@ -93,7 +126,7 @@ fn directory_of(target: &Path) -> &Path {
 fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
-    let info = validate_model(&model)?;
+    let info = combine::validated(&model, source)?;
     let warning = check_weights(&package, &model)?;
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (class_name, model_name) = (stem(source), stem(&package.model_path));
@@ -131,7 +164,7 @@ fn staged(package: &Path) -> Result<Staged> {
 }
 
 /// The weight file of a package in the making; its directory is there.
-fn weights_file(package: &Path) -> Result<std::path::PathBuf> {
+fn weights_file(package: &Path) -> Result<PathBuf> {
     let path = package::weights_path(package);
     let dir = path.parent().expect("the path has a file name");
     fs::create_dir_all(dir).map_err(io("create", dir))?;
@@ -143,15 +176,4 @@ fn write_package(staged: Staged, model: &Model) -> Result<()> {
     let specification = proto::encode(model, &info)?;
     package::write_into(staged.path(), &specification)?;
     Ok(staged.commit()?)
-}
-
-/// Both functions refer to blobs by offset, so there must be one weight file for both.
-fn same_weights(files: &[std::path::PathBuf; 2]) -> Result<()> {
-    let mut digests = Digests::default();
-    if digests.file(&files[0])? == digests.file(&files[1])? {
-        return Ok(());
-    }
-    let report = Report::new("the two packages have different weights").at(files[1].display());
-    let report = report.expecting(format!("the contents of {}", files[0].display()));
-    Err(Error::Input(report.mending("convert both with the same model and options")))
 }

@@ -27,8 +27,11 @@ impl WeightFile {
     /// # Errors
     /// `Io`; `Malformed` when there is no header, as in a Git LFS pointer; `Unsupported` when it is of another version.
     pub fn open(path: &Path) -> Result<WeightFile> {
-        let map = Map::open(path)?;
         let what = path.display().to_string();
+        if path.is_dir() {
+            return Err(Error::malformed(what, "is a directory, expected a weight file"));
+        }
+        let map = Map::open(path)?;
         if map.starts_with(LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the weights; fetch them with `git lfs pull`";
             return Err(Error::malformed(what, problem));

@@ -44,9 +44,6 @@ macro_rules! schemas {
 schemas! {
     MODEL = "Model" {
         1 Scalar, 2 Message(&DESCRIPTION), 10 Scalar, 502 Message(&PROGRAM),
-        200 Refused("a pipeline classifier"), 201 Refused("a pipeline regressor"), 202 Refused("a pipeline"),
-        303 Refused("a neural network regressor"), 403 Refused("a neural network classifier"),
-        500 Refused("a neural network"), 555 Refused("a custom model"), 556 Refused("a linked model"),
     }
     DESCRIPTION = "ModelDescription" {
         1 Message(&FEATURE), 10 Message(&FEATURE), 11 Refused("`predictedFeatureName`"),
@@ -115,6 +112,57 @@ schemas! {
     VALUES = "ListValue or TupleValue" { 1 Message(&VALUE) }
     DICTIONARY_VALUE = "DictionaryValue" { 1 Message(&PAIR) }
     PAIR = "KeyValuePair" { 1 Message(&VALUE), 2 Message(&VALUE) }
+}
+
+/// The kinds of models that are no ML programs, by the field of `Model` that holds them.
+const OTHER_KINDS: [(u32, &str); 36] = [
+    (200, "pipelineClassifier"),
+    (201, "pipelineRegressor"),
+    (202, "pipeline"),
+    (300, "glmRegressor"),
+    (301, "supportVectorRegressor"),
+    (302, "treeEnsembleRegressor"),
+    (303, "neuralNetworkRegressor"),
+    (304, "bayesianProbitRegressor"),
+    (400, "glmClassifier"),
+    (401, "supportVectorClassifier"),
+    (402, "treeEnsembleClassifier"),
+    (403, "neuralNetworkClassifier"),
+    (404, "kNearestNeighborsClassifier"),
+    (500, "neuralNetwork"),
+    (501, "itemSimilarityRecommender"),
+    (555, "customModel"),
+    (556, "linkedModel"),
+    (560, "classConfidenceThresholding"),
+    (600, "oneHotEncoder"),
+    (601, "imputer"),
+    (602, "featureVectorizer"),
+    (603, "dictVectorizer"),
+    (604, "scaler"),
+    (606, "categoricalMapping"),
+    (607, "normalizer"),
+    (609, "arrayFeatureExtractor"),
+    (610, "nonMaximumSuppression"),
+    (900, "identity"),
+    (2000, "textClassifier"),
+    (2001, "wordTagger"),
+    (2002, "visionFeaturePrint"),
+    (2003, "soundAnalysisPreprocessing"),
+    (2004, "gazetteer"),
+    (2005, "wordEmbedding"),
+    (2006, "audioFeaturePrint"),
+    (3000, "serializedModel"),
+];
+
+/// Refuses an encoded `Model` that is no ML program, by what it is: what its other fields hold means nothing then.
+pub(super) fn check_kind(mut model: &[u8]) -> Decoded<()> {
+    while !model.is_empty() {
+        let (number, _) = next_field(&mut model)?;
+        if let Some((_, kind)) = OTHER_KINDS.iter().find(|(n, _)| *n == number) {
+            return Err(Fault::unsupported(format!("the model is a `{kind}`, expected an `mlProgram`")));
+        }
+    }
+    Ok(())
 }
 
 /// Walks an encoded message of type `schema`.

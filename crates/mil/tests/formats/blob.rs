@@ -206,14 +206,25 @@ fn broken_files_are_refused_with_the_place() {
 }
 
 #[test]
-fn names_that_lead_out_of_the_model_are_refused() {
+fn names_that_lead_out_of_the_model_or_nowhere_are_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    for name in
-        ["@model_path/../weight.bin", "@model_path//etc/passwd", "/etc/passwd", "weight.bin", "@model_path/"]
-    {
+    let long = format!("@model_path/{}", "n".repeat(256));
+    for name in [
+        "@model_path/../weight.bin",
+        "@model_path//etc/passwd",
+        "/etc/passwd",
+        "weight.bin",
+        "@model_path/",
+        "@model_path/a\0b",
+        &long,
+    ] {
         let error = WeightStore::open(dir.path(), &program(name, 64, DataType::Fp16, &[1])).expect_err(name);
         assert!(error.to_string().contains("expected a path below `@model_path`"), "{error}");
     }
+    std::fs::create_dir(dir.path().join("weights")).expect("a folder");
+    let folder = program("@model_path/weights", 64, DataType::Fp16, &[1]);
+    let error = WeightStore::open(dir.path(), &folder).expect_err("a refusal").to_string();
+    assert!(error.contains("weights is malformed: is a directory"), "{error}");
 }
 
 #[test]

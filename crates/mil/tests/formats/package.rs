@@ -94,7 +94,21 @@ fn broken_manifests_are_refused_with_the_field() {
         assert!(Package::open(&path).is_err(), "cut to {length} bytes");
     }
     std::fs::remove_file(&file).expect("a file");
-    assert!(Package::open(&path).expect_err("a refusal").to_string().starts_with("cannot read "));
+    let error = Package::open(&path).expect_err("a refusal").to_string();
+    assert!(error.contains("`Manifest.json` is missing"), "{error}");
+    std::fs::write(path.join("coremldata.bin"), "").expect("a file");
+    let error = Package::open(&path).expect_err("a refusal").to_string();
+    assert!(error.contains("it is a compiled model"), "{error}");
+    let error = Package::open(&written_with_a_directory_for_a_model(dir.path())).expect_err("a refusal");
+    assert!(error.to_string().contains("model.mlmodel is malformed: is a directory"), "{error}");
+}
+
+fn written_with_a_directory_for_a_model(dir: &Path) -> PathBuf {
+    let path = written(dir);
+    let model = path.join("Data/com.apple.CoreML/model.mlmodel");
+    std::fs::remove_file(&model).expect("a file");
+    std::fs::create_dir(&model).expect("a folder");
+    path
 }
 
 #[test]

@@ -151,9 +151,12 @@ fn what_the_ir_cannot_hold_is_named() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (vec![0x08, 10], "m is not supported: specification version 10, expected 6 to 9"),
         (vec![0x08, 0], "m is malformed: specification version 0, expected 6 to 9"),
-        (vec![0x08, 9], "m is not supported: a model without an ML program"),
+        (vec![0x08, 9], "m is not supported: a model of no kind, expected an `mlProgram`"),
         (vec![0x08, 9, 0x50, 1], "m is not supported: an updatable model (`isUpdatable`)"),
-        (vec![0x08, 9, 0xd2, 0x0c, 0], "m is not supported: a pipeline (field 202 of `Model`)"),
+        (
+            vec![0x08, 9, 0xd2, 0x0c, 0],
+            "m is not supported: the model is a `pipeline`, expected an `mlProgram`",
+        ),
         (vec![0x08, 9, 0x18, 1], "m is not supported: field 3 of `Model` is unknown"),
         (
             by_hand(&[[field(1, b"cond"), field(4, &[])].concat()]),

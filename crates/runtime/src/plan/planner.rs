@@ -272,7 +272,8 @@ fn check_type(ty: &Type) -> Result<&TensorType, Problem> {
             | DataType::UInt16
             | DataType::Int32
     );
-    let known = |d: &Dim| if let Dim::Known(n) = d { *n } else { 1 };
+    // As in `element_count`: an axis of no elements does not excuse the others.
+    let known = |d: &Dim| if let Dim::Known(n) = d { (*n).max(1) } else { 1 };
     let count = tensor.shape.iter().map(known).try_fold(1u64, u64::checked_mul);
     match (held, count) {
         (true, Some(count)) if count <= MAX_ELEMENTS as u64 => Ok(tensor),

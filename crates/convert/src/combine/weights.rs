@@ -1,0 +1,101 @@
+//! The weight file of a combined package: the one that both parts have, or a new one of both parts' blobs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anelith_mil::blob::{BlobPool, BlobWriter, WEIGHT_FILE, repoint};
+use anelith_mil::{BlobRef, Model, TensorType};
+
+use crate::digest::Digests;
+use crate::error::{Error, Result, io};
+use crate::progress::Progress;
+
+use super::Part;
+
+/// Bytes that are written between two looks at whether to stop.
+const PIECE: usize = 1 << 20;
+
+/// The weight file of both parts, if they have one alike, so that all offsets hold in either; `None` where the
+/// combined package needs a file of its own.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn shared_file(parts: [&Part; 2]) -> Result<Option<PathBuf>> {
+    let uses_one = |part: &&Part| {
+        let mut files = part.weights.files().map(|(name, _)| name);
+        files.next() == Some(WEIGHT_FILE) && files.next().is_none()
+    };
+    if !parts.iter().all(uses_one) {
+        return Ok(None);
+    }
+    let [first, second] = parts.map(|part| part.root.join("weights/weight.bin"));
+    let length = |path: &Path| fs::metadata(path).map(|m| m.len()).map_err(io("read", path));
+    if length(&first)? != length(&second)? {
+        return Ok(None);
+    }
+    let mut digests = Digests::default();
+    Ok((digests.file(&first)? == digests.file(&second)?).then_some(first))
+}
+
+/// Writes one weight file, at `path`, of all blobs that the functions of `model` refer to in the weights of their
+/// parts, equal ones once, and leads the functions there. They come in the order that they have in the files of the
+/// first part, then those that only the second has.
+///
+/// No file is written where there are no blobs. The blobs are read in place; nothing is held in memory but where
+/// each lies.
+///
+/// # Errors
+/// When a file cannot be read or written, or `Interrupted`.
+pub(crate) fn write_merged(
+    model: &mut Model,
+    parts: &[Part; 2],
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut pool = BlobPool::new();
+    for (function, part) in model.program.functions.iter_mut().zip(parts) {
+        let places = gather(part, &mut pool, progress)?;
+        repoint(function, |blob| {
+            if let Some(offset) = places.get(blob) {
+                *blob = BlobRef { file: WEIGHT_FILE.to_owned(), offset: *offset };
+            }
+        });
+    }
+    if pool.layout().count() == 0 { Ok(()) } else { write(&pool, path, progress) }
+}
+
+/// Adds all blobs of a part to the pool; the answer is the new offset of each.
+fn gather<'p>(
+    part: &'p Part,
+    pool: &mut BlobPool<'p>,
+    progress: &dyn Progress,
+) -> Result<BTreeMap<BlobRef, u64>> {
+    // In file order, for the sake of reading; two references to one blob may differ in shape only.
+    let blobs: BTreeMap<&BlobRef, &TensorType> = part.model.program.blobs().collect();
+    let mut places = BTreeMap::new();
+    for (blob, ty) in blobs {
+        check_interrupted(progress)?;
+        let data = part.weights.bytes(blob, ty)?;
+        // A type that has blobs has a known count: the store has compared it with the record.
+        let offset = pool.add(ty.dtype, ty.element_count().unwrap_or_default(), data)?;
+        places.insert(blob.clone(), offset);
+    }
+    Ok(places)
+}
+
+fn write(pool: &BlobPool<'_>, path: &Path, progress: &dyn Progress) -> Result<()> {
+    let mut writer = BlobWriter::create(path, pool.layout())?;
+    for (index, data) in pool.data().enumerate() {
+        writer.begin(index)?;
+        for piece in data.chunks(PIECE) {
+            check_interrupted(progress)?;
+            writer.write(piece)?;
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+fn check_interrupted(progress: &dyn Progress) -> Result<()> {
+    if progress.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+}
