@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .checkpoints import read, write
 from .harness import check, require
-from .workspace import CHECKPOINTS, DEMO, anelith, fresh
+from .workspace import CHECKPOINTS, DEMO, anelith, digests, fresh, same_files
 
 MODEL = CHECKPOINTS / "llama-plain"
 LOST = "model.layers.1.mlp.down_proj.weight"
@@ -14,12 +14,12 @@ LOST = "model.layers.1.mlp.down_proj.weight"
 
 def refused(arguments: list, status: int, words: list[str], output: Path | None = None) -> dict:
     """The command ends with `status`, says all of `words` after `error:` on
-    stderr, and leaves no package behind in `output`."""
+    stderr, and leaves nothing behind in `output`."""
     done = anelith(*arguments, status=status)
     require("error:" in done.stderr, f"stderr does not begin an error: {done.stderr[-300:]!r}")
     missing = [word for word in words if word not in done.stderr]
     require(not missing, f"stderr lacks {missing}: {done.stderr[-400:]!r}")
-    left = [path.name for path in output.glob("*.ml*")] if output and output.exists() else []
+    left = [path.name for path in output.rglob("*")] if output and output.exists() else []
     require(not left, f"left behind: {left}")
     return {"status": status}
 
@@ -43,7 +43,6 @@ USAGE = {
     "context-zero": (["--context", "0"], ["context"]),
     "context-too-long": (["--context", "4096"], ["context", "4096", "1024"]),
     "batch-above-context": (["--context", "64", "--batch", "128"], ["batch", "128", "64"]),
-    "not-yet": (["--json"], ["--json", "not yet"]),
     "step": (["--only", "7"], ["--only", "7"]),
 }
 for _label, (_options, _words) in USAGE.items():
@@ -54,7 +53,10 @@ for _label, (_options, _words) in USAGE.items():
 def output_is_model() -> dict:
     """The model directory may not be written into."""
     model = copied("output-is-model")
-    return refused(["convert", "--model", model, "--output", model], 2, ["output"], model)
+    before = digests(model)
+    figures = refused(["convert", "--model", model, "--output", model], 2, ["output"])
+    same_files(before, digests(model))
+    return figures
 
 
 @check("errors/missing-directory")

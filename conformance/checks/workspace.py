@@ -24,11 +24,17 @@ DEMO = ROOT / "models/demo-qwen3"
 LIMIT_SECONDS = 900
 
 
-def anelith(*arguments, status: int = 0) -> subprocess.CompletedProcess:
-    """Call the binary from the root of the repository; any other exit status than
-    `status`, or a panic, is a failure."""
+# A user to whom permissions apply: `nobody` where the superuser runs the checks.
+UNPRIVILEGED = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def anelith(*arguments, status: int = 0, cwd: Path = ROOT, unprivileged: bool = False, typed: str = "") -> subprocess.CompletedProcess:
+    """Call the binary in `cwd`; any other exit status than `status`, or a panic, is
+    a failure. `unprivileged`: as a user to whom permissions apply; `typed`: what it
+    reads from its standard input."""
     command = [str(ANELITH), *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    user = UNPRIVILEGED if unprivileged else {}
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=typed, timeout=LIMIT_SECONDS, **user)
     said = " | ".join(done.stderr.strip().splitlines()[-6:])
     shown = "anelith " + " ".join(map(str, arguments))
     require("panicked" not in done.stderr, f"`{shown}` panicked: {said}")

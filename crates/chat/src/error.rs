@@ -4,7 +4,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
-use anelith_report::{Report, Reported};
+use anelith_report::{Report, Reported, remedy};
 
 /// What sort of thing went wrong; decides the exit status of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,14 @@ impl Error {
 
     /// A file or directory that could not be read; `found` is the operating system's message.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::new(Kind::Io, format!("cannot read `{}`", path.display()))
+        let error = Self::new(Kind::Io, format!("cannot read `{}`", path.display()))
             .at(path.display())
-            .finding(&source)
-            .caused_by(source)
+            .finding(&source);
+        let error = match remedy(source.kind()) {
+            Some(remedy) => error.mending(remedy),
+            None => error,
+        };
+        error.caused_by(source)
     }
 
     /// A file that is not what its format says.

@@ -73,12 +73,11 @@ impl Config {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let metadata = fs::metadata(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound if path.is_symlink() => Error::broken_link(&path),
             std::io::ErrorKind::NotFound => no_config(&path),
             _ => Error::io("read", &path, &e),
         })?;
-        if !metadata.is_file() {
-            return Err(Error::malformed("config.json is not a file").at(path.display()));
-        }
+        Error::unless_file(&path, &metadata)?;
         if metadata.len() > MAX_CONFIG_BYTES {
             return Err(Error::malformed("config.json is too large to be one")
                 .at(path.display())
@@ -88,7 +87,12 @@ impl Config {
         let bytes = fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let offset = e.utf8_error().valid_up_to();
-            Error::malformed("config.json is not UTF-8 text").at(format!("{}, byte {offset}", path.display()))
+            let byte = e.as_bytes().get(offset).copied().unwrap_or_default();
+            Error::malformed("config.json is not UTF-8 text")
+                .at(format!("{}, byte {offset}", path.display()))
+                .expecting("UTF-8")
+                .finding(format!("the byte {byte:#04x}"))
+                .mending("save config.json as UTF-8, or download it again")
         })?;
         Self::parse(&text, &path)
     }
@@ -96,12 +100,12 @@ impl Config {
     /// Reads the text of a `config.json`; `path` is only for messages.
     pub fn parse(json_text: &str, path: &Path) -> Result<Self> {
         let document: Value = serde_json::from_str(json_text).map_err(|e| {
-            Error::malformed(format!("config.json is not valid JSON: {e}")).at(format!(
-                "{}:{}:{}",
-                path.display(),
-                e.line(),
-                e.column()
-            ))
+            let start = fields::abbreviate(json_text);
+            Error::malformed(format!("config.json is not valid JSON: {e}"))
+                .at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
+                .expecting("a JSON object without a byte order mark")
+                .finding(format!("a text that begins with `{}`", start.escape_debug()))
+                .mending("correct config.json, or download it again")
         })?;
         let Value::Object(object) = document else {
             return Err(Error::malformed("config.json is not a JSON object")
@@ -123,6 +127,7 @@ fn no_config(path: &Path) -> Error {
     Error::missing("no config.json in the model directory")
         .at(path.display())
         .expecting("a model directory in Hugging Face format")
+        .finding("no such file")
         .mending("point --model at the directory that holds config.json")
 }
 

@@ -2,9 +2,10 @@
 //! how to mend it.
 
 use std::fmt::Display;
+use std::fs::{FileType, Metadata};
 use std::path::Path;
 
-use anelith_report::{Report, Reported};
+use anelith_report::{Report, Reported, remedy};
 
 /// A result whose error is [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
@@ -43,7 +44,33 @@ impl Error {
     /// An operating-system error while doing `action` (`read`, `open`, `list`) to `path`.
     pub(crate) fn io(action: &str, path: &Path, source: &std::io::Error) -> Self {
         let what = format!("cannot {action} `{}`: {source}", path.display());
-        Self::new(ErrorKind::Io, what).at(path.display())
+        let error = Self::new(ErrorKind::Io, what).at(path.display());
+        match remedy(source.kind()) {
+            Some(remedy) => error.mending(remedy),
+            None => error,
+        }
+    }
+
+    /// What stands at `path` is a link to a file that is not there.
+    pub(crate) fn broken_link(path: &Path) -> Self {
+        let leads = std::fs::read_link(path).map_or(String::new(), |to| format!(" to `{}`", to.display()));
+        Self::missing(format!("`{}` is a link to a missing file", path.display()))
+            .at(path.display())
+            .expecting("a file")
+            .finding(format!("a link{leads}, where there is nothing"))
+            .mending("download the file again, or remove the link")
+    }
+
+    /// Refuses what is not a plain file; reading a pipe would wait for whoever writes it.
+    pub(crate) fn unless_file(path: &Path, metadata: &Metadata) -> Result<()> {
+        if metadata.is_file() {
+            return Ok(());
+        }
+        Err(Self::malformed(format!("`{}` is not a file", path.display()))
+            .at(path.display())
+            .expecting("a file")
+            .finding(name_of(metadata.file_type()))
+            .mending("download the file again"))
     }
 
     pub(crate) fn missing(what: impl Display) -> Self {
@@ -66,6 +93,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+}
+
+fn name_of(kind: FileType) -> &'static str {
+    if kind.is_dir() { "a directory" } else { "a pipe, a device or a socket" }
 }
 
 impl Reported for Error {

@@ -33,6 +33,11 @@ pub struct TokenizerFile {
     pub path: PathBuf,
 }
 
+/// The names of all files that a converted model takes over.
+pub fn tokenizer_file_names() -> impl Iterator<Item = &'static str> {
+    NAMES.into_iter().map(|(name, _)| name)
+}
+
 /// The names of the files that not every model has.
 pub fn optional_files() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().filter(|(_, required)| !required).map(|(name, _)| name)
@@ -41,7 +46,7 @@ pub fn optional_files() -> impl Iterator<Item = &'static str> {
 /// The tokenizer files that `dir` has, always in the same order.
 ///
 /// `tokenizer.json`, `tokenizer_config.json` and `config.json` are required: a missing one is a `Missing` error that
-/// names it. So is a link that leads nowhere, whatever its name.
+/// names it. So is a link that leads nowhere, whatever its name; a directory or pipe of such a name is `Malformed`.
 pub fn tokenizer_files(dir: &Path) -> Result<Vec<TokenizerFile>> {
     let mut files = Vec::new();
     for (name, required) in NAMES {
@@ -59,17 +64,14 @@ fn missing(name: &str, path: &Path) -> Error {
     Error::missing(format!("no {name} in the model directory"))
         .at(path.display())
         .expecting(format!("the file {name}"))
+        .finding("no such file")
         .mending("download the tokenizer files of the model into its directory")
 }
 
 fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.is_file()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-            Err(Error::missing(format!("`{}` is a link to a missing file", path.display()))
-                .at(path.display())
-                .mending("download the file again, or remove the link"))
-        }
+        Ok(metadata) => Error::unless_file(path, &metadata).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => Err(Error::broken_link(path)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io("read", path, &e)),
     }
@@ -95,10 +97,29 @@ fn license_line(readme: &str) -> Option<String> {
     }
     let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "---").collect();
     let value = block.iter().find_map(|line| line.strip_prefix("license:"))?;
-    let value = value.split(" #").next().unwrap_or_default().trim();
-    let value = value.trim_matches(['"', '\'']).trim();
-    let plain = !value.is_empty() && !value.starts_with(['[', '{', '|', '>', '&', '*', '#']);
-    plain.then(|| value.to_owned())
+    scalar(value.trim()).filter(|value| !value.is_empty())
+}
+
+/// The text of a YAML scalar on one line, quoted or plain, with or without a comment behind it; nothing for a list, a
+/// mapping, or a scalar that goes on in the next lines.
+fn scalar(text: &str) -> Option<String> {
+    let (quote, rest) = match text.chars().next()? {
+        quote @ ('"' | '\'') => (quote, &text[1..]),
+        '[' | '{' | '|' | '>' | '&' | '*' | '#' => return None,
+        _ => return Some(text.split(" #").next().unwrap_or_default().trim_end().to_owned()),
+    };
+    let mut value = String::new();
+    let mut chars = rest.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            // In single quotes, two stand for one.
+            '\'' if quote == '\'' && chars.next_if_eq(&'\'').is_some() => value.push('\''),
+            _ if c == quote => return Some(value.trim().to_owned()),
+            '\\' if quote == '"' => value.push(chars.next()?),
+            _ => value.push(c),
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -115,6 +136,13 @@ mod tests {
             ("---\ntags: [a]\nlicense:\n- mit\n---\n", None),
             ("---\ncard:\n  license: mit\n---\n", None),
             ("# Model\n---\nlicense: mit\n---\n", None),
+            ("---\nlicense: \"a: b # c\" # d\n---\n", Some("a: b # c")),
+            ("---\nlicense: 'it''s # one'\n---\n", Some("it's # one")),
+            ("---\nlicense: \"so \\\"called\\\"\"\n---\n", Some("so \"called\"")),
+            ("---\nlicense: c#-like\n---\n", Some("c#-like")),
+            ("---\nlicense: \"never closed\n---\n", None),
+            ("---\nlicense: # none\n---\n", None),
+            ("---\nlicense: ''\n---\n", None),
             ("", None),
         ];
         for (readme, expected) in cases {

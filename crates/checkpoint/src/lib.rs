@@ -19,7 +19,7 @@ use anelith_report::Reported;
 
 pub use config::{Architecture, Config, Rope, RopeScaling, Yarn};
 pub use error::{Error, ErrorKind, Result};
-pub use files::{TokenizerFile, license, optional_files, tokenizer_files};
+pub use files::{TokenizerFile, license, optional_files, tokenizer_file_names, tokenizer_files};
 pub use tensors::{Dtype, TensorRef, Tensors};
 
 /// A model directory that has been opened: its config is read, the headers of its weights are checked, no weight is read.

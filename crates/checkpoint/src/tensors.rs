@@ -1,5 +1,6 @@
 //! The weights of a model directory: found, checked against their files, and read by position.
 
+mod diagnose;
 mod index;
 mod source;
 mod tensor_ref;
@@ -26,6 +27,8 @@ pub struct Tensors {
     listing: PathBuf,
     /// The index, where there is one, and the weight files.
     files: Vec<PathBuf>,
+    /// Tensors that a shard holds and the index does not list, with the shard.
+    unlisted: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
 
@@ -56,13 +59,15 @@ impl Tensors {
             entries: tensors.into_iter().map(|(n, i)| (n, entry(i))).collect(),
             listing: path.clone(),
             files: vec![path],
+            unlisted: BTreeMap::new(),
             warnings: Vec::new(),
         })
     }
 
     fn open_shards(dir: &Path, index: Index) -> Result<Self> {
         let mut entries = BTreeMap::new();
-        let mut warnings = Vec::new();
+        let mut strays = Vec::new();
+        let mut unlisted = BTreeMap::new();
         let mut files = vec![index.path.clone()];
         for shard in index.shards() {
             let path = dir.join(shard);
@@ -74,19 +79,27 @@ impl Tensors {
                         let source = Arc::clone(&source);
                         entries.insert(name, Entry { info, source });
                     }
-                    Some(_) => {}
-                    None => warnings
-                        .push(format!("`{shard}`: tensor `{name}` is ignored; the index does not list it")),
+                    Some(home) => strays.push((name, home.as_str(), shard)),
+                    None => {
+                        unlisted.insert(name, shard.to_owned());
+                    }
                 }
             }
             files.push(path);
         }
         for (name, shard) in &index.weight_map {
             if !entries.contains_key(name) {
-                return Err(not_in_shard(dir, &index, name, shard));
+                let stray = strays.iter().find(|(stray, ..)| stray == name).map(|(.., elsewhere)| *elsewhere);
+                return Err(not_in_shard(dir, &index, (name, shard), stray));
             }
         }
-        Ok(Self { entries, listing: index.path, files, warnings })
+        if let Some((name, home, shard)) = strays.first() {
+            return Err(in_two_shards(dir, &index, name, home, shard));
+        }
+        let warning =
+            |(name, shard)| format!("`{shard}`: tensor `{name}` is ignored; the index does not list it");
+        let warnings = unlisted.iter().map(warning).collect();
+        Ok(Self { entries, listing: index.path, files, unlisted, warnings })
     }
 
     /// The names of all tensors, sorted.
@@ -102,6 +115,11 @@ impl Tensors {
     /// One line for every tensor that a shard holds and the index does not list.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The file that holds the tensor `name`, and its shape, whatever its element type.
+    pub fn find(&self, name: &str) -> Option<(&Path, &[usize])> {
+        self.entries.get(name).map(|entry| (entry.source.path(), entry.info.shape.as_slice()))
     }
 
     /// The tensor `name`, which must have exactly the given shape and be f32, f16 or bf16.
@@ -125,30 +143,46 @@ impl Tensors {
 
     fn missing(&self, name: &str) -> Error {
         let listing = self.listing.display();
+        let found = match self.unlisted.get(name) {
+            Some(shard) => format!("it in `{shard}`, which the index does not say"),
+            None => format!("{} other tensors", self.entries.len()),
+        };
         Error::missing(format!("tensor `{name}` is missing from `{listing}`"))
             .at(listing)
             .expecting(format!("a tensor `{name}`"))
-            .finding(format!("{} other tensors", self.entries.len()))
+            .finding(found)
             .mending("download the checkpoint again, or check that config.json belongs to it")
     }
 }
 
+const APART: &str = "download the index and the shards again; they do not belong together";
+
 fn open_shard(path: &Path, shard: &str, index: &Index) -> Result<(Source, BTreeMap<String, TensorInfo>)> {
-    match path.try_exists() {
-        Ok(true) => Source::open(path),
-        Ok(false) => {
-            Err(Error::missing(format!("shard `{shard}` is missing; `{}` names it", index.path.display()))
-                .at(path.display())
-                .mending("download the missing shard"))
-        }
-        Err(e) => Err(Error::io("read", path, &e)),
+    if path.symlink_metadata().is_ok() {
+        return Source::open(path);
     }
+    Err(Error::missing(format!("shard `{shard}` is missing; `{}` names it", index.path.display()))
+        .at(path.display())
+        .expecting(format!("the file {shard}, with {} tensors", index.count(shard)))
+        .finding("no such file")
+        .mending("download the missing shard"))
 }
 
-fn not_in_shard(dir: &Path, index: &Index, name: &str, shard: &str) -> Error {
+fn not_in_shard(dir: &Path, index: &Index, (name, shard): (&str, &str), elsewhere: Option<&str>) -> Error {
     Error::missing(format!("tensor `{name}` is not in `{shard}`, where `{}` places it", index.path.display()))
         .at(dir.join(shard).display())
-        .mending("download the index and the shards again; they do not belong together")
+        .expecting(format!("a tensor `{name}`"))
+        .finding(elsewhere.map_or("other tensors".to_owned(), |shard| format!("it in `{shard}`")))
+        .mending(APART)
+}
+
+fn in_two_shards(dir: &Path, index: &Index, name: &str, home: &str, other: &str) -> Error {
+    let what = format!("tensor `{name}` is in two shards; `{}` places it in `{home}`", index.path.display());
+    Error::malformed(what)
+        .at(dir.join(other).display())
+        .expecting(format!("it in `{home}` alone"))
+        .finding(format!("it in `{other}` too"))
+        .mending(APART)
 }
 
 fn wrong_shape(name: &str, entry: &Entry, expected: &[usize]) -> Error {

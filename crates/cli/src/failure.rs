@@ -7,7 +7,7 @@ use anelith_chat as chat;
 use anelith_checkpoint as checkpoint;
 use anelith_convert as convert;
 use anelith_mil as mil;
-use anelith_report::{Report, Reported};
+use anelith_report::{Report, Reported, remedy};
 use anelith_runtime as runtime;
 
 /// The exit statuses, apart from 0.
@@ -124,26 +124,11 @@ impl From<mil::Error> for Failure {
         report = report.at(path.display());
         report.mend = remedy(source.kind()).map(str::to_owned);
         let status = match source.kind() {
-            // A file that is not there is the input's fault, not the machine's.
-            ErrorKind::NotFound => Status::Input,
+            // A file that is not there is the input's fault, and so is a directory in the place of a file.
+            ErrorKind::NotFound | ErrorKind::InvalidInput => Status::Input,
             _ => Status::Machine,
         };
         Failure::new(status, report)
-    }
-}
-
-/// What the user can do when the operating system refuses.
-fn remedy(kind: ErrorKind) -> Option<&'static str> {
-    match kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space and run again"),
-        ErrorKind::FileTooLarge => Some("allow larger files (`ulimit -f`), or choose another file system"),
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Some("check the permissions, or choose another directory")
-        }
-        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidInput => {
-            Some("remove what stands there, or choose another directory")
-        }
-        _ => None,
     }
 }
 

@@ -4,15 +4,17 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anelith_convert::{Progress, Step};
+use anelith_convert::{Progress, Step, abandon};
 use anelith_report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::{Failure, Result, Status};
 
-/// What Ctrl-C does: it ends the process at once, except while work is under way that wants to clean up.
+/// What Ctrl-C does: it ends the process at once, and nothing half-written stays. Work under way that asks whether it is
+/// interrupted has a moment to end by itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(Arc<Flags>);
 
@@ -22,32 +24,43 @@ struct Flags {
     is_set: AtomicBool,
 }
 
+/// How long work under way may go on.
+const GRACE: Duration = Duration::from_millis(400);
+
 impl Interrupt {
     /// Catches Ctrl-C and requests to terminate.
     pub(crate) fn catch() -> Interrupt {
         let interrupt = Interrupt::default();
         let flags = interrupt.0.clone();
         let on_signal = move || {
-            let again = flags.is_set.swap(true, Ordering::SeqCst);
-            if again || !flags.is_deferred.load(Ordering::SeqCst) {
-                note("error: interrupted");
-                std::process::exit(Status::Interrupted as i32);
+            flags.is_set.store(true, Ordering::SeqCst);
+            let was_deferred = flags.is_deferred.load(Ordering::SeqCst);
+            let start = Instant::now();
+            while flags.is_deferred.load(Ordering::SeqCst) && start.elapsed() < GRACE {
+                thread::sleep(Duration::from_millis(5));
             }
+            if was_deferred && !flags.is_deferred.load(Ordering::SeqCst) {
+                // The work has ended, and says so itself.
+                return;
+            }
+            abandon();
+            note("error: interrupted");
+            std::process::exit(Status::Interrupted as i32);
         };
         // Without a handler Ctrl-C ends the process as well; only the exit status is another.
         let _ = ctrlc::set_handler(on_signal);
         interrupt
     }
 
-    /// Does work that asks now and then whether it is interrupted; only the second Ctrl-C ends it at once.
+    /// Does work that asks now and then whether it is interrupted.
     ///
     /// # Errors
-    /// Those of the work, or `interrupted` when it ended without having asked in time.
+    /// `interrupted` when it was, whatever the work has to say; else those of the work.
     pub(crate) fn defer<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         self.0.is_deferred.store(true, Ordering::SeqCst);
-        let done = work()?;
+        let done = work();
         self.0.is_deferred.store(false, Ordering::SeqCst);
-        if self.is_set() { Err(Failure::interrupted()) } else { Ok(done) }
+        if self.is_set() { Err(Failure::interrupted()) } else { done }
     }
 
     fn is_set(&self) -> bool {

@@ -7,14 +7,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anelith_checkpoint::{Checkpoint, tokenizer_files};
+use anelith_mil::{disk, package};
 use anelith_report::{Report, Reported};
 
 use crate::error::{Error, Result, io};
 use crate::leftovers::leftovers;
+use crate::lock::LOCK_FILE;
 use crate::options::Options;
 use crate::parts::Plan;
 use crate::record::{RECORD_FILE, Record};
 use crate::step::{Outputs, Step};
+use crate::target::resolved;
 
 /// One line of the table of step 0.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,15 +38,12 @@ const NEURAL_ENGINE_LIMIT: u64 = 1 << 31;
 
 /// Refuses an output directory that is the model directory.
 pub(crate) fn output_is_not_model(options: &Options) -> Result<()> {
-    let canonical = |path: &Path| path.canonicalize().ok();
-    let (model, output) = (canonical(&options.model), canonical(&options.output));
-    if model.is_none() || model != output {
+    if resolved(&options.model)? != resolved(&options.output)? {
         return Ok(());
     }
     let report = Report::new("the output directory is the model directory").at("--output");
-    Err(Error::Usage(
-        report.finding(options.output.display()).mending("choose another directory for --output"),
-    ))
+    let report = report.expecting("a directory of its own").finding(options.output.display());
+    Err(Error::Usage(report.mending("choose another directory for --output")))
 }
 
 /// Refuses an output directory in which another model lies: files would be replaced that no conversion has made.
@@ -66,7 +66,9 @@ fn foreign_file(checkpoint: &Checkpoint, outputs: &Outputs) -> Result<Option<Pat
     }
     names.sort();
     let made_here = |n: &String| {
+        // The lock stays where a run has stopped before it could leave a record.
         n == RECORD_FILE
+            || n == LOCK_FILE
             || n == &outputs.name(Step::Describe)
             || n.contains("_monolithic") && (n.ends_with(".mlpackage") || n.ends_with(".mlmodelc"))
     };
@@ -88,6 +90,7 @@ pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'
     let files = tokenizer_files(&checkpoint.dir)?;
     let names: Vec<&str> = files.iter().map(|f| f.name).collect();
     let finding = |subject, found| Finding { subject, found, warning: None };
+    let outputs = Outputs::new(&options.output, options.prefix(config.architecture));
     Ok(vec![
         finding("architecture", config.architecture.to_string()),
         finding(
@@ -102,7 +105,7 @@ pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'
         ),
         finding("tokenizer", names.join(", ")),
         weights(plan),
-        disk(options, plan)?,
+        free_space(&options.output, &weight_files(&outputs), plan)?,
         memory(plan)?,
     ])
 }
@@ -119,19 +122,40 @@ fn weights(plan: &Plan<'_>) -> Finding {
     Finding { subject: "weight.bin", found: megabytes(bytes), warning: warning.map(str::to_owned) }
 }
 
-/// Room for the weights once, as the outputs share them, and for everything else.
-fn disk(options: &Options, plan: &Plan<'_>) -> Result<Finding> {
-    let needed = plan.weights.layout().file_len() + (64 << 20);
-    let existing = options.output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
+/// Where the outputs hold the weights.
+fn weight_files(outputs: &Outputs) -> [PathBuf; 4] {
+    [Step::Infer, Step::Prefill, Step::Combine, Step::Compile].map(|step| match step {
+        Step::Compile => outputs.path(step).join("weights/weight.bin"),
+        _ => package::weights_path(&outputs.path(step)),
+    })
+}
+
+/// Room for the weights that are not there yet, once where the outputs can share them, and for everything else.
+fn free_space(output: &Path, weight_files: &[PathBuf; 4], plan: &Plan<'_>) -> Result<Finding> {
+    let weights = plan.weights.layout().file_len();
+    let is_there = |path: &&PathBuf| fs::metadata(path).is_ok_and(|m| m.len() == weights);
+    let lacking = weight_files.len() as u64 - weight_files.iter().filter(is_there).count() as u64;
+    let existing = output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
     let place = existing.unwrap_or(Path::new("."));
     let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
-    if available < needed {
-        let report = Report::new("the disk has no room for the outputs").at(place.display());
-        let report = report.expecting(format!("{} free", megabytes(needed)));
-        let report = report.finding(format!("{} free", megabytes(available)));
-        return Err(Error::Machine(report.mending("free some space, or choose another --output")));
+    let (needed, must_copy) = room(weights, lacking, available, || disk::can_share(place));
+    let found = format!("{} free", megabytes(available));
+    if available >= needed {
+        return Ok(Finding { subject: "disk", found, warning: None });
     }
-    Ok(Finding { subject: "disk", found: format!("{} free", megabytes(available)), warning: None })
+    let why = if must_copy { ", as this disk can share no files" } else { "" };
+    let report = Report::new("the disk has no room for the outputs").at(place.display());
+    let report = report.expecting(format!("{} free{why}", megabytes(needed))).finding(found);
+    Err(Error::Machine(report.mending("free some space, or choose another --output")))
+}
+
+/// How many bytes `lacking` files of `weights` bytes need where `available` are free, and whether that is because they
+/// cannot share their bytes. Whether they can is asked only where the answer makes a difference.
+fn room(weights: u64, lacking: u64, available: u64, can_share: impl FnOnce() -> Option<bool>) -> (u64, bool) {
+    let total = |files: u64| weights.saturating_mul(files).saturating_add(64 << 20);
+    let (once, copied) = (total(lacking.min(1)), total(lacking));
+    let must_copy = (once..copied).contains(&available) && can_share() == Some(false);
+    (if must_copy { copied } else { once }, must_copy)
 }
 
 /// Memory for the piece of the weights that is in work, and for everything else.
@@ -165,6 +189,21 @@ fn megabytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_count_as_often_as_the_disk_must_hold_them() {
+        const MB: u64 = 1 << 20;
+        let asked = |available, can_share| room(100 * MB, 4, available, || can_share);
+        assert_eq!(asked(200 * MB, Some(true)), (164 * MB, false));
+        assert_eq!(asked(200 * MB, None), (164 * MB, false));
+        assert_eq!(asked(200 * MB, Some(false)), (464 * MB, true));
+        for (lacking, available) in [(4, 500 * MB), (4, 100 * MB), (1, 150 * MB), (0, 0)] {
+            room(100 * MB, lacking, available, || {
+                panic!("{lacking} files, {available} bytes: nothing to ask")
+            });
+        }
+        assert_eq!(room(100 * MB, 0, 0, || None), (64 * MB, false), "all are there");
+    }
 
     #[test]
     fn available_memory_is_read_in_kilobytes() {

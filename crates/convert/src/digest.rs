@@ -54,6 +54,7 @@ impl Digests {
     }
 
     /// The hash of a file, or of the names and contents of all files below a directory; `None` if there is none.
+    /// Links and pipes in it count as such and are not followed.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -61,13 +62,17 @@ impl Digests {
         if !path.exists() {
             return Ok(None);
         }
+        // A link at the path itself leads to the output; one inside is no part of what a step writes.
+        let path = &fs::canonicalize(path).map_err(io("read", path))?;
         let mut files = Vec::new();
         list(path, &mut files)?;
         files.sort();
         let mut parts = Vec::new();
         for file in &files {
             let name = file.strip_prefix(path).unwrap_or(file).to_string_lossy().into_owned();
-            parts.extend([name, self.file(file)?]);
+            let metadata = fs::symlink_metadata(file).map_err(io("read", file))?;
+            let digest = if metadata.is_file() { self.file(file)? } else { "no file".to_owned() };
+            parts.extend([name, digest]);
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(Some(digest_parts(&parts)))
@@ -75,7 +80,7 @@ impl Digests {
 }
 
 fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    if !path.is_dir() {
+    if !fs::symlink_metadata(path).map_err(io("read", path))?.is_dir() {
         files.push(path.to_path_buf());
         return Ok(());
     }
@@ -120,6 +125,26 @@ mod tests {
         let renamed = digest();
         assert!(one != other && other != renamed && one != renamed);
         assert_eq!(Digests::default().path(&dir.path().join("none")).unwrap(), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_not_taken_for_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("package")).unwrap();
+        fs::write(at("outside"), "1").unwrap();
+        fs::write(at("package/a"), "1").unwrap();
+        std::os::unix::fs::symlink("package", at("link")).unwrap();
+        let digest = |name: &str| Digests::default().path(&at(name)).unwrap();
+        let plain = digest("package");
+        assert_eq!(digest("link"), plain);
+        fs::remove_file(at("package/a")).unwrap();
+        std::os::unix::fs::symlink("../outside", at("package/a")).unwrap();
+        assert_ne!(digest("package"), plain);
+        // A circle ends.
+        std::os::unix::fs::symlink(".", at("package/b")).unwrap();
+        assert!(digest("package").is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anelith_checkpoint as checkpoint;
 use anelith_mil as mil;
-use anelith_report::{Report, Reported};
+use anelith_report::{Report, Reported, remedy};
 use thiserror::Error;
 
 /// Why a conversion stopped.
@@ -55,7 +55,7 @@ pub(crate) fn io(action: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Er
         let report = Report::new(format!("cannot {action} `{name}`: {source}")).at(path.display());
         match source.kind() {
             ErrorKind::NotFound => Error::Input(report.mending("check the path, or make the file again")),
-            _ => Error::Machine(report),
+            kind => Error::Machine(Report { mend: remedy(kind).map(str::to_owned), ..report }),
         }
     }
 }

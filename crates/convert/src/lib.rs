@@ -34,6 +34,7 @@ mod weights;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use head::HeadSplit;
+pub use lock::abandon;
 pub use options::{Group, Lut, Luts, Options, check_prefix};
 pub use parts::Plan;
 pub use pipeline::{

@@ -75,7 +75,10 @@ fn check_unclaimed(weights: &Weights<'_>, checkpoint: &Checkpoint, progress: &dy
             continue;
         }
         let what = format!("tensor `{name}` is unknown to the family {}", config.architecture);
-        let report = Report::new(what).expecting("only the tensors that config.json implies");
+        let mut report = Report::new(what).expecting("only the tensors that config.json implies");
+        if let Some((file, shape)) = checkpoint.tensors.find(name) {
+            report = report.at(file.display()).finding(format!("`{name}` of shape {shape:?}"));
+        }
         return Err(Error::Input(report.mending("check that config.json belongs to these weights")));
     }
     Ok(())

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// The number of the step that chats with what the others made; it is not this library's.
 pub const CHAT_STEP: u32 = 6;
 
+/// The file that step 5 writes last.
+pub(crate) const META_FILE: &str = "meta.yaml";
+
 /// A step that writes files; step 0 checks and step 6 chats, neither of which does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Step {
@@ -108,7 +111,7 @@ impl Outputs {
             Step::Prefill => format!("{p}_monolithic_prefill.mlpackage"),
             Step::Combine => format!("{p}_monolithic_combined.mlpackage"),
             Step::Compile => format!("{p}_monolithic_combined.mlmodelc"),
-            Step::Describe => "meta.yaml".to_owned(),
+            Step::Describe => META_FILE.to_owned(),
         }
     }
 }

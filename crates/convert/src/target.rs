@@ -33,12 +33,8 @@ impl Kind {
     }
 }
 
-/// Refuses, as input, a directory at the place of a step's output that is not such an output. A file there is
-/// refused by whoever stages the directory.
+/// Refuses, as input, whatever stands at the place of a step's output and is not such an output.
 pub(crate) fn check_output(target: &Path, kind: Kind) -> Result<()> {
-    if !target.is_dir() {
-        return Ok(());
-    }
     obstacle(target, kind)?.map_or(Ok(()), |report| Err(Error::Input(report)))
 }
 
@@ -73,12 +69,16 @@ fn obstacle(target: &Path, kind: Kind) -> Result<Option<Report>> {
         return Ok(None);
     }
     let report = Report::new("something else stands at the output").at(target.display());
-    let report = report.expecting(format!("nothing, or a .{}", kind.extension()));
+    let found = match target.is_dir() {
+        true => format!("a directory without {}", kind.landmark()),
+        false => "a file".to_owned(),
+    };
+    let report = report.expecting(format!("nothing, or a .{}", kind.extension())).finding(found);
     Ok(Some(report.mending("remove it, or choose another name")))
 }
 
 /// The path without links, `.` and `..`, as far as it exists, and without `.` and `..` beyond.
-fn resolved(path: &Path) -> Result<PathBuf> {
+pub(crate) fn resolved(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path).map_err(io("find", path))?;
     let mut resolved = PathBuf::new();
     for component in path.components() {
@@ -138,5 +138,8 @@ mod tests {
         assert_eq!(report.location, Some(target.display().to_string()));
         fs::write(target.join("coremldata.bin"), "").unwrap();
         check_output(&target, Kind::Bundle).unwrap();
+        let file = dir.path().join("file.mlmodelc");
+        fs::write(&file, "").unwrap();
+        assert!(matches!(check_output(&file, Kind::Bundle), Err(Error::Input(_))));
     }
 }

@@ -294,7 +294,7 @@ fn a_stopped_run_leaves_nothing_and_the_next_clears_up() {
         let stopped = run_watched(&options, Selection::Needed, &Watch::stopping_after(bytes));
         assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
         let names: Vec<PathBuf> = contents(&written.out()).into_keys().collect();
-        assert_eq!(names, [PathBuf::from(".anelith.lock")], "stopped after {bytes} bytes");
+        assert!(names.is_empty(), "stopped after {bytes} bytes: {names:?}");
         assert!(!leftover.exists());
     }
     assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5]);

@@ -108,6 +108,9 @@ fn sizes_that_the_weights_contradict() {
 fn outputs_do_not_go_into_the_model() {
     let said = refusal(json!({}), |o| o.output.clone_from(&o.model));
     assert_eq!(said, "usage: the output directory is the model directory");
+    // The way there does not exist, and would be made.
+    let said = refusal(json!({}), |o| o.output = o.model.join("no-such/.."));
+    assert_eq!(said, "usage: the output directory is the model directory");
     assert_eq!(
         refusal(json!({}), |o| o.prefix = Some("../x".into())),
         "usage: the prefix is no plain file name"

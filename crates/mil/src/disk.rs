@@ -4,12 +4,15 @@
 //! when it is complete and on the disk. The name is always the same, so what a killed run left behind is found
 //! and cleared by the next; two processes must not stage the same path at once.
 
+mod stages;
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+pub use stages::abandon;
 
 /// How the file begins that stands in the place of a large one in a Git repository whose large files were not
 /// fetched; users meet it, so readers tell it from garbage.
@@ -58,6 +61,22 @@ fn clone(_: &Path, _: &Path) -> bool {
     false
 }
 
+/// Whether files in `dir` can take space once under several names, as `share_file` would have it: tried with two empty
+/// files that are gone afterwards. `None` where nothing can be tried, because `dir` cannot be written.
+pub fn can_share(dir: &Path) -> Option<bool> {
+    let name = |role: &str| dir.join(format!(".anelith-{role}-{}", std::process::id()));
+    let (one, other) = (name("one"), name("other"));
+    File::create_new(&one).ok()?;
+    let is_shared = clone(&one, &other) || {
+        let _ = remove(&other);
+        fs::hard_link(&one, &other).is_ok()
+    };
+    for path in [&one, &other] {
+        let _ = remove(path);
+    }
+    Some(is_shared)
+}
+
 #[cfg(unix)]
 fn is_same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -76,7 +95,7 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
 /// `Io`, with the path and what was tried.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let staged = Staged::file(path)?;
-    fs::write(staged.path(), bytes).map_err(Error::io("cannot write", staged.path()))?;
+    fs::write(staged.path(), bytes).map_err(Error::io("cannot write", path))?;
     staged.commit()
 }
 
@@ -131,21 +150,9 @@ impl Staged {
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
         remove(&partial)?;
-        let staged = Staged { target: target.to_path_buf(), partial, old, is_committed: false };
-        staged.recover()?;
-        Ok(staged)
-    }
-
-    /// Puts the old directory back if a run was killed after it had moved that away and before the new one was
-    /// in place.
-    fn recover(&self) -> Result<()> {
-        if fs::symlink_metadata(&self.old).is_err() {
-            return Ok(());
-        }
-        if fs::symlink_metadata(&self.target).is_ok() {
-            return remove(&self.old);
-        }
-        fs::rename(&self.old, &self.target).map_err(Error::io("cannot restore", &self.target))
+        recover(&old, target)?;
+        stages::lock().insert(partial.clone());
+        Ok(Staged { target: target.to_path_buf(), partial, old, is_committed: false })
     }
 
     /// Where to write.
@@ -162,6 +169,8 @@ impl Staged {
     /// `Io`; `target` is then what it was.
     pub fn commit(mut self) -> Result<()> {
         sync(&self.partial)?;
+        // Until all is renamed: who abandons what is staged does it before or after, not in between.
+        let _stages = stages::lock();
         let replaces_directory = self.target.is_dir();
         if replaces_directory {
             fs::rename(&self.target, &self.old).map_err(Error::io("cannot move away", &self.target))?;
@@ -204,27 +213,46 @@ pub fn is_lfs_pointer(path: &Path) -> Result<bool> {
     Ok(start == LFS_POINTER)
 }
 
-/// Removes the packages and bundles in the making that killed runs have left in `dir`. Whoever calls this must
-/// know that no other run is at work there.
+/// Clears up in `dir` what killed runs have left of packages, bundles and the `files` of these names: what was in the
+/// making goes, and what was to be replaced comes back where it has not been. Whoever calls this must know that no
+/// other run is at work there.
 ///
 /// # Errors
 /// `Io`, with the path.
-pub fn clear_partials(dir: &Path) -> Result<()> {
+pub fn clear_partials(dir: &Path, files: &[&str]) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(Error::io("cannot read", dir))? {
         let entry = entry.map_err(Error::io("cannot read", dir))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.')
-            && (name.ends_with(".mlpackage.partial") || name.ends_with(".mlmodelc.partial"))
-        {
-            remove(&entry.path())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((name, role)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else {
+            continue;
+        };
+        if !name.ends_with(".mlpackage") && !name.ends_with(".mlmodelc") && !files.contains(&name) {
+            continue;
+        }
+        match role {
+            "partial" => remove(&entry.path())?,
+            "old" => recover(&entry.path(), &dir.join(name))?,
+            _ => {}
         }
     }
     Ok(())
 }
 
+/// Puts the old directory back if a run was killed after it had moved that away and before the new one was in place.
+fn recover(old: &Path, target: &Path) -> Result<()> {
+    if fs::symlink_metadata(old).is_err() {
+        return Ok(());
+    }
+    if fs::symlink_metadata(target).is_ok() {
+        return remove(old);
+    }
+    fs::rename(old, target).map_err(Error::io("cannot restore", target))
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
+        let mut stages = stages::lock();
+        stages.remove(&self.partial);
         if !self.is_committed {
             // There is no one left to tell; the next run clears what stays.
             let _ = remove(&self.partial);

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::io::ErrorKind;
 
 /// The lines of a failure. `Display` prints the first alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,5 +101,20 @@ impl Reported for Report {
 
     fn report_mut(&mut self) -> &mut Report {
         self
+    }
+}
+
+/// What the user can do when the operating system refuses; `None` where there is nothing to say but the refusal.
+pub fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Some("free some space and run again"),
+        ErrorKind::FileTooLarge => Some("allow larger files (`ulimit -f`), or choose another file system"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some("check the permissions, or choose another directory")
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::InvalidInput => {
+            Some("remove what stands there, or choose another directory")
+        }
+        _ => None,
     }
 }

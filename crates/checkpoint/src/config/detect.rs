@@ -60,6 +60,8 @@ fn unnamed(fields: &Fields<'_>) -> Error {
     Error::malformed("config.json names no architecture: it has neither `model_type` nor `architectures`")
         .at(fields.path().display())
         .expecting(format!("`model_type`: one of {}", supported()))
+        .finding("neither")
+        .mending("add `model_type` to config.json, or download it again")
 }
 
 /// The field that marks a multimodal wrapper, if there is one.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use anelith_report::Reported;
@@ -47,13 +48,13 @@ impl Layout {
         if exists(&index)? {
             return Ok(Self::Sharded(Index::read(&index)?));
         }
-        let mut others = safetensors_files(dir)?.into_iter();
+        let mut others = files_with_extension(dir, "safetensors")?.into_iter();
         match (others.next(), others.next()) {
             (Some(only), None) => Ok(Self::Single(only)),
             (Some(_), Some(_)) => Err(no_weights(dir)
                 .finding(format!("{} .safetensors files and no index", others.count() + 2))
                 .mending(format!("add {INDEX}, which says where each tensor is"))),
-            (None, _) => Err(no_weights(dir).mending(
+            (None, _) => Err(no_weights(dir).finding(foreign_weights(dir)?).mending(
                 "add the weights; a checkpoint in another format (pytorch_model.bin, GGUF) must be saved as safetensors first",
             )),
         }
@@ -63,6 +64,7 @@ impl Layout {
 impl Index {
     fn read(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(|e| Error::io("read", path, &e))?;
+        Error::unless_file(path, &metadata)?;
         if metadata.len() > MAX_INDEX_BYTES {
             return Err(malformed(path, "it is too large")
                 .expecting(format!("at most {MAX_INDEX_BYTES} bytes"))
@@ -70,12 +72,20 @@ impl Index {
         }
         let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
         let document: Document = serde_json::from_slice(&bytes).map_err(|e| {
-            malformed(path, &e.to_string()).at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
+            malformed(path, &e.to_string())
+                .at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
+                .expecting(r#"{"weight_map": {"TENSOR": "SHARD", ...}}"#)
+                .finding(format!("{} bytes that are not that", bytes.len()))
         })?;
         for (tensor, shard) in &document.weight_map {
             check_plain_name(path, tensor, shard)?;
         }
         Ok(Self { path: path.to_owned(), weight_map: document.weight_map })
+    }
+
+    /// How many tensors the index places in `shard`.
+    pub(super) fn count(&self, shard: &str) -> usize {
+        self.weight_map.values().filter(|home| *home == shard).count()
     }
 
     /// The shard file names, sorted, each once.
@@ -106,15 +116,35 @@ fn no_weights(dir: &Path) -> Error {
         .expecting(format!("{SINGLE}, or {INDEX} with its shards"))
 }
 
+/// Whether something stands at `path`: a link that leads nowhere does, and is refused when it is opened.
 fn exists(path: &Path) -> Result<bool> {
-    path.try_exists().map_err(|e| Error::io("read", path, &e))
+    match path.symlink_metadata() {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
 }
 
-fn safetensors_files(dir: &Path) -> Result<BTreeSet<PathBuf>> {
+/// The files in `dir` that hold weights in formats that are not read here, in words.
+fn foreign_weights(dir: &Path) -> Result<String> {
+    const FORMATS: [&str; 8] = ["bin", "gguf", "pt", "pth", "ckpt", "h5", "msgpack", "onnx"];
+    let mut names: Vec<String> = Vec::new();
+    for format in FORMATS {
+        let found = files_with_extension(dir, format)?;
+        names.extend(found.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())));
+    }
+    match names.len() {
+        0 => Ok("no file that looks like weights".to_owned()),
+        1..=3 => Ok(names.join(", ")),
+        more => Ok(format!("{} and {} more", names[..2].join(", "), more - 2)),
+    }
+}
+
+fn files_with_extension(dir: &Path, extension: &str) -> Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, &e))? {
         let path = entry.map_err(|e| Error::io("list", dir, &e))?.path();
-        if path.extension().is_some_and(|e| e == "safetensors") {
+        if path.extension().is_some_and(|e| e == extension) {
             found.insert(path);
         }
     }

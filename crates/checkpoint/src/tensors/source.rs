@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use anelith_report::Reported;
 use safetensors::tensor::{Metadata, TensorInfo};
 
+use super::diagnose;
 use crate::error::{Error, Result};
 
 /// Bytes of the length that precedes the header.
 const LENGTH_BYTES: u64 = 8;
 /// The limit that the safetensors format itself sets.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
-/// How a file begins that git left in place of the real one.
-const LFS_POINTER: &[u8] = b"version https://git-lfs";
+/// Bytes at the beginning by which other formats are known.
+const MAGIC_BYTES: usize = 24;
 
 /// An open safetensors file whose length is what its header says.
 #[derive(Debug)]
@@ -30,15 +31,10 @@ impl Source {
     pub(super) fn open(path: &Path) -> Result<(Self, BTreeMap<String, TensorInfo>)> {
         // Looked at before it is opened: opening a pipe would wait for a writer.
         let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::missing(format!("`{}` leads nowhere", path.display()))
-                .at(path.display())
-                .mending("download the file again"),
+            io::ErrorKind::NotFound => Error::broken_link(path),
             _ => Error::io("read", path, &e),
         })?;
-        if !metadata.is_file() {
-            let what = format!("`{}` is not a file", path.display());
-            return Err(Error::malformed(what).at(path.display()));
-        }
+        Error::unless_file(path, &metadata)?;
         let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
         let mut source = Self { file, path: path.to_owned(), data_start: 0 };
         let header = source.read_header(metadata.len())?;
@@ -67,7 +63,7 @@ impl Source {
     }
 
     fn read_header(&self, file_bytes: u64) -> Result<Vec<u8>> {
-        self.refuse_pointer(file_bytes)?;
+        self.refuse_lookalike(file_bytes)?;
         if file_bytes < LENGTH_BYTES {
             return Err(self.truncated(LENGTH_BYTES, file_bytes));
         }
@@ -88,23 +84,26 @@ impl Source {
         Ok(header)
     }
 
-    fn refuse_pointer(&self, file_bytes: u64) -> Result<()> {
-        let mut start = [0; LFS_POINTER.len()];
-        if file_bytes < start.len() as u64 {
-            return Ok(());
-        }
+    /// Refuses a file of another format by that format's name.
+    fn refuse_lookalike(&self, file_bytes: u64) -> Result<()> {
+        let mut start = vec![0; MAGIC_BYTES.min(usize::try_from(file_bytes).unwrap_or(MAGIC_BYTES))];
         self.read_at(0, &mut start)?;
-        if start != LFS_POINTER {
-            return Ok(());
-        }
-        let what = format!("`{}` is a Git LFS pointer, not the weights", self.path.display());
-        Err(Error::malformed(what).at(self.path.display()).mending("fetch the real file: git lfs pull"))
+        let Some(found) = diagnose::lookalike(&start) else { return Ok(()) };
+        Err(Error::malformed(format!("`{}` is {}", self.path.display(), found.name))
+            .at(self.path.display())
+            .expecting("a safetensors file")
+            .finding(format!("a file that begins with `{}`", start.escape_ascii()))
+            .mending(found.mend))
     }
 
     fn parse_header(&self, header: &[u8], file_bytes: u64) -> Result<BTreeMap<String, TensorInfo>> {
-        let metadata: Metadata = serde_json::from_slice(header).map_err(|e| {
-            self.diagnose(header).unwrap_or_else(|| self.malformed(&e.to_string(), LENGTH_BYTES))
-        })?;
+        let metadata: Metadata =
+            serde_json::from_slice(header).map_err(|e| match diagnose::fault(header) {
+                Some(fault) => {
+                    self.malformed(&fault.what, LENGTH_BYTES).expecting(fault.expected).finding(fault.found)
+                }
+                None => self.malformed(&e.to_string(), LENGTH_BYTES),
+            })?;
         let expected = self.data_start.saturating_add(metadata.data_len() as u64);
         if file_bytes < expected {
             return Err(self.truncated(expected, file_bytes));
@@ -117,25 +116,6 @@ impl Source {
         }
         let tensors = metadata.tensors().into_iter();
         Ok(tensors.map(|(name, info)| (name, info.clone())).collect())
-    }
-
-    /// Names the tensor whose size contradicts its offsets, where that is what is wrong with a header.
-    fn diagnose(&self, header: &[u8]) -> Option<Error> {
-        let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(header).ok()?;
-        entries.into_iter().find_map(|(name, entry)| {
-            let info: TensorInfo = serde_json::from_value(entry).ok()?;
-            let (start, end) = info.data_offsets;
-            let elements = info.shape.iter().try_fold(1_usize, |product, n| product.checked_mul(*n));
-            let bytes = elements.and_then(|n| Some(n.checked_mul(info.dtype.bitsize())? / 8));
-            let found = end.checked_sub(start);
-            (bytes.is_none() || found != bytes).then(|| {
-                let needed = bytes.map_or("more than memory can address".to_owned(), |b| b.to_string());
-                let what = format!("tensor `{name}` does not fit its data offsets");
-                self.malformed(&what, LENGTH_BYTES)
-                    .expecting(format!("{needed} bytes ({} {:?})", info.dtype, info.shape))
-                    .finding(format!("data_offsets [{start}, {end}]"))
-            })
-        })
     }
 
     fn truncated(&self, expected: u64, found: u64) -> Error {

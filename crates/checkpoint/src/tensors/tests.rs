@@ -51,7 +51,7 @@ fn broken_files_are_refused_with_what_was_expected() {
     let mut long = good.clone();
     long[..8].copy_from_slice(&1000_u64.to_le_bytes());
     let max = u64::MAX;
-    let cases: [(&str, Vec<u8>, &str); 14] = [
+    let cases: [(&str, Vec<u8>, &str); 20] = [
         ("empty", vec![], "truncated: expected 8 bytes, found 0"),
         ("no length", vec![1, 0, 0], "truncated: expected 8 bytes, found 3"),
         ("truncated header", good[..20].to_vec(), "truncated: expected"),
@@ -60,8 +60,18 @@ fn broken_files_are_refused_with_what_was_expected() {
         ("header beyond the end", long, "truncated: expected 1008 bytes"),
         ("trailing data", [&good[..], &[0]].concat(), "data after the last tensor"),
         ("not JSON", file("{", &[]), "not a valid safetensors file"),
-        ("overlap", file(&two("[0,4]", "[2,6]"), &[0; 6]), "invalid offset for tensor `b`"),
-        ("gap", file(&two("[0,4]", "[6,10]"), &[0; 10]), "invalid offset for tensor `b`"),
+        ("overlap", file(&two("[0,4]", "[2,6]"), &[0; 6]), "tensor `b` overlaps with tensor `a`"),
+        ("gap", file(&two("[0,4]", "[6,10]"), &[0; 10]), "tensor `b` leaves a hole after tensor `a`"),
+        ("gap before all", file(&one("[2]", "[2,6]"), &[0; 6]), "tensor `w` leaves a hole after the header"),
+        ("negative size", file(&one("[-2]", "[0,4]"), &[0; 4]), "the entry of tensor `w` cannot be read"),
+        (
+            "unknown dtype",
+            file(r#"{"w":{"dtype":"Q4","shape":[2],"data_offsets":[0,4]}}"#, &[0; 4]),
+            "the entry of tensor `w` cannot be read",
+        ),
+        ("GGUF", b"GGUF\x03\0\0\0\0\0\0\0".to_vec(), "is a GGUF file"),
+        ("ZIP", b"PK\x03\x04\0\0\0\0\0\0\0\0".to_vec(), "is a ZIP file"),
+        ("web page", b"<!DOCTYPE html>".to_vec(), "is a web page"),
         ("shape against offsets", file(&one("[3]", "[0,4]"), &[0; 4]), "tensor `w` does not fit"),
         ("reversed offsets", file(&one("[2]", "[4,0]"), &[0; 4]), "tensor `w`"),
         ("overflow", file(&one(&format!("[{max},{max}]"), "[0,4]"), &[0; 4]), "tensor `w`"),
@@ -76,8 +86,18 @@ fn broken_files_are_refused_with_what_was_expected() {
         assert_eq!(error.kind(), ErrorKind::Malformed, "{case}: {error}");
         assert!(error.to_string().contains(named), "{case}: {error}");
         assert!(error.location().is_some_and(|l| l.contains("model.safetensors")), "{case}");
-        assert!(error.mend().is_some(), "{case}");
+        let is_whole = error.mend().is_some() && error.expected().is_some() && error.found().is_some();
+        assert!(is_whole, "{case}: {:?}", error.report());
     }
+}
+
+#[test]
+fn a_header_length_that_looks_like_another_format_is_no_such() {
+    // 0x3c bytes of header: the file begins with `<`.
+    let header = r#"{"w":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}      "#;
+    assert_eq!(header.len(), 0x3c);
+    let dir = directory(&[("model.safetensors", file(header, &[0; 4]))]);
+    assert_eq!(Tensors::open(dir.path()).unwrap().names().count(), 1);
 }
 
 fn index(map: &str) -> (&'static str, Vec<u8>) {
@@ -102,6 +122,8 @@ fn shards_are_read_through_their_index() {
     assert_eq!(tensors.names().collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(tensors.files().len(), 3);
     assert!(tensors.warnings()[0].contains("`c`"), "{:?}", tensors.warnings());
+    let unlisted = tensors.get("c", &[1]).unwrap_err();
+    assert_eq!(unlisted.found(), Some("it in `two.safetensors`, which the index does not say"));
     let mut values = vec![7.0];
     tensors.get("b", &[1]).unwrap().read_f32(0..1, &mut values).unwrap();
     assert_eq!(values, [2.0]);
@@ -124,6 +146,18 @@ fn broken_indexes_are_refused_with_the_name_of_what_is_wrong() {
         assert_eq!(error.kind(), kind, "{map}: {error}");
         assert!(error.to_string().contains(named), "{map}: {error}");
     }
+    let both = r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#;
+    let second = ("two.safetensors", file(both, &[0; 2]));
+    let twice = open_error(&[index(r#"{"a":"one.safetensors","b":"two.safetensors"}"#), shard(), second]);
+    assert!(twice.to_string().starts_with("tensor `a` is in two shards"), "{twice}");
+    let swapped = [
+        index(r#"{"a":"two.safetensors","b":"one.safetensors"}"#),
+        shard(),
+        ("two.safetensors", f32_file("b", &[1.0])),
+    ];
+    assert_eq!(open_error(&swapped).found(), Some("it in `one.safetensors`"));
+    let bin = open_error(&[("pytorch_model.bin", vec![]), ("x.gguf", vec![])]);
+    assert_eq!(bin.found(), Some("pytorch_model.bin, x.gguf"));
     assert_eq!(open_error(&[]).kind(), Missing);
     let ambiguous = open_error(&[shard(), ("two.safetensors", f32_file("b", &[1.0]))]);
     assert_eq!(ambiguous.found(), Some("2 .safetensors files and no index"));

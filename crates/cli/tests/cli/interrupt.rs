@@ -60,7 +60,7 @@ fn an_interrupted_run_cleans_up() {
         stderr.read_to_string(&mut rest).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
         assert!(rest.contains("error: interrupted"), "{rest}");
-        assert_eq!(names(slow.output.path()), [".anelith.lock"]);
+        assert_eq!(names(slow.output.path()), [""; 0]);
     }
 }
 
@@ -77,6 +77,28 @@ fn a_killed_run_is_taken_up_by_the_same_command() {
     let undisturbed = TempDir::new().unwrap();
     convert(slow.model.path(), undisturbed.path(), &["--only", "1", "--lut", "8"]).status(0);
     assert_same(undisturbed.path(), slow.output.path());
+}
+
+/// The piece of work of a table for a whole tensor is the longest that there is.
+#[test]
+fn an_interrupted_run_ends_in_the_midst_of_a_piece() {
+    let model = Model::demo().with_vocabulary(1 << 15);
+    let output = TempDir::new().unwrap();
+    let whole = ["--only", "1", "--lut", "8,tensor"];
+    let mut child = command(arguments(&["convert"], model.path(), output.path(), &whole));
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("step 1") {
+        line.clear();
+        assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "the run ended before step 1");
+    }
+    signal("-TERM", &child);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    assert_eq!(rest.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{rest}");
+    assert_eq!(names(output.path()), [""; 0]);
 }
 
 #[test]

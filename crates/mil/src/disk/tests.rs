@@ -110,3 +110,32 @@ fn sharing_follows_a_symbolic_link_to_the_file() {
     share_file(&link, &dest).expect("a shared file");
     assert!(fs::symlink_metadata(&dest).expect("a file").is_file());
 }
+
+#[test]
+fn a_directory_is_cleared_of_what_killed_runs_left_and_of_nothing_else() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    for name in
+        [".a.mlpackage.partial", ".b.mlmodelc.old", "b.mlmodelc", ".c.mlpackage.old", ".d.old", "e.partial"]
+    {
+        fs::create_dir(at(name)).expect("a folder");
+        fs::write(at(name).join("inside"), name).expect("a file");
+    }
+    for name in [".meta.yaml.partial", ".mine.partial", ".partial", ".mlpackage"] {
+        fs::write(at(name), "").expect("a file");
+    }
+    clear_partials(dir.path(), &["meta.yaml"]).expect("cleared");
+    let kept =
+        [".d.old", ".mine.partial", ".mlpackage", ".partial", "b.mlmodelc", "c.mlpackage", "e.partial"];
+    assert_eq!(names(dir.path()), kept);
+    assert_eq!(fs::read(at("b.mlmodelc/inside")).expect("the new one"), b"b.mlmodelc");
+    assert_eq!(fs::read(at("c.mlpackage/inside")).expect("the old one"), b".c.mlpackage.old");
+}
+
+#[test]
+fn trying_to_share_leaves_nothing() {
+    let dir = folder();
+    assert!(can_share(dir.path()).is_some());
+    assert!(names(dir.path()).is_empty());
+    assert_eq!(can_share(&dir.path().join("none")), None);
+}
