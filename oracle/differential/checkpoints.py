@@ -30,15 +30,21 @@ def make(case: Case, directory: Path) -> Expected:
     directory.mkdir(parents=True)
     torch.manual_seed(case.seed)
     write_config(directory, case.config)
-    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(directory), attn_implementation="eager")
+    model = fresh(directory)
     ids = torch.randint(0, case.config["vocab_size"], (1, case.tokens))
-    draw_weights(model.float().eval(), case)
+    draw_weights(model, case.embedding)
     scale_logits(model, ids)
     save(model, case, directory)
     expected = expect(load(directory), ids)
     write_config(directory, case.written)
     write_tokenizer(directory)
     return expected
+
+
+def fresh(directory: Path):
+    """A model with the config in `directory`, and no weights to speak of."""
+    config = AutoConfig.from_pretrained(directory)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
 
 
 def write_config(directory: Path, config: dict) -> None:
@@ -59,7 +65,7 @@ def write_tokenizer(directory: Path) -> None:
 
 
 @torch.no_grad()
-def draw_weights(model, case: Case) -> None:
+def draw_weights(model, embedding: float) -> None:
     """Weights for which attention looks at some tokens more than at others, and no field is without effect."""
     for name, weight in model.named_parameters():
         noise = torch.randn(weight.shape)
@@ -69,7 +75,7 @@ def draw_weights(model, case: Case) -> None:
         elif name.endswith("bias"):
             weight.copy_(0.3 * noise)
         elif "embed_tokens" in name:
-            weight.copy_(case.embedding * noise)
+            weight.copy_(embedding * noise)
         else:
             gain = 1.4 if "q_proj" in name or "k_proj" in name else 0.8
             weight.copy_(gain * noise / weight.shape[1] ** 0.5)

@@ -256,3 +256,13 @@ def respell(config: dict, labels: dict, spelling: str) -> dict:
         written["rope_scaling"] = names | {k: v for k, v in scaling.items() if k != "rope_type"}
     labels["rope spelling"] = spelling if scaling is not None else "rope_theta alone"
     return written
+
+
+def tiny(family: str) -> dict:
+    """A small sound configuration, for measurements of something else than configurations."""
+    return {
+        "model_type": family, "architectures": [class_name(family)], "hidden_size": 32, "intermediate_size": 48,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "num_hidden_layers": 1,
+        "vocab_size": 97, "max_position_embeddings": 131072, "rope_theta": 1e6, "rms_norm_eps": 1e-5,
+        "bos_token_id": 1, "eos_token_id": 2,
+    }

@@ -8,7 +8,7 @@ import numpy
 from . import checkpoints
 from .configs import Case
 from .figures import divergence
-from .packages import Failed, Tools, by_infer, by_prefill, run_anelith, run_machine
+from .packages import Failed, Route, Tools, by_infer, by_prefill, run_anelith, run_machine
 
 LIMIT = {"f32": 1e-6, "fp16": 1e-5}
 """The greatest mean KL divergence that passes, by the precision of execution."""
@@ -44,15 +44,23 @@ def measure(job: tuple[Case, Tools]) -> Result:
 
 
 def compare(case: Case, tools: Tools, bundle: Path, expected: checkpoints.Expected) -> dict:
-    package = bundle.with_suffix(".mlpackage")
     routes = [by_infer(expected.ids, case.context), by_prefill(expected.ids, case.context, case.batch)]
+    return execute(tools, bundle, routes, expected.logits)
+
+
+def execute(tools: Tools, bundle: Path, routes: list[Route], expected: numpy.ndarray) -> dict:
+    """Every executor in every precision: the mean KL divergence of the worst route.
+
+    anelith runs the package, the other executor the bundle: both outputs are held to the expected values.
+    """
     kl = {}
-    for precision in ("f32", "fp16"):
+    for precision in LIMIT:
+        package = bundle.with_suffix(".mlpackage")
         found = [run_anelith(tools, package, route, precision == "f32") for route in routes]
-        kl["anelith", precision] = worst(expected.logits, found)
+        kl["anelith", precision] = worst(expected, found)
         machine = tools.machine(bundle, precision == "fp16")
         if machine is not None:
-            kl["milref", precision] = worst(expected.logits, [run_machine(machine, route) for route in routes])
+            kl["milref", precision] = worst(expected, [run_machine(machine, route) for route in routes])
     return kl
 
 

@@ -105,12 +105,17 @@ def collect(route: Route, answers: list) -> tuple[list, numpy.ndarray]:
 
 def run_anelith(tools: Tools, package: Path, route: Route, f32: bool) -> tuple[list, numpy.ndarray]:
     """The route through `anelith run`."""
+    return collect(route, answers_of_anelith(tools, package, route, f32))
+
+
+def answers_of_anelith(tools: Tools, package: Path, route: Route, f32: bool) -> list[dict]:
+    """Every call's outputs by name, each a flat list."""
     feeds, results = package.with_suffix(".feeds"), package.with_suffix(".results")
     feeds.write_text(json.dumps([{"function": f, "inputs": encode(inputs)} for f, inputs in route.calls]))
     flags = ["--f32"] if f32 else []
     tools.run("run", str(package), "--feeds", str(feeds), "--json-output", str(results), *flags)
     answers = json.loads(results.read_text())
-    return collect(route, [{n: t["data"] for n, t in a["outputs"].items()} for a in answers])
+    return [{name: tensor["data"] for name, tensor in a["outputs"].items()} for a in answers]
 
 
 def encode(inputs: dict) -> dict:
