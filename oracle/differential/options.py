@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy
 
 from .families import LIMIT, worst
-from .packages import Tools, answers_of_anelith, by_infer, by_prefill, run_anelith
+from .packages import Failed, Tools, answers_of_anelith, by_infer, by_prefill, run_anelith
 
 CHECKPOINTS = ["llama", "llama-plain", "qwen2.5", "qwen3", "qwen3-tied"]
 BITS = [8, 6, 4, 3, 2, 1]
@@ -35,9 +35,12 @@ class Cost:
     differences: int | None = None
     """Under --argmax: positions and splits where index or value is not the greatest of the logits build."""
     compared: int = 0
+    error: str | None = None
 
     def passed(self) -> bool:
         """Only what does not palettize has a limit, and --argmax, which must change nothing."""
+        if self.error is not None:
+            return False
         if self.differences is not None:
             return self.differences == 0
         exact = self.options == ("--lut", "none")
@@ -52,7 +55,15 @@ def jobs(tools: Tools) -> list[tuple]:
 
 
 def measure(job: tuple) -> Cost:
+    """One checkpoint with one set of options."""
     tools, name, options = job
+    try:
+        return cost_of(tools, name, options)
+    except (Failed, ValueError) as error:
+        return Cost(name, options, error=str(error))
+
+
+def cost_of(tools: Tools, name: str, options: tuple) -> Cost:
     model = tools.shared / "reference/checkpoints" / name
     recorded = numpy.load(model / "expected.npz")
     ids, logits = recorded["input_ids"][:TOKENS], recorded["logits"][:TOKENS]

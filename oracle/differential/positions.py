@@ -9,7 +9,7 @@ from . import checkpoints
 from .configs import FAMILIES, tiny
 from .families import LIMIT, execute
 from .figures import divergence
-from .packages import Tools, by_prefill
+from .packages import Failed, Tools, by_prefill
 
 TOKENS = 12
 BATCH = 4
@@ -28,13 +28,14 @@ class Place:
     kl: dict
     cut: float
     """KL where positions are cut to 16 bits: what the comparison would see of that error."""
+    error: str | None = None
 
     @property
     def last(self) -> int:
         return self.first + TOKENS - 1
 
     def passed(self) -> bool:
-        return all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
+        return self.error is None and all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
 
 
 def measure_family(job: tuple[Tools, str, int]) -> list[Place]:
@@ -61,13 +62,16 @@ def make(family: str, seed: int, directory: Path):
 
 
 @torch.no_grad()
-def measure_place(tools: Tools, family: str, model, ids, folder: Path, place: tuple[int, int]) -> Place:
-    context, first = place
+def measure_place(tools: Tools, family: str, model, ids, folder: Path, where: tuple[int, int]) -> Place:
+    context, first = where
     positions = torch.arange(first, first + TOKENS)[None]
     expected = model(ids, position_ids=positions).logits[0].numpy()
     cut = model(ids, position_ids=positions % 65536).logits[0].numpy()
-    output = folder / str(context)
-    bundle = tools.convert(folder / "model", output, context, BATCH, "--lut", "none")
-    tokens = ids[0].numpy()
-    kl = execute(tools, bundle, [by_prefill(tokens, context, BATCH, first)], expected)
-    return Place(family, context, first, kl, divergence(expected, cut)[0])
+    place = Place(family, context, first, {}, divergence(expected, cut)[0])
+    try:
+        bundle = tools.convert(folder / "model", folder / str(context), context, BATCH, "--lut", "none")
+        route = by_prefill(ids[0].numpy(), context, BATCH, first)
+        place.kl = execute(tools, bundle, [route], expected)
+    except (Failed, ValueError) as error:
+        place.error = str(error)
+    return place
