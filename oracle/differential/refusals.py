@@ -1,4 +1,4 @@
-"""Checkpoints made wrong on purpose: what the binary says to each."""
+"""Checkpoints made wrong or odd on purpose: what the binary says to each."""
 import json
 import shutil
 import struct
@@ -15,13 +15,14 @@ from . import checkpoints
 from .configs import FAMILIES, tiny
 from .packages import Tools
 
-INPUT, USAGE = 3, 2
-"""Exit statuses: the checkpoint is at fault, or the command line."""
+QWEN = ("qwen2", "qwen3")
+DONE, USAGE, INPUT = 0, 2, 3
+"""Exit statuses: converted, with a warning; the command line is at fault; the checkpoint is."""
 
 
 @dataclass
 class Refusal:
-    """One wrong checkpoint and the answer to it."""
+    """One wrong or odd checkpoint and the answer to it."""
 
     families: str
     what: str
@@ -30,12 +31,13 @@ class Refusal:
     line: str
 
     def passed(self) -> bool:
-        return self.status == self.wanted and self.line.startswith("error: ")
+        kind = "warning: " if self.wanted == DONE else "error: "
+        return self.status == self.wanted and self.line.startswith(kind)
 
 
 @dataclass
 class Wrong:
-    """A way to be wrong: a change of config.json, or of the files."""
+    """A way to be wrong or odd: a change of config.json, or of the files."""
 
     what: str
     families: tuple = FAMILIES
@@ -61,7 +63,7 @@ CONFIGS = [
     Wrong("hidden_act gelu", config={"hidden_act": "gelu"}),
     Wrong("partial_rotary_factor 0.5", config={"partial_rotary_factor": 0.5}),
     Wrong("is_encoder_decoder true", config={"is_encoder_decoder": True}),
-    Wrong("head_dim null", ("qwen2", "qwen3"), {"head_dim": None}),
+    Wrong("head_dim null", QWEN, {"head_dim": None}),
     Wrong("head_dim odd", config={"head_dim": 15}),
     Wrong("num_key_value_heads not a divisor", config={"num_attention_heads": 3, "num_key_value_heads": 2}),
     Wrong("rms_norm_eps 1e-9", config={"rms_norm_eps": 1e-9}),
@@ -74,14 +76,14 @@ CONFIGS = [
     Wrong("llama3 without its frequencies", config=rope(rope_type="llama3", factor=8.0)),
     Wrong("rope_theta and rope_parameters disagree", config={"rope_parameters": {"rope_theta": 5.0}}),
     Wrong("rope_parameters per layer type", config={"rope_parameters": {"full_attention": {}}}),
-    Wrong("layer_types linear_attention", ("qwen2", "qwen3"), {"layer_types": ["linear_attention"]}),
-    Wrong("layer_types sliding_attention, no window", ("qwen2", "qwen3"), {"layer_types": ["sliding_attention"]}),
+    Wrong("layer_types linear_attention", QWEN, {"layer_types": ["linear_attention"]}),
+    Wrong("layer_types sliding_attention, no window", QWEN, {"layer_types": ["sliding_attention"]}),
     Wrong("vocab_size below the LM-head splits", config={"vocab_size": 5}),
     Wrong("vocab_size that disagrees with the embedding", config={"vocab_size": 98}),
     Wrong("mlp_bias true, no such tensors", ("llama",), {"mlp_bias": True}),
     Wrong("attention_bias true, no such tensors", ("llama", "qwen3"), {"attention_bias": True}),
     Wrong(
-        "window smaller than the context", ("qwen2", "qwen3"),
+        "window smaller than the context", QWEN,
         {"use_sliding_window": True, "sliding_window": 16}, status=USAGE,
     ),
     Wrong("context beyond max_position_embeddings", config={"max_position_embeddings": 16}, status=USAGE),
@@ -94,6 +96,25 @@ CONFIGS = [
         config={"max_position_embeddings": 16}
         | rope(rope_type="yarn", factor=1.5, original_max_position_embeddings=16), status=USAGE,
     ),
+]
+
+
+WARNED = [
+    Wrong("attention_bias true", ("qwen2",), {"attention_bias": True}, status=DONE),
+    Wrong("mlp_bias true", QWEN, {"mlp_bias": True}, status=DONE),
+    Wrong("use_mrope false", config={"use_mrope": False}, status=DONE),
+    Wrong("a window that no LLaMA reads", ("llama",), {"sliding_window": 4}, status=DONE),
+    Wrong("layer_types that no LLaMA reads", ("llama",), {"layer_types": ["sliding_attention"]}, status=DONE),
+    Wrong(
+        "yarn with truncate, which came later", config={"max_position_embeddings": 64}
+        | rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=32, truncate=False), status=DONE,
+    ),
+    Wrong(
+        "yarn factor that is not the ratio of lengths", config={"max_position_embeddings": 96}
+        | rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=32), status=DONE,
+    ),
+    Wrong("another class", config={"architectures": ["LlamaForSequenceClassification"]}, status=DONE),
+    Wrong("tied, another lm_head.weight shipped", config={"tie_word_embeddings": True}, status=DONE),
 ]
 
 
@@ -158,11 +179,11 @@ FILES = [
 
 
 def measure(tools: Tools) -> list[Refusal]:
-    """Every way to be wrong in every family; the same answer from several families is one row."""
+    """Every way to be wrong or odd in every family; the same answer from several families is one row."""
     with tempfile.TemporaryDirectory(prefix="anelith-oracle-") as folder:
         sound = {family: make(family, Path(folder, family)) for family in FAMILIES}
         rows = []
-        for wrong in CONFIGS + FILES:
+        for wrong in CONFIGS + FILES + WARNED:
             answers = {}
             for family in wrong.families:
                 answers.setdefault(answer(tools, sound[family], wrong), []).append(family)
@@ -195,5 +216,6 @@ def answer(tools: Tools, sound: Path, wrong: Wrong) -> tuple[int, str]:
     command = [tools.anelith, "convert", "--model", model, "--output", output, "--lut", "none"]
     command += ["--only", "1", "--context", "32", "--batch", "8", *wrong.options]
     done = subprocess.run(command, capture_output=True, text=True)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error")] or [""]
+    kind = "error" if done.returncode else "warning"
+    lines = [line for line in done.stderr.splitlines() if line.startswith(kind)] or [""]
     return done.returncode, lines[0].replace(str(model), "MODEL")

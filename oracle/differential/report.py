@@ -128,12 +128,18 @@ def beyond(places: list[Place]) -> str:
 
 
 def rejected(refusals: list[Refusal]) -> str:
-    text = (
+    refused = (
         "## Refusals\n\nSound checkpoints made wrong, each given to `anelith convert`: exit status and first line of the "
         "answer.\n\n"
     )
-    rows = [[r.what, r.families, r.status, f"`` {r.line} ``"] for r in refusals]
-    return text + table(["wrong", "family", "status", "answer"], rows)
+    warned = (
+        "\n## Warnings\n\nFields that the class in transformers ignores, and what else is not as it seems: "
+        "converted, with one line.\n\n"
+    )
+    rows = [(r.status, [r.what, r.families, r.status, f"`` {r.line} ``"]) for r in refusals]
+    head = ["wrong", "family", "status", "answer"]
+    text = refused + table(head, [row for status, row in rows if status])
+    return text + warned + table(["odd", *head[1:]], [row for status, row in rows if not status])
 
 
 def palettized(costs: list[Cost]) -> str:
