@@ -27,7 +27,9 @@ or {fp16:g} with fp16 rounding fails the run.
 
 
 def figure(value: float | None) -> str:
-    return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
+    if value is None:
+        return "-"
+    return f"{value:.1e}" if value else "0"
 
 
 def table(head: list[str], rows: list[list]) -> str:
@@ -117,7 +119,7 @@ def cell_text(results: list[Result] | None) -> str:
 
 def beyond(places: list[Place]) -> str:
     rows = [
-        [p.family, p.context, f"{p.first} to {p.last}", figure(worst([p], "f32")), figure(worst([p], "fp16")), figure(p.cut)]
+        [p.family, p.context, f"{p.first} to {p.last}", *(figure(worst([p], how)) for how in LIMIT), figure(p.cut)]
         for p in places
     ]
     text = (
@@ -171,7 +173,7 @@ def overrides(of: dict) -> str:
     picked = [[f"`{' '.join(lut)} --argmax`"] for lut in ARGMAX]
     for row, lut in zip(picked, ARGMAX):
         found = [of[name, (*lut, "--argmax")] for name in CHECKPOINTS]
-        row += [f"{c.differences} of {c.compared}" for c in found]
+        row += ["failed" if c.error else f"{c.differences} of {c.compared}" for c in found]
     text += (
         "\n`--argmax`, compared with the logits of the same conversion without it: at how many positions and "
         "vocabulary splits\nindex or value differ from the greatest logit.\n\n"
