@@ -13,7 +13,7 @@ import numpy
 import torch
 import transformers
 
-from . import configs, families, options, positions, refusals, report
+from . import configs, families, lossless, options, positions, refusals, report
 from .packages import Tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,13 +84,15 @@ def measure(given: argparse.Namespace, tools: Tools, cases: list, pool: Pool) ->
     results = watch(pool.imap(families.measure, [(case, tools) for case in cases]), lambda r: r.case.name)
     far = pool.imap(positions.measure_family, [(tools, family, given.seed) for family in configs.FAMILIES])
     places = [place for found in watch(far, lambda f: f"positions, {f[0].family}") for place in found]
+    exact = pool.imap(lossless.measure, lossless.jobs(tools, given.seed))
+    tables = [one for found in watch(exact, lambda f: f"lossless, {f[0].family}, {f[0].bits}") for one in found]
     refused = refusals.measure(tools)
     has_references = (tools.shared / "reference/checkpoints").is_dir()
     work = options.jobs(tools) if has_references else []
     costs = watch(pool.imap(options.measure, work), lambda c: f"{c.checkpoint} {' '.join(c.options)}")
-    text = report.write(about(given, tools), results, places, refused, costs)
-    given.output.write_text(text)
-    failed = [r for r in [*results, *places, *refused, *costs] if not r.passed()]
+    found = report.Figures(results, places, refused, tables, costs)
+    given.output.write_text(report.write(about(given, tools), found))
+    failed = [r for r in [*results, *places, *refused, *tables, *costs] if not r.passed()]
     for failure in failed:
         say(f"FAIL {failure}")
     say(f"{len(results)} configurations, {len(refused)} refusals, {len(costs)} sets of options: {len(failed)} failed")

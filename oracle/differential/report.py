@@ -1,9 +1,11 @@
 """Writes the figures as docs/correctness.md: the same figures, the same text."""
 from collections import defaultdict
+from dataclasses import dataclass
 from statistics import median
 
 from .configs import FAMILIES
 from .families import LIMIT, Result
+from .lossless import Lossless
 from .options import ARGMAX, BITS, CHECKPOINTS, GROUPS, OVERRIDES, Cost
 from .positions import Place
 from .refusals import Refusal
@@ -26,6 +28,17 @@ or {fp16:g} with fp16 rounding fails the run.
 """
 
 
+@dataclass
+class Figures:
+    """What a run has found."""
+
+    results: list[Result]
+    places: list[Place]
+    refusals: list[Refusal]
+    lossless: list[Lossless]
+    costs: list[Cost]
+
+
 def figure(value: float | None) -> str:
     if value is None:
         return "-"
@@ -44,10 +57,10 @@ def worst(results: list, precision: str, executor: str | None = None) -> float |
     return max(found, default=None)
 
 
-def write(about: dict, results: list[Result], places: list[Place], refusals: list[Refusal], costs: list[Cost]) -> str:
+def write(about: dict, found: Figures) -> str:
     """The whole text. `about` holds command, versions, seed and oracles."""
-    parts = [HEAD.format(**about, **LIMIT), summary(results), fields(results), beyond(places)]
-    parts += [rejected(refusals), palettized(costs), every_case(results)]
+    parts = [HEAD.format(**about, **LIMIT), summary(found.results), fields(found.results), beyond(found.places)]
+    parts += [rejected(found.refusals), exactly(found.lossless), palettized(found.costs), every_case(found.results)]
     return "\n".join(parts)
 
 
@@ -113,8 +126,12 @@ def cell_text(results: list[Result] | None) -> str:
     if not results:
         return "-"
     failed = sum(not r.passed() for r in results)
-    figures = ", ".join(figure(worst(results, precision)) for precision in LIMIT)
-    return f"{len(results)}: {figures}" + (f", **{failed} failed**" if failed else "")
+    return f"{len(results)}: {pair(results)}" + (f", **{failed} failed**" if failed else "")
+
+
+def pair(results: list) -> str:
+    """The worst figure in each precision."""
+    return ", ".join(figure(worst(results, precision)) for precision in LIMIT)
 
 
 def beyond(places: list[Place]) -> str:
@@ -142,6 +159,19 @@ def rejected(refusals: list[Refusal]) -> str:
     head = ["wrong", "family", "status", "answer"]
     text = refused + table(head, [row for status, row in rows if status])
     return text + warned + table(["odd", *head[1:]], [row for status, row in rows if not status])
+
+
+def exactly(found: list[Lossless]) -> str:
+    cells = {(one.family, one.bits, one.group): "failed" if one.error else pair([one]) for one in found}
+    rows = [
+        [family, bits, *(cells[family, bits, group] for group in GROUPS)] for family in FAMILIES for bits in BITS
+    ]
+    text = (
+        "## Palettization that loses nothing\n\nMatrices of only 2^bits values and odd sizes (hidden 45, MLP 101, 1009 "
+        "tokens), so that no group divides all of\nthem: every group must find exactly those values. In each cell f32, "
+        "fp16; the limits above hold.\n\n"
+    )
+    return text + table(["family", "`--lut` bits", *(f"group {g}" for g in GROUPS)], rows)
 
 
 def palettized(costs: list[Cost]) -> str:
