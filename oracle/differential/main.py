@@ -95,7 +95,8 @@ def measure(given: argparse.Namespace, tools: Tools, cases: list, pool: Pool) ->
     failed = [r for r in [*results, *places, *refused, *tables, *costs] if not r.passed()]
     for failure in failed:
         say(f"FAIL {failure}")
-    say(f"{len(results)} configurations, {len(refused)} refusals, {len(costs)} sets of options: {len(failed)} failed")
+    counts = f"{len(results)} configurations, {len(refused)} refusals and warnings, {len(tables)} lossless tables"
+    say(f"{counts}, {len(costs)} sets of options: {len(failed)} failed")
     say(f"figures: {given.output}")
     return 1 if failed else 0
 
