@@ -199,7 +199,11 @@ def palettized(costs: list[Cost]) -> str:
 
 def overrides(of: dict) -> str:
     rows = [[f"`{' '.join(o)}`", *(figure(of[name, o].kl) for name in CHECKPOINTS)] for o in OVERRIDES]
-    text = "Overrides for embedding and LM head:\n\n" + table(["options", *CHECKPOINTS], rows)
+    text = (
+        "Overrides for embedding and LM head (a split of the head of qwen3 and qwen3-tied has 2,048 elements, too few to "
+        "be\npalettized):\n\n"
+    )
+    text += table(["options", *CHECKPOINTS], rows)
     picked = [[f"`{' '.join(lut)} --argmax`"] for lut in ARGMAX]
     for row, lut in zip(picked, ARGMAX):
         found = [of[name, (*lut, "--argmax")] for name in CHECKPOINTS]
