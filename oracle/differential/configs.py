@@ -223,7 +223,7 @@ def window_fields(config: dict, labels: dict, family: str, row: dict, context: i
     elif kind == "on, null":
         config |= {"use_sliding_window": True, "sliding_window": None, "max_window_layers": 0}
     elif kind != "absent":
-        width = context if kind.endswith("the context") and "as wide" in kind else context + 7
+        width = context if "as wide" in kind else context + 7
         config |= {"use_sliding_window": True, "sliding_window": width, "max_window_layers": 1}
 
 
