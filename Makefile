@@ -3,8 +3,11 @@
 SHARED ?= ../shared
 VENV := target/oracle-venv
 PYTHON := $(VENV)/bin/python
+# Set on the command line it is used as it is, and nothing is installed.
+ORACLE_READY := $(if $(ORACLE_PYTHON),,$(VENV)/torch-ready)
+ORACLE_PYTHON ?= $(PYTHON)
 
-.PHONY: help check test bless conformance
+.PHONY: help check test bless conformance oracle
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +27,15 @@ bless: ## rewrite the golden files from what the code does now; review the diff
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
 	cargo build --release
 	SHARED=$(SHARED) $(PYTHON) conformance/run
+
+oracle: $(ORACLE_READY) ## hold random models of every family against transformers; writes docs/correctness.md (ORACLE_PYTHON=... to use an environment at hand)
+	cargo build --release
+	SHARED=$(SHARED) $(ORACLE_PYTHON) oracle/run
+
+# torch is large: only `oracle` needs it, in the same environment.
+$(VENV)/torch-ready: $(VENV)/ready
+	$(PYTHON) -m pip install --quiet torch==2.7.0 transformers==4.52.4
+	touch $@
 
 # What the oracles need, in an environment of their own.
 $(VENV)/ready:

@@ -225,13 +225,16 @@ fn head_dim(fields: &Fields<'_>, defaults: &Defaults, attention: usize) -> Resul
 }
 
 fn sliding_window(fields: &Fields<'_>, architecture: Architecture) -> Result<Option<usize>> {
-    let used = is_qwen(architecture) && fields.optional_boolean("use_sliding_window")? == Some(true);
-    if !used {
+    if !is_qwen(architecture) {
         return Ok(None);
     }
     let key = "sliding_window";
-    if fields.object().contains_key(key) {
-        return fields.optional_integer(key, 1..=i32::MAX as usize);
-    }
-    Ok(Some(families::SLIDING_WINDOW))
+    let used = fields.optional_boolean("use_sliding_window")? == Some(true);
+    let window = match (used, fields.object().contains_key(key)) {
+        (false, _) => None,
+        (true, true) => fields.optional_integer(key, 1..=i32::MAX as usize)?,
+        (true, false) => Some(families::SLIDING_WINDOW),
+    };
+    refuse::refuse_layer_types(fields, window.is_some())?;
+    Ok(window)
 }

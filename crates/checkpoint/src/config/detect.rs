@@ -50,7 +50,7 @@ fn unknown(fields: &Fields<'_>, name: &str) -> Error {
         .finding(format!("`{name}`"));
     match wrapper(fields) {
         Some(key) => error.mending(format!(
-            "`{key}` marks a multimodal wrapper, which anelith does not convert; use a text-only checkpoint"
+            "`{key}` marks a wrapper of other models, which anelith does not convert; use a text-only checkpoint"
         )),
         None => error.mending("use a checkpoint of a supported family"),
     }
@@ -64,7 +64,7 @@ fn unnamed(fields: &Fields<'_>) -> Error {
         .mending("add `model_type` to config.json, or download it again")
 }
 
-/// The field that marks a multimodal wrapper, if there is one.
+/// The field that marks a multimodal or otherwise composite model, if there is one.
 pub(super) fn wrapper<'a>(fields: &Fields<'_>) -> Option<&'a str> {
     families::WRAPPERS.iter().copied().find(|key| fields.get(key).is_some())
 }

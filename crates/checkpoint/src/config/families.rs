@@ -61,7 +61,6 @@ const HONOURED: &[&str] = &[
     "bos_token_id",
     "eos_token_id",
     "head_dim",
-    "hidden_act",
     "hidden_size",
     "intermediate_size",
     "max_position_embeddings",
@@ -142,11 +141,19 @@ const WITHOUT_EFFECT: &[&str] = &[
 
 /// Fields that transformers reads and anelith does not implement, each with the only values that leave the result alone.
 /// Null and an absent key are always such values.
-pub(super) const REFUSED: &[(&str, &[&str])] =
-    &[("add_cross_attention", &["false"]), ("is_encoder_decoder", &["false"]), ("pruned_heads", &["{}"])];
+pub(super) const REFUSED: &[(&str, &[&str])] = &[
+    ("add_cross_attention", &["false"]),
+    // Renames fields while they are read.
+    ("attribute_map", &["{}"]),
+    ("hidden_act", &["\"silu\"", "\"swish\""]),
+    ("is_encoder_decoder", &["false"]),
+    ("pruned_heads", &["{}"]),
+];
 
-/// Nested configurations by which a multimodal wrapper is recognised.
-pub(super) const WRAPPERS: &[&str] = &["text_config", "vision_config", "audio_config"];
+/// Nested configurations by which a multimodal or otherwise composite model is recognised: transformers takes
+/// what concerns the text from there.
+pub(super) const WRAPPERS: &[&str] =
+    &["text_config", "vision_config", "audio_config", "decoder", "generator", "text_encoder"];
 
 /// Whether the class of `architecture` reads `key`, or knows it as without effect: such a key needs no warning.
 pub(super) fn knows(architecture: Architecture, key: &str) -> bool {
@@ -157,13 +164,14 @@ pub(super) fn knows(architecture: Architecture, key: &str) -> bool {
 }
 
 /// Fields that only some of the families read. `pretraining_tp` and `max_window_layers` belong to their classes,
-/// but do not change what the attention of a context within the window computes.
+/// but do not change what the attention of a context within the window computes; `layer_types`, which Qwen's later
+/// classes read, is checked against the window.
 fn own_fields(architecture: Architecture) -> &'static [&'static str] {
     match architecture {
         Architecture::Llama => &["attention_bias", "mlp_bias", "pretraining_tp"],
-        Architecture::Qwen2 => &["max_window_layers", "sliding_window", "use_sliding_window"],
+        Architecture::Qwen2 => &["layer_types", "max_window_layers", "sliding_window", "use_sliding_window"],
         Architecture::Qwen3 => {
-            &["attention_bias", "max_window_layers", "sliding_window", "use_sliding_window"]
+            &["attention_bias", "layer_types", "max_window_layers", "sliding_window", "use_sliding_window"]
         }
     }
 }

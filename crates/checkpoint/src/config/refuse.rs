@@ -12,16 +12,17 @@ use crate::error::{Error, Result};
 /// Refuses what would change the numbers and is not implemented.
 pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
     if let Some(key) = wrapper(fields) {
-        let what = format!("config.json: `{key}` marks a multimodal wrapper, which is not supported");
+        let what = format!(
+            "config.json: `{key}` marks a wrapper of other models (multimodal, for instance), which is not supported"
+        );
         return Err(Error::unsupported(what)
             .at(fields.path().display())
             .mending("use a text-only checkpoint"));
     }
     refuse_quantized(fields)?;
-    if let Some(act) = fields.object().get("hidden_act")
-        && act.as_str() != Some("silu")
-    {
-        return Err(unsupported_value(fields, "hidden_act", "\"silu\"", act));
+    // Unlike the fields below, this one has a class default that null is not.
+    if let Some(null @ Value::Null) = fields.object().get("hidden_act") {
+        return Err(unsupported_value(fields, "hidden_act", "\"silu\"", null));
     }
     for (key, harmless) in families::REFUSED {
         if let Some(value) = fields.get(key)
@@ -31,6 +32,30 @@ pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses kinds of attention other than full. Sliding attention passes where the model has a window (`windowed`):
+/// which layers it holds for does not matter, as no context may be larger than it.
+pub(super) fn refuse_layer_types(fields: &Fields<'_>, windowed: bool) -> Result<()> {
+    let key = "layer_types";
+    let Some(value) = fields.get(key) else { return Ok(()) };
+    let Value::Array(kinds) = value else {
+        return Err(fields.wrong(key, "a list of kinds of attention", value));
+    };
+    let harmless = |kind: &Value| match kind.as_str() {
+        Some("full_attention") => true,
+        Some("sliding_attention") => windowed,
+        _ => false,
+    };
+    match kinds.iter().find(|kind| !harmless(kind)) {
+        None => Ok(()),
+        Some(kind) if kind.as_str() == Some("sliding_attention") => {
+            Err(unsupported_value(fields, key, "\"full_attention\" where no window is in use", kind))
+        }
+        Some(kind) => {
+            Err(unsupported_value(fields, key, "\"full_attention\" or \"sliding_attention\"", kind))
+        }
+    }
 }
 
 fn unsupported_value(fields: &Fields<'_>, key: &str, expected: &str, value: &Value) -> Error {

@@ -115,6 +115,58 @@ fn fields_count_only_where_their_class_reads_them() {
     assert_eq!(tiny("qwen3", class_default).unwrap().sliding_window, Some(4096));
     let unused = r#""use_sliding_window": false, "sliding_window": 256"#;
     assert_eq!(tiny("qwen3", unused).unwrap().sliding_window, None);
+    let null = r#""use_sliding_window": true, "sliding_window": null"#;
+    assert_eq!(tiny("qwen2", null).unwrap().sliding_window, None);
+}
+
+#[test]
+fn layer_types_are_held_against_the_window() {
+    let full = r#""layer_types": ["full_attention", "full_attention"]"#;
+    let sliding = r#""layer_types": ["full_attention", "sliding_attention"]"#;
+    let window = r#""use_sliding_window": true, "sliding_window": 256"#;
+    for family in ["qwen2", "qwen3"] {
+        assert_eq!(tiny(family, full).unwrap().warnings, Vec::<String>::new());
+        let both = tiny(family, &format!("{sliding}, {window}")).unwrap();
+        assert_eq!((both.sliding_window, both.warnings.len()), (Some(256), 0));
+        let no_window = format!("{sliding}, \"use_sliding_window\": true, \"sliding_window\": null");
+        for without in [sliding, &no_window] {
+            let error = tiny(family, without).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            assert!(error.to_string().contains("`layer_types` \"sliding_attention\""), "{error}");
+        }
+        let other = tiny(family, r#""layer_types": ["linear_attention"]"#).unwrap_err();
+        assert!(other.to_string().contains("\"linear_attention\" is not supported"), "{other}");
+    }
+    // No version of the class reads it.
+    assert_eq!(tiny("llama", sliding).unwrap().warnings.len(), 1);
+}
+
+#[test]
+fn the_config_of_a_deepseek_distill_of_qwen_passes() {
+    let config = parse(
+        r#"{"architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
+            "eos_token_id": 151643, "hidden_act": "silu", "hidden_size": 1536, "initializer_range": 0.02,
+            "intermediate_size": 8960, "max_position_embeddings": 131072, "max_window_layers": 21,
+            "model_type": "qwen2", "num_attention_heads": 12, "num_hidden_layers": 28, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-06, "rope_theta": 10000, "sliding_window": 4096, "tie_word_embeddings": false,
+            "torch_dtype": "bfloat16", "transformers_version": "4.44.0", "use_cache": true, "use_mrope": false,
+            "use_sliding_window": false, "vocab_size": 151936}"#,
+    )
+    .unwrap();
+    assert_eq!((config.head_dim, config.max_positions(), config.sliding_window), (128, 131_072, None));
+    assert!(!config.tie_word_embeddings);
+    assert_eq!(config.warnings, ["config.json: `use_mrope` is ignored; Qwen2ForCausalLM does not read it"]);
+}
+
+#[test]
+fn fields_without_effect_pass_in_silence() {
+    let silent = r#""pretraining_tp": 4, "head_dim": null, "hidden_act": "swish", "tie_word_embeddings": null,
+        "rope_scaling": {"type": "default"}, "torchscript": true, "attribute_map": {}, "pruned_heads": {},
+        "text_config": null, "quantization_config": null, "attention_bias": null"#;
+    let config = tiny("llama", silent).unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!((config.head_dim, config.tie_word_embeddings), (16, false));
+    assert_eq!(config.rope.scaling, RopeScaling::Default);
 }
 
 #[test]
@@ -139,7 +191,14 @@ fn broken_fields_are_refused_by_name() {
         ("llama", r#""partial_rotary_factor": 0.5"#, Unsupported, "`partial_rotary_factor`"),
         ("llama", r#""is_encoder_decoder": true"#, Unsupported, "`is_encoder_decoder`"),
         ("llama", r#""pruned_heads": {"0": [1]}"#, Unsupported, "`pruned_heads`"),
+        ("llama", r#""hidden_act": null"#, Unsupported, "`hidden_act` null"),
+        ("llama", r#""attribute_map": {"hidden_size": "vocab_size"}"#, Unsupported, "`attribute_map`"),
         ("llama", r#""text_config": {}"#, Unsupported, "`text_config`"),
+        ("qwen2", r#""text_encoder": {}"#, Unsupported, "`text_encoder`"),
+        ("llama", r#""decoder": {}"#, Unsupported, "`decoder`"),
+        ("llama", r#""quantization_config": {"quant_method": "gptq", "bits": 4}"#, Unsupported, "`gptq`"),
+        ("llama", r#""rope_scaling": {"rope_type": "longrope"}"#, Unsupported, "rope type `longrope`"),
+        ("qwen2", r#""rope_scaling": {"type": "mrope"}"#, Unsupported, "rope type `mrope`"),
         ("qwen2", r#""quantization_config": {"quant_method": "awq"}"#, Unsupported, "`awq`"),
         ("llama", r#""rope_scaling": 8"#, Malformed, "`rope_scaling`"),
         ("llama", r#""rope_scaling": {}"#, Malformed, "`rope_scaling.rope_type`"),

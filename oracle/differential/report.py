@@ -1,0 +1,228 @@
+"""Writes the figures as docs/correctness.md: the same figures, the same text."""
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import median
+
+from .configs import FAMILIES
+from .families import LIMIT, Result
+from .lossless import Lossless
+from .options import ARGMAX, BITS, CHECKPOINTS, GROUPS, OVERRIDES, Cost
+from .positions import Place
+from .refusals import Refusal
+
+HEAD = """# Correctness: every family, field and option against transformers
+
+Written by `{command}`; do not edit. Made with {versions}.
+Figures are mean KL divergences in nats of the converted model's logits from those
+that transformers computes in f32, teacher-forced, over all positions. Their last
+digit may differ from machine to machine.
+
+The checkpoints are random, drawn from seed {seed}. transformers gets the weights as
+fp16 holds them, because that is what a Core ML package stores; for bf16 and f16
+checkpoints nothing is lost by that, for f32 ones the rounding itself is not counted.
+Every package is run in two ways, token by token through `infer` and in batches through
+`prefill` first, and the worse counts; by anelith's own runtime (the package) and, apart
+from it, by the executor `milref` of `{oracles}` (the compiled bundle); in f32 and with
+every value rounded to fp16 as the program says. A mean KL divergence above {f32:g} in f32
+or {fp16:g} with fp16 rounding fails the run.
+"""
+
+
+@dataclass
+class Figures:
+    """What a run has found."""
+
+    results: list[Result]
+    places: list[Place]
+    refusals: list[Refusal]
+    lossless: list[Lossless]
+    costs: list[Cost]
+
+
+def figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1e}" if value else "0"
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in lines) + "\n"
+
+
+def worst(results: list, precision: str, executor: str | None = None) -> float | None:
+    found = [
+        kl for r in results for (who, how), kl in r.kl.items() if how == precision and executor in (None, who)
+    ]
+    return max(found, default=None)
+
+
+def write(about: dict, found: Figures) -> str:
+    """The whole text. `about` holds command, versions, seed and oracles."""
+    parts = [HEAD.format(**about, **LIMIT), summary(found.results), fields(found.results), beyond(found.places)]
+    parts += [rejected(found.refusals), exactly(found.lossless), palettized(found.costs), every_case(found.results)]
+    return "\n".join(parts)
+
+
+def summary(results: list[Result]) -> str:
+    rows = []
+    for family in FAMILIES:
+        own = [r for r in results if r.case.family == family]
+        cells = [family, len(own), sum(r.passed() for r in own)]
+        for precision in LIMIT:
+            cells += [figure(worst(own, precision, who)) for who in ("anelith", "milref")]
+            middle = [r.kl["anelith", precision] for r in own if r.kl]
+            cells.append(figure(median(middle)) if middle else "-")
+        rows.append(cells)
+    head = ["family", "configurations", "passed"]
+    for precision in LIMIT:
+        head += [f"{precision}: anelith, worst", f"{precision}: milref, worst", f"{precision}: anelith, median"]
+    return "## Families\n\n" + table(head, rows) + "\n" + noticed(results)
+
+
+def noticed(results: list[Result]) -> str:
+    """What the comparison would see if a feature were ignored."""
+    least = defaultdict(lambda: float("inf"))
+    for result in results:
+        for feature, kl in result.unnoticed.items():
+            least[feature] = min(least[feature], kl)
+    deviations = [r.deviation for r in results]
+    text = (
+        f"The logits have standard deviations from {min(deviations):.2f} to {max(deviations):.2f}. They depend on "
+        "what is measured: the\nsmallest KL divergence, over all configurations that have the feature, of the same "
+        "transformers model with\n"
+    )
+    shown = "; ".join(f"{feature} taken out: {figure(least[feature])}" for feature in sorted(least))
+    return f"{text}{shown}.\n"
+
+
+def fields(results: list[Result]) -> str:
+    """Field by value by family; each cell counts the configurations and has their worst figures."""
+    cells = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        for name, value in result.case.labels.items():
+            cells[name, value][result.case.family].append(result)
+    names = list(dict.fromkeys(name for result in results for name in result.case.labels))
+    order = sorted(cells, key=lambda cell: (names.index(cell[0]), sort_key(cell[1])))
+    rows = []
+    for name, value in order:
+        found = [cells[name, value].get(family) for family in FAMILIES]
+        rows.append([f"`{name}`" if " " not in name else name, value, *map(cell_text, found)])
+    text = (
+        "## Fields\n\nIn each cell: how many configurations, the worst figure in f32, the worst with fp16 rounding "
+        "(of both\nexecutors and both routes).\n\n"
+    )
+    return text + table(["field", "value", *FAMILIES], rows)
+
+
+def sort_key(value: str) -> tuple:
+    try:
+        return (0, float(value), "")
+    except ValueError:
+        return (1, 0.0, value)
+
+
+def cell_text(results: list[Result] | None) -> str:
+    if not results:
+        return "-"
+    failed = sum(not r.passed() for r in results)
+    return f"{len(results)}: {pair(results)}" + (f", **{failed} failed**" if failed else "")
+
+
+def pair(results: list) -> str:
+    """The worst figure in each precision."""
+    return ", ".join(figure(worst(results, precision)) for precision in LIMIT)
+
+
+def beyond(places: list[Place]) -> str:
+    rows = [
+        [p.family, p.context, f"{p.first} to {p.last}", *(figure(worst([p], how)) for how in LIMIT), figure(p.cut)]
+        for p in places
+    ]
+    text = (
+        "## Positions beyond 65535\n\nA few tokens far out in a long context, with a mask that lets only them be seen; "
+        "transformers gets the same\n`position_ids`. The last column is what positions cut to 16 bits would give.\n\n"
+    )
+    return text + table(["family", "context", "positions", "f32", "fp16", "cut"], rows)
+
+
+def rejected(refusals: list[Refusal]) -> str:
+    refused = (
+        "## Refusals\n\nSound checkpoints made wrong, each given to `anelith convert`: exit status and first line of the "
+        "answer.\n\n"
+    )
+    warned = (
+        "\n## Warnings\n\nFields that the class in transformers ignores, and what else is not as it seems: "
+        "converted, with one line.\n\n"
+    )
+    rows = [(r.status, [r.what, r.families, r.status, f"`` {r.line} ``"]) for r in refusals]
+    head = ["wrong", "family", "status", "answer"]
+    text = refused + table(head, [row for status, row in rows if status])
+    return text + warned + table(["odd", *head[1:]], [row for status, row in rows if not status])
+
+
+def exactly(found: list[Lossless]) -> str:
+    cells = {(one.family, one.bits, one.group): "failed" if one.error else pair([one]) for one in found}
+    rows = [
+        [family, bits, *(cells[family, bits, group] for group in GROUPS)] for family in FAMILIES for bits in BITS
+    ]
+    text = (
+        "## Palettization that loses nothing\n\nMatrices of only 2^bits values and odd sizes (hidden 45, MLP 101, 1009 "
+        "tokens), so that no group divides all of\nthem: every group must find exactly those values. In each cell f32, "
+        "fp16; the limits above hold.\n\n"
+    )
+    return text + table(["family", "`--lut` bits", *(f"group {g}" for g in GROUPS)], rows)
+
+
+def palettized(costs: list[Cost]) -> str:
+    if not costs:
+        return "## Options\n\nNot measured: the reference checkpoints were not at hand.\n"
+    of = {(c.checkpoint, c.options): c for c in costs}
+    exact = [
+        [name, figure(of[name, ("--lut", "none")].kl_f32), figure(of[name, ("--lut", "none")].kl)]
+        for name in CHECKPOINTS
+    ]
+    rows = [
+        [name, bits, *(figure(of[name, ("--lut", f"{bits},{group}")].kl) for group in GROUPS)]
+        for name in CHECKPOINTS
+        for bits in BITS
+    ]
+    text = "## Options\n\nThe recorded reference checkpoints, which are random and tiny: with `--lut none`\n\n"
+    text += table(["checkpoint", "f32", "fp16"], exact)
+    text += (
+        "\nand palettized, with fp16 rounding. These figures say what a number of bits does to weights that were never "
+        "trained;\nthey are no gate.\n\n"
+    )
+    text += table(["checkpoint", "`--lut` bits", *(f"group {g}" for g in GROUPS)], rows)
+    return text + "\n" + overrides(of)
+
+
+def overrides(of: dict) -> str:
+    rows = [[f"`{' '.join(o)}`", *(figure(of[name, o].kl) for name in CHECKPOINTS)] for o in OVERRIDES]
+    text = (
+        "Overrides for embedding and LM head (a split of the head of qwen3 and qwen3-tied has 2,048 elements, too few to "
+        "be\npalettized):\n\n"
+    )
+    text += table(["options", *CHECKPOINTS], rows)
+    picked = [[f"`{' '.join(lut)} --argmax`"] for lut in ARGMAX]
+    for row, lut in zip(picked, ARGMAX):
+        found = [of[name, (*lut, "--argmax")] for name in CHECKPOINTS]
+        row += ["failed" if c.error else f"{c.differences} of {c.compared}" for c in found]
+    text += (
+        "\n`--argmax`, compared with the logits of the same conversion without it: at how many positions and "
+        "vocabulary splits\nindex or value differ from the greatest logit.\n\n"
+    )
+    return text + table(["options", *CHECKPOINTS], picked)
+
+
+def every_case(results: list[Result]) -> str:
+    rows = [
+        [
+            r.case.name, r.case.labels["rope"], r.case.labels["head_dim"], r.case.labels["num_key_value_heads"],
+            r.case.labels["weights"], r.case.context, r.case.batch, figure(worst([r], "f32")),
+            figure(worst([r], "fp16")), "passed" if r.passed() else f"**failed** {r.error or ''}",
+        ]
+        for r in results
+    ]
+    head = ["case", "rope", "head_dim", "key-value heads", "weights", "context", "batch", "f32", "fp16", ""]
+    return "## Every configuration\n\nOne of them alone: `oracle/run --case NAME`.\n\n" + table(head, rows)
