@@ -1,5 +1,6 @@
 //! Packages that someone else made, combined by path.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,9 +9,10 @@ use anelith_convert::{Error, Progress, Silent, Step, combine_packages};
 use anelith_mil::blob::{BlobLayout, BlobWriter, WEIGHT_FILE};
 use anelith_mil::package::{Package, write_into};
 use anelith_mil::{
-    BlobRef, Bundle, DataType, Description, Feature, Function, FunctionBuilder, Interface, Metadata, Model,
-    OpKind, Opcode, Opset, Program, TensorType, Type, Value, VarId, proto, validate_model,
+    BlobRef, Bundle, Data, DataType, Description, Feature, Function, FunctionBuilder, Interface, Metadata,
+    Model, OpKind, Opcode, Opset, Program, TensorType, Type, Value, VarId, proto, validate_model,
 };
+use half::f16;
 use tempfile::TempDir;
 
 const ELEMENTS: u64 = 16;
@@ -245,13 +247,23 @@ fn states_that_differ_are_refused_with_both_sides() {
     combine(&infer, &turned, &out);
 }
 
-/// The weights of iOS 16's `constexpr_lut_to_dense` are attributes, packed as bytes.
+/// iOS 16 compresses weights in ops whose parameters are attributes.
 fn compressed(opset: Opset) -> Model {
     let mut function = Tiny { opset, ..Tiny::new(&[]) }.function("main");
     let mut op = function.ops[0].clone();
     op.kind = OpKind::from_name("constexpr_affine_dequantize");
     op.inputs.clear();
-    op.attributes.insert("name".to_owned(), Value::string("packed"));
+    let bytes = |shape: &[u64]| {
+        let count = shape.iter().product::<u64>() as usize;
+        Value { ty: Type::tensor(DataType::Int8, shape), data: Data::Bytes(vec![1; count]) }
+    };
+    op.attributes = BTreeMap::from([
+        ("name".to_owned(), Value::string("packed")),
+        ("quantized_data".to_owned(), bytes(&[4])),
+        ("zero_point".to_owned(), bytes(&[])),
+        ("scale".to_owned(), Value::fp16(f16::ONE)),
+        ("axis".to_owned(), Value::i32(0)),
+    ]);
     op.outputs = vec![function.add_var("packed", Type::tensor(DataType::Fp16, &[4]))];
     function.ops.insert(0, op);
     model(vec![function], i32::from(opset.release()) - 9, None)
