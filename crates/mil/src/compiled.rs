@@ -14,9 +14,10 @@
 //! build info, the order of function inputs (sorted by name) and that of dictionary entries.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
+use crate::disk::read_file;
 use crate::error::{Error, Result};
 use crate::model::{Model, check_specification_version};
 use crate::program::Program;
@@ -35,8 +36,8 @@ const CORE_DATA: &str = "coremldata.bin";
 const METADATA: &str = "metadata.json";
 const ANALYTICS: &str = "analytics";
 
-/// The largest text that is read; programs of thousands of ops take less than a thousandth of it.
-const MAX_PROGRAM_BYTES: u64 = 1 << 30;
+/// The largest text that is read; programs of thousands of ops take less than a hundredth of it.
+const MAX_PROGRAM_BYTES: u64 = 1 << 28;
 /// The largest `coremldata.bin` that is read; it holds little more than names and shapes.
 const MAX_CORE_DATA_BYTES: u64 = 1 << 26;
 
@@ -161,20 +162,6 @@ fn finished(model: &Model, compiler: &Compiler) -> Result<Program> {
 fn create(path: &Path, contents: &[u8]) -> Result<()> {
     let write = || File::create_new(path)?.write_all(contents);
     write().map_err(Error::io("cannot write", path))
-}
-
-/// The contents of a file of at most `limit` bytes.
-fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("cannot open", path))?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::unsupported(
-            path.display().to_string(),
-            format!("more than {limit} bytes, expected a description or program of usual size"),
-        ));
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -178,6 +178,21 @@ impl Staged {
     }
 }
 
+/// The contents of a file of at most `limit` bytes.
+///
+/// # Errors
+/// `Io`; `Unsupported` for a longer file, of which no more than that is read.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
+    if bytes.len() as u64 > limit {
+        let problem = format!("more than {limit} bytes, expected a description or program of usual size");
+        return Err(Error::unsupported(path.display().to_string(), problem));
+    }
+    Ok(bytes)
+}
+
 /// Whether the file at `path` is a Git LFS pointer in place of the file it stands for.
 ///
 /// # Errors

@@ -18,6 +18,11 @@ use crate::error::{Error, Result};
 const MANIFEST: &str = "Manifest.json";
 const DATA: &str = "Data";
 
+/// The largest manifest that is read; it names a handful of files.
+const MAX_MANIFEST_BYTES: u64 = 1 << 24;
+/// The largest `model.mlmodel` that is read. Weights lie in files of their own, so that it holds a program alone.
+const MAX_MODEL_BYTES: u64 = 1 << 29;
+
 /// An opened package, or a bare `.mlmodel`; the weights are not read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Package {
@@ -41,7 +46,7 @@ impl Package {
         }
         let manifest = path.join(MANIFEST);
         let what = manifest.display().to_string();
-        let text = fs::read(&manifest).map_err(Error::io("cannot read", &manifest))?;
+        let text = disk::read_file(&manifest, MAX_MANIFEST_BYTES)?;
         let paths = manifest::read(&text, &what)?;
         let data = path.join(DATA);
         if let Some(missing) = paths.items.iter().find(|item| !data.join(item).exists()) {
@@ -52,7 +57,7 @@ impl Package {
     }
 
     fn open_specification(path: &Path) -> Result<Package> {
-        let specification = fs::read(path).map_err(Error::io("cannot read", path))?;
+        let specification = disk::read_file(path, MAX_MODEL_BYTES)?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";
             return Err(Error::malformed(path.display().to_string(), problem));

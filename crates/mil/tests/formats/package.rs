@@ -94,7 +94,7 @@ fn broken_manifests_are_refused_with_the_field() {
         assert!(Package::open(&path).is_err(), "cut to {length} bytes");
     }
     std::fs::remove_file(&file).expect("a file");
-    assert!(Package::open(&path).expect_err("a refusal").to_string().starts_with("cannot read "));
+    assert!(Package::open(&path).expect_err("a refusal").to_string().starts_with("cannot open "));
 }
 
 #[test]
@@ -104,6 +104,19 @@ fn a_model_that_was_not_fetched_is_told_from_garbage() {
     std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\n").expect("a file");
     let error = Package::open(&path).expect_err("a refusal").to_string();
     assert!(error.contains("git lfs pull"), "{error}");
+}
+
+/// A sparse file costs nothing, and reading it would take all memory.
+#[test]
+fn files_of_impossible_size_are_not_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = written(dir.path());
+    for name in ["Data/com.apple.CoreML/model.mlmodel", "Manifest.json"] {
+        let file = std::fs::File::options().write(true).open(path.join(name)).expect("a file");
+        file.set_len(1 << 40).expect("a sparse file");
+        let error = Package::open(&path).expect_err("a refusal").to_string();
+        assert!(error.contains(name) && error.contains("more than"), "{error}");
+    }
 }
 
 #[test]
