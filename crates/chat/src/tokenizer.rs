@@ -7,7 +7,7 @@ use anelith_report::Reported;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use crate::error::Error;
-use crate::json::read_text_optional;
+use crate::json::{check_syntax, read_text_optional};
 use crate::special::{Class, KNOWN_TERMINATORS, SpecialTokens};
 
 /// A model's tokenizer: `tokenizer.json` and what the files beside it add to it.
@@ -38,12 +38,9 @@ impl Tokenizer {
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("tokenizer.json");
         let text = read_text_optional(&path)?.ok_or_else(|| missing(dir, &path))?;
-        let mut inner: tokenizers::Tokenizer = text.parse().map_err(|e: tokenizers::Error| {
-            Error::malformed(&path, "`tokenizer.json` is not a tokenizer")
-                .finding(&e)
-                .caused_by(e)
-                .mending("fetch the file again from where the model came from")
-        })?;
+        // The tokenizer library panics on text that is no JSON inside of a decoder.
+        check_syntax(&text).map_err(|e| broken(&path, Box::new(e)))?;
+        let mut inner: tokenizers::Tokenizer = text.parse().map_err(|e| broken(&path, e))?;
         let special = SpecialTokens::read(dir)?;
         complete(&mut inner, &special).map_err(|e| library(&path, e))?;
         let frame = frame(dir, &inner, &special)?;
@@ -215,6 +212,13 @@ fn missing(dir: &Path, path: &Path) -> Error {
             .finding("no such file")
             .mending("copy `tokenizer.json` from where the model came from"),
     }
+}
+
+fn broken(path: &Path, source: tokenizers::Error) -> Error {
+    Error::malformed(path, "`tokenizer.json` is not a tokenizer")
+        .finding(&source)
+        .caused_by(source)
+        .mending("fetch the file again from where the model came from")
 }
 
 fn library(path: &Path, source: tokenizers::Error) -> Error {
