@@ -4,7 +4,10 @@ SHARED ?= ../shared
 VENV := target/oracle-venv
 PYTHON := $(VENV)/bin/python
 
-.PHONY: help check test bless conformance
+# How long `make fuzz` searches each target.
+FUZZ_SECONDS ?= 600
+
+.PHONY: help check test bless conformance fuzz fuzz-short
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,12 +17,20 @@ check: ## format, lints, tests, documentation: what every commit passes
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(MAKE) --no-print-directory fuzz-short
 
 test: ## the tests alone
 	cargo test --workspace
 
 bless: ## rewrite the golden files from what the code does now; review the diff
 	BLESS=1 cargo test --workspace
+
+fuzz: ## search every fuzz target for $(FUZZ_SECONDS) seconds, 600 unless told (needs a C++ compiler)
+	fuzz/run $(FUZZ_SECONDS)
+
+fuzz-short: ## 20 seconds of each fuzz target, from the committed inputs
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	fuzz/run 20
 
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
 	cargo build --release
