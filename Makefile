@@ -7,7 +7,10 @@ PYTHON := $(VENV)/bin/python
 ORACLE_READY := $(if $(ORACLE_PYTHON),,$(VENV)/torch-ready)
 ORACLE_PYTHON ?= $(PYTHON)
 
-.PHONY: help check test bless conformance oracle
+# How long `make fuzz` searches each target.
+FUZZ_SECONDS ?= 600
+
+.PHONY: help check test bless conformance oracle fuzz fuzz-short
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,12 +20,20 @@ check: ## format, lints, tests, documentation: what every commit passes
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --workspace
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	$(MAKE) --no-print-directory fuzz-short
 
 test: ## the tests alone
 	cargo test --workspace
 
 bless: ## rewrite the golden files from what the code does now; review the diff
 	BLESS=1 cargo test --workspace
+
+fuzz: ## search every fuzz target for $(FUZZ_SECONDS) seconds, 600 unless told (needs a C++ compiler)
+	fuzz/run $(FUZZ_SECONDS)
+
+fuzz-short: ## 20 seconds of each fuzz target, from the committed inputs
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	fuzz/run 20
 
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
 	cargo build --release

@@ -1,9 +1,12 @@
 //! Reading the small JSON files that stand beside a model.
 
-use std::io::ErrorKind;
+use std::fmt;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use anelith_report::Reported;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Kind};
@@ -67,6 +70,65 @@ impl Object {
     }
 }
 
+/// Whether `text` is JSON, found out without holding it in memory.
+///
+/// # Errors
+/// The first place where it is not, or where it nests too deep for a reader.
+pub(crate) fn check_syntax(text: &str) -> serde_json::Result<()> {
+    serde_json::from_str::<Syntax>(text).map(drop)
+}
+
+/// Any JSON value; nothing is kept of it.
+struct Syntax;
+
+impl<'de> Deserialize<'de> for Syntax {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Syntax)
+    }
+}
+
+impl<'de> Visitor<'de> for Syntax {
+    type Value = Syntax;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_unit<E>(self) -> Result<Syntax, E> {
+        Ok(Syntax)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Syntax, A::Error> {
+        while members.next_element::<Syntax>()?.is_some() {}
+        Ok(Syntax)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Syntax, A::Error> {
+        while entries.next_entry::<Syntax, Syntax>()?.is_some() {}
+        Ok(Syntax)
+    }
+}
+
 /// A value as JSON, cut so that an error stays one line.
 fn excerpt(value: &Value) -> String {
     const LIMIT: usize = 80;
@@ -77,9 +139,17 @@ fn excerpt(value: &Value) -> String {
     }
 }
 
+/// The largest file that is read; a `tokenizer.json` of a quarter of a million tokens takes a tenth of it.
+const MAX_BYTES: u64 = 1 << 28;
+
 /// The text of a file, or nothing when it is not there.
 pub(crate) fn read_text_optional(path: &Path) -> Result<Option<String>, Error> {
-    match std::fs::read(path) {
+    match read(path) {
+        Ok(bytes) if bytes.len() as u64 > MAX_BYTES => {
+            Err(Error::malformed(path, "a text file is too large to be one")
+                .expecting(format!("at most {MAX_BYTES} bytes"))
+                .finding("more"))
+        }
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|e| {
             Error::new(Kind::Malformed, "a text file is not UTF-8")
                 .at(path.display())
@@ -88,5 +158,27 @@ pub(crate) fn read_text_optional(path: &Path) -> Result<Option<String>, Error> {
         }),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+/// The contents of a file as far as its first byte beyond the limit.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sparse file costs nothing, and reading it would take all memory.
+    #[test]
+    fn a_file_of_impossible_size_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer_config.json");
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = Object::read_optional(dir.path(), "tokenizer_config.json").unwrap_err();
+        assert_eq!(error.to_string(), "a text file is too large to be one");
     }
 }

@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::json::Object;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use tokenizers::AddedToken;
 
@@ -118,14 +118,15 @@ impl SpecialTokens {
     /// not added tokens yet.
     pub(crate) fn missing_from(&self, known: &[AddedToken]) -> Vec<AddedToken> {
         let special: BTreeSet<&str> = self.special().collect();
+        let same: HashSet<&AddedToken> = known.iter().collect();
         let mut missing: Vec<AddedToken> =
-            self.declared.iter().filter(|token| !known.contains(token)).cloned().collect();
+            self.declared.iter().filter(|token| !same.contains(token)).cloned().collect();
         for token in &mut missing {
             token.special |= special.contains(token.content.as_str());
         }
+        let mut there: HashSet<String> = known.iter().chain(&missing).map(|t| t.content.clone()).collect();
         for content in self.special() {
-            let there = |tokens: &[AddedToken]| tokens.iter().any(|t| t.content == content);
-            if !there(known) && !there(&missing) {
+            if there.insert(content.to_owned()) {
                 missing.push(AddedToken::from(content, true));
             }
         }
@@ -156,12 +157,13 @@ fn named_tokens(class: Class, sources: &[&Object]) -> Result<BTreeMap<&'static s
 fn additional_tokens(sources: &[&Object]) -> Result<Vec<String>, Error> {
     const KEY: &str = "additional_special_tokens";
     let mut tokens = Vec::new();
+    let mut seen = HashSet::new();
     for file in sources {
         let Some(value) = file.get(KEY) else { continue };
         let list = value.as_array().ok_or_else(|| file.wrong(KEY, "a list of tokens", value))?;
         for token in list {
             let token = content(file, KEY, token)?;
-            if !tokens.contains(&token) {
+            if seen.insert(token.clone()) {
                 tokens.push(token);
             }
         }

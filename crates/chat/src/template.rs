@@ -1,14 +1,17 @@
 //! Chat templates: from the turns of a conversation to the text the model was trained on.
 
+mod source;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::SystemTime;
 
 use anelith_report::Reported;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind, State, context};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
@@ -86,7 +89,7 @@ impl Template {
     }
 
     fn new(origin: PathBuf, source: &str, special: &BTreeMap<&'static str, String>) -> Result<Self, Error> {
-        let environment = environment(prepare(source))
+        let environment = with_stack(&origin, || source::prepare(source).and_then(environment))?
             .map_err(|e| refusal(Kind::Malformed, &origin, "the chat template is not valid", e))?;
         Ok(Self { origin, environment, special: special.clone() })
     }
@@ -97,10 +100,13 @@ impl Template {
     /// # Errors
     /// When the template refuses the conversation or uses what is not supported.
     pub fn render(&self, turns: &[Turn], options: RenderOptions) -> Result<String, Error> {
-        let fail = |e| {
+        with_stack(&self.origin, || self.text(turns, options))?.map_err(|e| {
             let what = "the chat template cannot render this conversation";
             refusal(Kind::Unsupported, &self.origin, what, e)
-        };
+        })
+    }
+
+    fn text(&self, turns: &[Turn], options: RenderOptions) -> Result<String, minijinja::Error> {
         let now = options.now;
         let clock = Value::from_function(move |format: &str| {
             strftime(format, now).map_err(|directive| {
@@ -121,7 +127,7 @@ impl Template {
             strftime_now => clock,
             ..Value::from(optional)
         };
-        self.environment.get_template(NAME).and_then(|template| template.render(context)).map_err(fail)
+        self.environment.get_template(NAME).and_then(|template| template.render(context))
     }
 }
 
@@ -151,17 +157,33 @@ fn configured<'c>(config: &'c Object) -> Result<Option<&'c str>, Error> {
     })
 }
 
-/// Jinja as transformers sets it up, with `source` as its one template.
-/// Steps that a template may take; real ones need thousands, a hostile one would take forever.
-const FUEL: u64 = 10_000_000;
+/// Steps that a template may take, each of them up to 64 bytes of text; real ones need thousands, a hostile one
+/// would take forever, or all memory.
+const FUEL: u64 = 2_000_000;
 
+/// The stack of the thread that reads and renders. The library recurses along a chain of operators and into
+/// values; what `source` lets through takes a fraction of this, which is memory only where it is touched.
+const STACK: usize = 1 << 28;
+
+/// What `work` answers, done on a stack that is deep enough for any template.
+fn with_stack<T: Send>(origin: &Path, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let worker = worker.map_err(|e| Error::io(origin, e))?;
+        worker.join().or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Jinja as transformers sets it up, with `source` as its one template.
 fn environment(source: String) -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     let mut syntax = SyntaxConfig::builder();
     environment.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
+    environment.add_filter(source::KEPT, source::keep);
+    environment.add_filter(source::KEPT_IN_NAMESPACE, source::keep_in_namespace);
     environment.add_function("raise_exception", |message: String| {
         Err::<Value, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
     });
@@ -169,27 +191,20 @@ fn environment(source: String) -> Result<Environment<'static>, minijinja::Error>
     Ok(environment)
 }
 
-/// Jinja reads every line end as `\n`. The `generation` blocks of transformers only mark what the
-/// assistant said; a `with` block has the same scope and text.
-fn prepare(source: &str) -> String {
-    let source = source.replace("\r\n", "\n").replace('\r', "\n");
-    let mut prepared = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    while let Some(start) = rest.find("{%") {
-        let Some(length) = rest[start..].find("%}") else {
-            break;
-        };
-        let (before, tag) = (&rest[..start], &rest[start..start + length]);
-        let word = tag.trim_matches(|c: char| "{%-+".contains(c) || c.is_whitespace());
-        prepared.push_str(before);
-        match word {
-            "generation" => prepared.push_str(&tag.replace("generation", "with")),
-            "endgeneration" => prepared.push_str(&tag.replace("endgeneration", "endwith")),
-            _ => prepared.push_str(tag),
-        }
-        rest = &rest[start + length..];
+/// Python's methods, without the fields of `format` that are wider than a line.
+fn method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, minijinja::Error> {
+    const DIGITS: usize = 4;
+    let is_wide = |text: &str| text.split(|c: char| !c.is_ascii_digit()).any(|number| number.len() > DIGITS);
+    if name == "format" && value.as_str().is_some_and(is_wide) {
+        let what = format!("a format with a number of more than {DIGITS} digits");
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
     }
-    prepared + rest
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
 }
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it, with its `indent`.

@@ -1,13 +1,14 @@
 //! Text to token ids and back, with the same ids as the fast tokenizers of transformers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anelith_report::Reported;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
 use crate::error::Error;
-use crate::json::read_text_optional;
+use crate::json::{check_syntax, read_text_optional};
 use crate::special::{Class, KNOWN_TERMINATORS, SpecialTokens};
 
 /// A model's tokenizer: `tokenizer.json` and what the files beside it add to it.
@@ -38,14 +39,11 @@ impl Tokenizer {
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let path = dir.join("tokenizer.json");
         let text = read_text_optional(&path)?.ok_or_else(|| missing(dir, &path))?;
-        let mut inner: tokenizers::Tokenizer = text.parse().map_err(|e: tokenizers::Error| {
-            Error::malformed(&path, "`tokenizer.json` is not a tokenizer")
-                .finding(&e)
-                .caused_by(e)
-                .mending("fetch the file again from where the model came from")
-        })?;
+        // A file that was cut off is told apart before the library sees it, which panics on some of them.
+        check_syntax(&text).map_err(|e| broken(&path, Box::new(e)))?;
+        let mut inner = guarded(|| text.parse()).map_err(|e| broken(&path, e))?;
         let special = SpecialTokens::read(dir)?;
-        complete(&mut inner, &special).map_err(|e| library(&path, e))?;
+        guarded(|| complete(&mut inner, &special)).map_err(|e| library(&path, e))?;
         let frame = frame(dir, &inner, &special)?;
         let stop_ids = stop_ids(&inner, &special);
         Ok(Self { path, inner, special, frame, stop_ids })
@@ -58,7 +56,8 @@ impl Tokenizer {
     /// When the tokenizer cannot encode the text (no unknown token, for instance).
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Error> {
         let by_post_processor = add_special_tokens && self.frame.is_none();
-        let encoding = self.inner.encode_fast(text, by_post_processor).map_err(|e| library(&self.path, e))?;
+        let encoding = guarded(|| self.inner.encode_fast(text, by_post_processor));
+        let encoding = encoding.map_err(|e| library(&self.path, e))?;
         let Some(Frame { bos, eos }) = self.frame.filter(|_| add_special_tokens) else {
             return Ok(encoding.get_ids().to_vec());
         };
@@ -72,7 +71,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
-        self.inner.decode(ids, true).map_err(|e| library(&self.path, e))
+        guarded(|| self.inner.decode(ids, true)).map_err(|e| library(&self.path, e))
     }
 
     /// A decoder that takes one id after the other.
@@ -147,6 +146,12 @@ impl DecodeStream<'_> {
     }
 }
 
+/// What the tokenizer library answers. It panics where parts of a `tokenizer.json` contradict each other, for
+/// instance a template of special tokens that it does not list; such a file is as bad as one it refuses.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its parts contradict each other".into()))
+}
+
 /// Applies what transformers changes after reading tokenizer.json.
 fn complete(tokenizer: &mut tokenizers::Tokenizer, special: &SpecialTokens) -> tokenizers::Result<()> {
     tokenizer.with_truncation(None)?.with_padding(None);
@@ -215,6 +220,13 @@ fn missing(dir: &Path, path: &Path) -> Error {
             .finding("no such file")
             .mending("copy `tokenizer.json` from where the model came from"),
     }
+}
+
+fn broken(path: &Path, source: tokenizers::Error) -> Error {
+    Error::malformed(path, "`tokenizer.json` is not a tokenizer")
+        .finding(&source)
+        .caused_by(source)
+        .mending("fetch the file again from where the model came from")
 }
 
 fn library(path: &Path, source: tokenizers::Error) -> Error {

@@ -117,9 +117,9 @@ impl Config {
     }
 
     /// The longest context in tokens that the model is made for: `max_position_embeddings`, or the original length
-    /// times the factor where the rope type extends it.
+    /// times the factor where the rope type extends it; at most 2^31 - 1, since positions are int32.
     pub fn max_positions(&self) -> usize {
-        self.rope.max_positions(self.max_position_embeddings)
+        self.rope.max_positions(self.max_position_embeddings).min(i32::MAX as usize)
     }
 }
 

@@ -97,7 +97,7 @@ pub fn decode_description(bytes: &[u8], what: &str) -> Result<Description> {
 }
 
 fn parse<M: Message + Default>(bytes: &[u8], schema: &'static Schema) -> Decoded<M> {
-    let message = M::decode(bytes).map_err(|error| Fault::malformed(error.to_string()))?;
+    // The walk comes first: it takes no memory, and refuses what would take too much.
     schema::check(bytes, schema)?;
-    Ok(message)
+    M::decode(bytes).map_err(|error| Fault::malformed(error.to_string()))
 }

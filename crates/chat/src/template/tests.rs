@@ -123,6 +123,19 @@ fn templates_see_what_transformers_gives_them() {
         ("{{ messages[0].get('name', 'd') }}{{ undefined_name }}", "d"),
         ("{% for m in messages if m.role == 'user' %}{{ loop.index }}{{ loop.last }}{% endfor %}", "1True"),
         ("{{ '{%' }} generation", "{% generation"),
+        ("{%- set a, b = 1, '%}=' -%} {{ a ~ b }}", "1%}="),
+        ("{% set x = 'a' if messages else 'b' +%}{{ x }}", "a"),
+        (
+            "{% set n = namespace(i=1) %}{% for m in messages %}{% set n.i = [n.i + 1, m] %}{% endfor %}{{ n.i[0] }}",
+            "2",
+        ),
+        ("{% set x | upper %}a = b{% endset %}{{ x }}", "A = B"),
+        (
+            "{% raw %}{% set x.y = 1 %}{% endraw %}{# {% it's #}{% set x = {'k': 1 == 1} %}{{ x.k }}",
+            "{% set x.y = 1 %}True",
+        ),
+        ("{% set messages = messages[1:] %}{{ messages | length }}", "0"),
+        ("{{ '{:>4}'.format('a') }}", "   a"),
     ];
     for (source, text) in cases {
         assert_eq!(render(source, OPTIONS).unwrap(), text, "{source}");
@@ -167,4 +180,58 @@ fn refusals_carry_the_reason_and_the_line() {
     let dir = directory(&[("tokenizer_config.json", nameless)]);
     let error = Template::open(dir.path(), &BTreeMap::new()).unwrap_err();
     assert_eq!((error.kind(), error.found()), (Kind::Unsupported, Some("rag")));
+}
+
+/// Each of these ended the stack, or took all memory.
+#[test]
+fn templates_that_grow_without_end_are_refused() {
+    let repeat = |part: &str| format!("{{{{ a{} }}}}", part.repeat(100_000));
+    let grown = |start: &str, step: &str| {
+        format!(
+            "{{% set n = namespace(a={start}) %}}{{% for i in range(100000) %}}{{% set n.a = {step} %}}{{% endfor %}}{{{{ n.a }}}}"
+        )
+    };
+    let cases = [
+        ("a".repeat(300_000), "template of"),
+        (repeat("+1"), "tag of"),
+        (repeat(".a")[..100_000].to_owned() + "}}", "tag of"),
+        (format!("{{{{ {}1 }}}}", "not ".repeat(10_000)), "tag of"),
+        (format!("{{% if {}1 %}}{{% endif %}}", "-".repeat(100_000)), "tag of"),
+        (grown("[]", "[n.a]"), "nests deeper"),
+        (grown("'a'", "n.a ~ n.a"), "fuel"),
+        (grown("[1]", "n.a + n.a"), "grows beyond"),
+        ("{% set n = namespace() %}{% set n.a = n %}{{ n }}".to_owned(), "a namespace is kept"),
+        (
+            "{% set n = namespace() %}{% set n.a = [{'b': n}] %}{{ n | tojson }}".to_owned(),
+            "a namespace is kept",
+        ),
+        ("{% set x = [1, 2] %}".to_owned() + &"{% set x = [x, x] %}".repeat(40), "deeper"),
+        (
+            "{% set l = range(9999) | list %}{% for i in range(100000) %}{% set x = l %}{% endfor %}"
+                .to_owned(),
+            "fuel",
+        ),
+        ("{{ '{:>10000000000}'.format('a') }}".to_owned(), "more than 4 digits"),
+    ];
+    for (source, reason) in cases {
+        let error = render(&source, OPTIONS).unwrap_err();
+        let found = error.found().unwrap();
+        assert!(found.contains(reason), "{reason}: {found}");
+    }
+}
+
+/// What the limits let through fits the stack that it is given.
+#[test]
+fn the_largest_tags_and_values_render() {
+    let chain = format!("{{{{ 1{} }}}}", "+1".repeat(8000));
+    assert_eq!(render(&chain, OPTIONS).unwrap(), "8001");
+    for operator in ["-", "not "] {
+        let chain = format!("{{{{ {}1 }}}}", operator.repeat(4000));
+        assert!(render(&chain, OPTIONS).is_ok(), "{operator}");
+    }
+    for part in [".a", "|upper", " if a else a", "()", "[0]", " ~ a", " and a"] {
+        let _ = render(&format!("{{{{ a{} }}}}", part.repeat(16_000 / part.len())), OPTIONS);
+    }
+    let nested = "{% set x = [1] %}".to_owned() + &"{% set x = [x] %}".repeat(10) + "{{ x }}";
+    assert_eq!(render(&nested, OPTIONS).unwrap(), "[[[[[[[[[[[1]]]]]]]]]]]");
 }

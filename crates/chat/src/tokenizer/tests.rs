@@ -201,3 +201,25 @@ fn bad_files_are_errors_that_name_them() {
         assert!(error.found().is_some(), "{error}");
     }
 }
+
+/// The library looks the token up without asking whether it is there.
+#[test]
+fn a_template_of_tokens_that_are_not_listed_is_refused() {
+    let mut json: serde_json::Value = serde_json::from_str(&word_tokenizer(&["a"])).unwrap();
+    json["post_processor"] = serde_json::json!({"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<gone>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [], "special_tokens": {}});
+    let tokenizer = Tokenizer::open(directory(&[("tokenizer.json", &json.to_string())]).path());
+    let error = tokenizer.and_then(|t| t.encode("a", true)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Malformed);
+}
+
+/// A decoder that is cut off panics in the library.
+#[test]
+fn a_tokenizer_that_is_cut_off_is_refused() {
+    let text = word_tokenizer(&["a"]);
+    for end in (0..text.len()).step_by(7) {
+        let error = Tokenizer::open(directory(&[("tokenizer.json", &text[..end])]).path()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Malformed, "{end}");
+    }
+}

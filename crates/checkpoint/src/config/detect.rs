@@ -20,7 +20,8 @@ pub(super) fn architecture(fields: &Fields<'_>, warnings: &mut Vec<String>) -> R
         && class != found.class_name()
     {
         warnings.push(format!(
-            "config.json: `architectures` names `{class}`; converted as `{}`",
+            "config.json: `architectures` names `{}`; converted as `{}`",
+            abbreviate(class),
             found.class_name()
         ));
     }

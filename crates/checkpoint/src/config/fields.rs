@@ -32,7 +32,7 @@ impl<'a> Fields<'a> {
 
     /// The field's full name, as messages quote it: `rope_scaling.factor`.
     pub(super) fn name(&self, key: &str) -> String {
-        format!("{}{key}", self.prefix)
+        format!("{}{}", self.prefix, abbreviate(key))
     }
 
     /// The value, unless the key is absent or null.
@@ -134,12 +134,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A JSON value short enough for one line of a message.
+/// A name or JSON value short enough for a message, and without what would end its line.
 pub(super) fn abbreviate(text: &str) -> String {
     const LIMIT: usize = 80;
-    if text.chars().count() <= LIMIT {
-        return text.to_owned();
+    let mut short = String::new();
+    for (i, c) in text.chars().enumerate() {
+        match c {
+            _ if i == LIMIT => return short + "...",
+            c if c.is_control() => short.extend(c.escape_default()),
+            c => short.push(c),
+        }
     }
-    let head: String = text.chars().take(LIMIT).collect();
-    format!("{head}...")
+    short
 }

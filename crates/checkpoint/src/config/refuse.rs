@@ -85,7 +85,7 @@ fn refuse_quantized(fields: &Fields<'_>) -> Result<()> {
 pub(super) fn warn_ignored(fields: &Fields<'_>, architecture: Architecture, warnings: &mut Vec<String>) {
     for (key, value) in fields.object() {
         if !value.is_null() && !families::knows(architecture, key) {
-            let class = architecture.class_name();
+            let (class, key) = (architecture.class_name(), abbreviate(key));
             warnings.push(format!("config.json: `{key}` is ignored; {class} does not read it"));
         }
     }

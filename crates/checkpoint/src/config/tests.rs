@@ -169,6 +169,28 @@ fn fields_without_effect_pass_in_silence() {
     assert_eq!(config.rope.scaling, RopeScaling::Default);
 }
 
+/// Warnings are lines: a name must not end one and begin another.
+#[test]
+fn names_in_warnings_are_one_line() {
+    let long = "k".repeat(100_000);
+    let more = format!(
+        r#""architectures": ["A\n\u001b[31m"], "x\ny": 1, "{long}": 1,
+        "rope_scaling": {{"rope_type": "default", "z\r\n": 1}}"#
+    );
+    let warnings = tiny("qwen3", &more).unwrap().warnings;
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    for line in warnings {
+        assert!(line.len() < 250 && !line.contains(char::is_control), "{line:?}");
+    }
+}
+
+/// A length that overflows when it is multiplied by a size is none.
+#[test]
+fn no_factor_makes_more_positions_than_can_be_counted() {
+    let long = tiny("qwen3", r#""rope_scaling": {"rope_type": "yarn", "factor": 3e16}"#).unwrap();
+    assert_eq!(long.max_positions(), i32::MAX as usize);
+}
+
 #[test]
 fn broken_fields_are_refused_by_name() {
     use ErrorKind::{Malformed, Unsupported};

@@ -116,6 +116,11 @@ impl Record {
             let problem = format!("data start at {data_offset:#x}, expected a multiple of {ALIGNMENT}");
             return Err(BadRecord::malformed(problem));
         }
+        // Data that lie before their metadata would also lead a walk over the records round in circles.
+        if offset.checked_add(METADATA_LEN as u64).is_none_or(|behind| data_offset < behind) {
+            let problem = format!("data start at {data_offset:#x}, expected behind the blob's metadata");
+            return Err(BadRecord::malformed(problem));
+        }
         Ok(Record { dtype, elements, byte_len, offset, data_offset })
     }
 }

@@ -14,6 +14,9 @@ use super::fault::{Decoded, Fault};
 
 /// The deepest nesting that is walked; prost itself stops at 100.
 const MAX_DEPTH: usize = 100;
+/// The most messages that a file may hold. An empty one takes two bytes there and a hundred times as many in
+/// memory; programs of thousands of ops hold some hundred thousand.
+const MAX_MESSAGES: usize = 1 << 23;
 
 /// A message and its fields by number.
 #[derive(Debug)]
@@ -168,14 +171,20 @@ pub(super) fn check_kind(mut model: &[u8]) -> Decoded<()> {
 /// Walks an encoded message of type `schema`.
 ///
 /// # Errors
-/// The first field that the table lacks or refuses, the first map key that occurs twice.
+/// The first field that the table lacks or refuses, the first map key that occurs twice; more messages than
+/// memory should hold.
 pub(super) fn check(bytes: &[u8], schema: &'static Schema) -> Decoded<()> {
-    walk(bytes, schema, 0)
+    walk(bytes, schema, 0, &mut 0)
 }
 
-fn walk(bytes: &[u8], schema: &'static Schema, depth: usize) -> Decoded<()> {
+/// Walks a message, of which `messages` others come before in the file.
+fn walk(bytes: &[u8], schema: &'static Schema, depth: usize, messages: &mut usize) -> Decoded<()> {
     if depth > MAX_DEPTH {
         return Err(Fault::malformed(format!("messages are nested more than {MAX_DEPTH} deep")));
+    }
+    *messages += 1;
+    if *messages > MAX_MESSAGES {
+        return Err(Fault::unsupported(format!("more than {MAX_MESSAGES} messages")));
     }
     let mut keys = BTreeSet::new();
     let mut rest = bytes;
@@ -184,9 +193,9 @@ fn walk(bytes: &[u8], schema: &'static Schema, depth: usize) -> Decoded<()> {
         let field = schema.fields.iter().find(|(n, _)| *n == number).map(|(_, field)| field);
         match (field, payload) {
             (Some(Scalar), _) => {}
-            (Some(Message(inner)), Some(payload)) => walk(payload, inner, depth + 1)?,
+            (Some(Message(inner)), Some(payload)) => walk(payload, inner, depth + 1, messages)?,
             (Some(Map(inner)), Some(entry)) => {
-                let key = walk_entry(entry, inner, depth + 1)?;
+                let key = walk_entry(entry, inner, depth + 1, messages)?;
                 if !keys.insert((number, key)) {
                     let key = String::from_utf8_lossy(key);
                     return Err(Fault::malformed(format!("`{}` has two entries for `{key}`", schema.name)));
@@ -210,13 +219,18 @@ fn walk(bytes: &[u8], schema: &'static Schema, depth: usize) -> Decoded<()> {
 }
 
 /// Walks a map entry; the answer is its key.
-fn walk_entry<'a>(entry: &'a [u8], value: &'static Schema, depth: usize) -> Decoded<&'a [u8]> {
+fn walk_entry<'a>(
+    entry: &'a [u8],
+    value: &'static Schema,
+    depth: usize,
+    messages: &mut usize,
+) -> Decoded<&'a [u8]> {
     let mut key: &[u8] = &[];
     let mut rest = entry;
     while !rest.is_empty() {
         match next_field(&mut rest)? {
             (1, Some(payload)) => key = payload,
-            (2, Some(payload)) => walk(payload, value, depth)?,
+            (2, Some(payload)) => walk(payload, value, depth, messages)?,
             (number, _) => {
                 let name = value.name;
                 return Err(Fault::unsupported(format!(

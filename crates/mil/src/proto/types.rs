@@ -29,6 +29,11 @@ const DATA_TYPES: [(DataType, i32); 19] = [
     (DataType::UInt3, 39),
 ];
 
+/// How many dimensions a tensor may have, as in the text form; Core ML's own limit is lower.
+const MAX_RANK: usize = 16;
+/// How many types may make up one, which also bounds their nesting, as in the text form.
+const MAX_MEMBERS: usize = 32;
+
 /// Element types that `MIL.proto` has and the IR has not.
 const OTHER_DATA_TYPES: [(&str, i32); 3] = [("bf16", 13), ("fp8e4m3fn", 40), ("fp8e5m2", 41)];
 
@@ -71,10 +76,19 @@ fn encode_dim(dim: Dim) -> pb::Dimension {
 
 /// `None` is a missing message.
 pub(super) fn decode(ty: Option<pb::ValueType>) -> Decoded<Type> {
+    decode_member(ty, &mut 0)
+}
+
+/// A type, of which `members` others were read before as parts of the same.
+fn decode_member(ty: Option<pb::ValueType>, members: &mut usize) -> Decoded<Type> {
+    *members += 1;
+    if *members > MAX_MEMBERS {
+        return Err(Fault::unsupported(format!("a type of more than {MAX_MEMBERS} types")));
+    }
     let kind = ty.and_then(|t| t.kind).ok_or_else(|| Fault::malformed("the type is missing"))?;
     Ok(match kind {
         pb::TypeKind::Tensor(t) => Type::Tensor(decode_tensor(t)?),
-        pb::TypeKind::State(state) => match decode(state.wrapped_type)? {
+        pb::TypeKind::State(state) => match decode_member(state.wrapped_type, members)? {
             Type::Tensor(t) => Type::State(t),
             other => {
                 return Err(Fault::unsupported(format!("a state of type {other}, expected a tensor")));
@@ -85,13 +99,15 @@ pub(super) fn decode(ty: Option<pb::ValueType>) -> Decoded<Type> {
                 Some(Dim::Known(n)) => Some(n),
                 Some(Dim::Unknown) | None => None,
             };
-            Type::List(Box::new(decode(list.ty)?), length)
+            Type::List(Box::new(decode_member(list.ty, members)?), length)
         }
         pb::TypeKind::Tuple(tuple) => {
-            Type::Tuple(tuple.types.into_iter().map(|t| decode(Some(t))).collect::<Decoded<_>>()?)
+            let types = tuple.types.into_iter().map(|t| decode_member(Some(t), members));
+            Type::Tuple(types.collect::<Decoded<_>>()?)
         }
         pb::TypeKind::Dictionary(d) => {
-            Type::Dict(Box::new(decode(d.key_type)?), Box::new(decode(d.value_type)?))
+            let key = decode_member(d.key_type, members)?;
+            Type::Dict(Box::new(key), Box::new(decode_member(d.value_type, members)?))
         }
     })
 }
@@ -104,6 +120,10 @@ fn decode_tensor(t: pb::TensorType) -> Decoded<TensorType> {
     if t.rank != t.dimensions.len() as i64 {
         let found = t.dimensions.len();
         return Err(Fault::malformed(format!("a tensor of rank {} has {found} dimensions", t.rank)));
+    }
+    if t.dimensions.len() > MAX_RANK {
+        let found = t.dimensions.len();
+        return Err(Fault::unsupported(format!("a tensor of {found} dimensions, expected up to {MAX_RANK}")));
     }
     let shape = t.dimensions.into_iter().map(decode_dim).collect::<Decoded<_>>()?;
     Ok(TensorType { dtype, shape })
@@ -137,6 +157,24 @@ mod tests {
         for &dtype in DataType::ALL {
             let ty = Type::tensor(dtype, &[2, 0]);
             assert_eq!(decode(Some(encode(&ty))).ok(), Some(ty));
+        }
+    }
+
+    /// Printing walks the dimensions and the members one inside the other: a hundred thousand would end the stack.
+    #[test]
+    fn types_beyond_those_of_the_text_form_are_refused() {
+        let strings = || Type::scalar(DataType::String);
+        let nested = |depth| (0..depth).fold(strings(), |t, _| Type::List(Box::new(t), Some(1)));
+        let cases = [
+            (Type::tensor(DataType::Fp16, &[1; 16]), true),
+            (Type::tensor(DataType::Fp16, &[1; 17]), false),
+            (Type::Tuple(vec![strings(); 31]), true),
+            (Type::Tuple(vec![strings(); 32]), false),
+            (nested(31), true),
+            (nested(32), false),
+        ];
+        for (ty, fits) in cases {
+            assert_eq!(decode(Some(encode(&ty))).is_ok(), fits, "{ty}");
         }
     }
 

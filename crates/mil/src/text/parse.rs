@@ -153,7 +153,9 @@ impl<'a> Parser<'a> {
             let (Some(key), Some(value)) = (key.as_str(), value.as_str()) else {
                 return Err(self.lexer.error_at(at, "expected strings as keys and values of `buildInfo`"));
             };
-            info.insert(key.to_owned(), value.to_owned());
+            if info.insert(key.to_owned(), value.to_owned()).is_some() {
+                return Err(self.lexer.error_at(at, format!("key `{key}` of `buildInfo` occurs twice")));
+            }
         }
         Ok(info)
     }

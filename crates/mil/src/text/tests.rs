@@ -157,6 +157,14 @@ fn malformed_text_is_refused_with_its_place() {
     assert!(parse(&around(""), "t").is_ok());
 }
 
+/// The last of two entries would win without a word.
+#[test]
+fn a_key_of_the_build_info_that_occurs_twice_is_refused() {
+    let text = IOS18.replace(r#"{"a \"b\"", "c\\d"}"#, r#"{"a", "1"}, {"a", "2"}"#);
+    let error = parse(&text, "t").expect_err("two entries of one key").to_string();
+    assert!(error.contains("key `a` of `buildInfo` occurs twice"), "{error}");
+}
+
 #[test]
 fn what_is_not_supported_is_told_apart_from_what_is_malformed() {
     let deep = format!("f(x = {}int8{}(1));", "list<".repeat(100_000), ", 1>".repeat(100_000));

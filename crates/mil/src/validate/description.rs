@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dtype::DataType;
 use crate::error::Invalid;
 use crate::model::{Description, Feature, Interface, Model};
-use crate::program::{Function, Program, VarId};
+use crate::program::{Function, Program, Var, VarId};
 use crate::types::{Dim, TensorType, Type};
 
 /// The first specification version with states and with several functions.
@@ -95,12 +95,13 @@ fn interface_of(interface: &Interface, function: &Function) -> Result<(), Invali
         let wrong = |name: &str, problem: String| {
             Err(Invalid::new(&function.name, format!("{kind} `{name}`"), problem))
         };
+        let by_name: BTreeMap<&str, &Var> = vars.iter().map(|var| (var.name.as_str(), *var)).collect();
         let mut described = BTreeSet::new();
         for feature in features {
             if !described.insert(&feature.name) {
                 return wrong(&feature.name, "is described twice".to_owned());
             }
-            let Some(var) = vars.iter().find(|var| var.name == feature.name) else {
+            let Some(var) = by_name.get(feature.name.as_str()) else {
                 return wrong(&feature.name, format!("is described, but the program has no such {kind}"));
             };
             if let Err(problem) = compare(feature, &var.ty) {

@@ -17,11 +17,21 @@ pub(super) fn validate(function: &Function) -> Result<FunctionInfo, Invalid> {
     for (i, op) in function.ops.iter().enumerate() {
         let at = |problem: String| {
             let what = format!("op `{}` ({})", op.name(), op.kind.name());
-            Invalid::new(&function.name, what, format!("{problem}\n    {}", text::print_op(function, op)))
+            Invalid::new(&function.name, what, format!("{problem}\n    {}", quote(function, op)))
         };
         checker.operation(i, op).map_err(at)?;
     }
     checker.outputs()
+}
+
+/// The op as text, cut where a literal would fill the screen.
+fn quote(function: &Function, op: &Op) -> String {
+    const LIMIT: usize = 1000;
+    let text = text::print_op(function, op);
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
 }
 
 /// Walks a function from the first op to the last, keeping what is assigned so far.

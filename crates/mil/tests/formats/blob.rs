@@ -184,6 +184,7 @@ fn broken_files_are_refused_with_the_place() {
         ),
         (changed(79, 255), 64, uint4, &[3], "expected fewer than 8 after whole elements"),
         (changed(80, 0x81), 64, uint4, &[3], "data start at 0x81, expected a multiple of 64"),
+        (changed(80, 0x40), 64, uint4, &[3], "data start at 0x40, expected behind the blob's metadata"),
         (changed(87, 255), 64, uint4, &[3], "reach beyond the end of the file (130 bytes)"),
         (changed(88, 3), 64, uint4, &[3], "3 bits of padding in 2 bytes of uint4"),
         (changed(88, 12), 64, uint4, &[3], "12 bits of padding in 2 bytes of uint4"),
@@ -234,6 +235,21 @@ fn records_that_the_header_announces_must_be_there() {
     write(&path, &[(DataType::UInt8, 1, vec![7])], 8);
     let mut bytes = std::fs::read(&path).expect("a file");
     bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    std::fs::write(&path, bytes).expect("a file");
+    let records: Vec<_> = WeightFile::open(&path).expect("a header").records().collect();
+    assert_eq!(records.len(), 2);
+    assert!(records[0].is_ok() && records[1].is_err());
+}
+
+/// Two records that lead to each other would be handed out four thousand million times.
+#[test]
+fn records_that_go_round_in_circles_end() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("weight.bin");
+    write(&path, &[(DataType::UInt8, 1, vec![7]), (DataType::UInt8, 1, vec![8])], 8);
+    let mut bytes = std::fs::read(&path).expect("a file");
+    bytes[0..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes[192 + 16..192 + 24].copy_from_slice(&0u64.to_le_bytes());
     std::fs::write(&path, bytes).expect("a file");
     let records: Vec<_> = WeightFile::open(&path).expect("a header").records().collect();
     assert_eq!(records.len(), 2);

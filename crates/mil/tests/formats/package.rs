@@ -120,6 +120,19 @@ fn a_model_that_was_not_fetched_is_told_from_garbage() {
     assert!(error.contains("git lfs pull"), "{error}");
 }
 
+/// A sparse file costs nothing, and reading it would take all memory.
+#[test]
+fn files_of_impossible_size_are_not_read() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = written(dir.path());
+    for name in ["Data/com.apple.CoreML/model.mlmodel", "Manifest.json"] {
+        let file = std::fs::File::options().write(true).open(path.join(name)).expect("a file");
+        file.set_len(1 << 40).expect("a sparse file");
+        let error = Package::open(&path).expect_err("a refusal").to_string();
+        assert!(error.contains(name) && error.contains("more than"), "{error}");
+    }
+}
+
 #[test]
 fn real_packages_open() {
     let Some(shared) = shared::folder() else { return };

@@ -186,6 +186,14 @@ fn what_the_ir_cannot_hold_is_named() {
     }
 }
 
+/// Each takes two bytes in the file and over a hundred in memory.
+#[test]
+fn more_messages_than_memory_should_hold_are_refused() {
+    let features = [0x0a, 0x00].repeat((1 << 23) + 1);
+    let error = proto::decode_description(&features, "d").expect_err("a refusal").to_string();
+    assert_eq!(error, "d is not supported: more than 8388608 messages");
+}
+
 #[test]
 fn features_of_other_kinds_are_refused() {
     let with_type = |ty: &[u8]| field(1, &[field(1, b"image"), field(3, ty)].concat());
