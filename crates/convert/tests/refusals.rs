@@ -42,7 +42,7 @@ fn contexts_and_batches() {
     };
     let beyond = "usage: the context is longer than the model's positions";
     let addressable = "usage: the context is longer than what Core ML can address";
-    let cases: [(Value, u64, u64, &str); 13] = [
+    let cases: [(Value, u64, u64, &str); 14] = [
         (none(), 32, 8, "accepted"),
         (none(), 2048, 2048, "accepted"),
         (none(), 0, 1, "usage: context is out of range"),
@@ -55,7 +55,8 @@ fn contexts_and_batches() {
         (long(), i32::MAX as u64, 8, addressable),
         (yarn(4.0), 4000, 8, "accepted"),
         (yarn(4.0), 4001, 8, beyond),
-        (yarn(1e30), u64::from(u32::MAX), 8, addressable),
+        (yarn(1e30), i32::MAX as u64, 8, addressable),
+        (yarn(1e30), u64::from(u32::MAX), 8, beyond),
     ];
     for (fields, context, batch, expected) in cases {
         let said = refusal(fields, |o| (o.context, o.batch) = (context, batch));
