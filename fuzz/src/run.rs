@@ -43,14 +43,23 @@ fn is_small(program: &Program) -> bool {
     total <= MAX_ELEMENTS && program.functions.iter().map(|f| f.ops.len()).sum::<usize>() <= MAX_OPS
 }
 
-/// Shapes and bits of what `function` answers; `None` where it fails.
-fn outputs(instance: &mut Instance, function: &str) -> Option<Vec<(String, Vec<usize>, Vec<u32>)>> {
+/// An output: what two runs must have in common.
+#[derive(PartialEq, Debug)]
+struct Answer {
+    name: String,
+    shape: Vec<usize>,
+    bits: Vec<u32>,
+}
+
+/// What `function` answers; `None` where it fails.
+fn outputs(instance: &mut Instance, function: &str) -> Option<Vec<Answer>> {
     let plan = instance.plan(function).ok()?;
     let inputs: Vec<(String, Tensor)> =
         plan.inputs().map(|f| Some((f.name.clone(), input(&f.ty)?))).collect::<Option<_>>()?;
     let inputs: Vec<(&str, Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
     let answers = instance.run(function, &inputs).ok()?;
-    Some(answers.into_iter().map(|(name, t)| (name, t.shape().to_vec(), bits(&t))).collect())
+    let answer = |(name, t): (String, Tensor)| Answer { name, shape: t.shape().to_vec(), bits: bits(&t) };
+    Some(answers.into_iter().map(answer).collect())
 }
 
 fn input(ty: &TensorType) -> Option<Tensor> {
