@@ -12,6 +12,7 @@ use crate::scratch;
 /// # Panics
 /// When a template renders differently the second time.
 pub fn check(bytes: &[u8]) {
+    scratch::let_libraries_panic();
     scratch::write("chat_template.jinja", bytes);
     let special = BTreeMap::from([("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())]);
     let Ok(Some(template)) = Template::open(scratch::dir(), &special) else { return };

@@ -24,6 +24,7 @@ const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"ad
 /// # Panics
 /// When special tokens that the configuration names have no ids, or text does not come back.
 pub fn check(bytes: &[u8]) {
+    scratch::let_libraries_panic();
     let dir = dir();
     fs::write(dir.join("tokenizer_config.json"), bytes).expect("the temporary directory takes files");
     let Ok(tokenizer) = Tokenizer::open(dir) else { return };

@@ -170,7 +170,8 @@ fn with_stack<T: Send>(origin: &Path, work: impl FnOnce() -> T + Send) -> Result
     thread::scope(|scope| {
         let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let worker = worker.map_err(|e| Error::io(origin, e))?;
-        worker.join().or_else(|panic| std::panic::resume_unwind(panic))
+        // The library panics on some templates, e.g. an `import` under a name that is an expression.
+        worker.join().map_err(|_| Error::malformed(origin, "the chat template is not valid"))
     })
 }
 

@@ -220,6 +220,13 @@ fn templates_that_grow_without_end_are_refused() {
     }
 }
 
+/// The library takes a filter for a name there, and panics.
+#[test]
+fn an_import_under_an_expression_is_refused() {
+    let error = render("{% import 'chat_template' as t|max %}", OPTIONS).unwrap_err();
+    assert_eq!(error.kind(), Kind::Malformed);
+}
+
 /// What the limits let through fits the stack that it is given.
 #[test]
 fn the_largest_tags_and_values_render() {
