@@ -10,20 +10,25 @@ ORACLE_PYTHON ?= $(PYTHON)
 # How long `make fuzz` searches each target.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help check test bless conformance oracle fuzz fuzz-short
+.PHONY: help check format lints test docs bless conformance oracle fuzz fuzz-short
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-check: ## format, lints, tests, documentation: what every commit passes
-	cargo fmt --all --check
-	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo test --workspace
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
-	$(MAKE) --no-print-directory fuzz-short
+check: format lints test docs fuzz-short ## all that a commit passes: format, lints, tests, documentation, a little fuzzing
 
-test: ## the tests alone
+format:
+	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+
+lints:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+test: ## the tests
 	cargo test --workspace
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 bless: ## rewrite the golden files from what the code does now; review the diff
 	BLESS=1 cargo test --workspace
@@ -32,7 +37,6 @@ fuzz: ## search every fuzz target for $(FUZZ_SECONDS) seconds, 600 unless told (
 	fuzz/run $(FUZZ_SECONDS)
 
 fuzz-short: ## 20 seconds of each fuzz target, from the committed inputs
-	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	fuzz/run 20
 
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)

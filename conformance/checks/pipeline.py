@@ -274,10 +274,11 @@ def foreign_directory() -> dict:
 # Runs that end before their time.
 
 
-def larger() -> Path:
+def larger(subject: str) -> Path:
     """The demo model with four times the vocabulary and larger layers, of random
-    weights: a run of it takes long enough to be stopped anywhere."""
-    model = fresh("pipeline-larger-model") / "larger"
+    weights: a run of it takes long enough to be stopped anywhere. Checks run side by
+    side, so each has its own."""
+    model = fresh(f"pipeline-model-{subject}") / "larger"
     shutil.copytree(DEMO, model)
     config = json.loads((model / "config.json").read_text())
     config |= {"intermediate_size": 2048, "num_hidden_layers": 6, "vocab_size": 4096}
@@ -365,7 +366,7 @@ def killed_demo() -> dict:
 
 @check("pipeline/killed/larger")
 def killed_larger() -> dict:
-    return killed_at_random(larger(), ("--lut", "6"), "larger")
+    return killed_at_random(larger("killed"), ("--lut", "6"), "larger")
 
 
 @check("pipeline/killed/restart")
@@ -385,7 +386,7 @@ def interrupted() -> dict:
     """SIGINT and SIGTERM: status 130 within a second, no trace of what was under
     way, and the same command completes the work."""
     moments = random.Random(SEED)
-    model = larger()
+    model = larger("interrupted")
     whole = fresh("pipeline-interrupted") / "whole"
     began = time.monotonic()
     # 8 bits for whole tensors: the longest stretch of work that a run has.
@@ -608,7 +609,7 @@ def output_places() -> dict:
 def two_at_once() -> dict:
     """The second run in a directory ends with status 1 and says which process holds
     it, since when and with what command; a killed holder holds nothing."""
-    model = larger()
+    model = larger("two")
     output = fresh("pipeline-two") / "out"
     first = start(model, output, "--lut", "8", "--only", "1")
     try:

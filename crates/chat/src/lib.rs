@@ -5,9 +5,10 @@
 //! [`Session`] renders the turns with the model's [`Template`], encodes them with its
 //! [`Tokenizer`], runs a [`Generator`] over the model and decodes what it yields.
 //!
-//! Modules, each of which uses only those before it: error, json, date, special, tokenizer, template, meta, model,
-//! sampler, monolith, generate, conversation.
+//! Modules, each of which uses only those before it: contain, error, json, date, special, tokenizer, template, meta,
+//! model, sampler, monolith, generate, conversation.
 
+mod contain;
 mod conversation;
 mod date;
 mod error;
@@ -23,6 +24,7 @@ mod special;
 mod template;
 mod tokenizer;
 
+pub use contain::is_contained;
 pub use conversation::{Answer, Reply, Session, SessionOptions};
 pub use error::{Error, Kind};
 pub use generate::{End, Generator, Limits};

@@ -15,6 +15,7 @@ use minijinja::{Environment, ErrorKind, State, context};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter};
 
+use crate::contain::contain;
 use crate::date::strftime;
 use crate::error::{Error, Kind};
 use crate::json::{Object, read_text_optional};
@@ -168,10 +169,11 @@ const STACK: usize = 1 << 28;
 /// What `work` answers, done on a stack that is deep enough for any template.
 fn with_stack<T: Send>(origin: &Path, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
-        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || contain(work));
         let worker = worker.map_err(|e| Error::io(origin, e))?;
         // The library panics on some templates, e.g. an `import` under a name that is an expression.
-        worker.join().map_err(|_| Error::malformed(origin, "the chat template is not valid"))
+        let answer = worker.join().ok().flatten();
+        answer.ok_or_else(|| Error::malformed(origin, "the chat template is not valid"))
     })
 }
 

@@ -1,12 +1,12 @@
 //! Text to token ids and back, with the same ids as the fast tokenizers of transformers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use anelith_report::Reported;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 
+use crate::contain::contain;
 use crate::error::Error;
 use crate::json::{check_syntax, read_text_optional};
 use crate::special::{Class, KNOWN_TERMINATORS, SpecialTokens};
@@ -149,7 +149,7 @@ impl DecodeStream<'_> {
 /// What the tokenizer library answers. It panics where parts of a `tokenizer.json` contradict each other, for
 /// instance a template of special tokens that it does not list; such a file is as bad as one it refuses.
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its parts contradict each other".into()))
+    contain(work).unwrap_or_else(|| Err("its parts contradict each other".into()))
 }
 
 /// Applies what transformers changes after reading tokenizer.json.

@@ -14,6 +14,7 @@ mod run;
 mod tables;
 mod terminal;
 
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,6 +23,7 @@ use args::{Cli, Command};
 use terminal::Interrupt;
 
 fn main() -> ExitCode {
+    quiet_contained_panics();
     let command = Cli::parse().command;
     let interrupt = Interrupt::catch();
     let done = match command {
@@ -40,4 +42,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.status as u8)
         }
     }
+}
+
+/// A panic that becomes an error is reported as that error alone.
+fn quiet_contained_panics() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !anelith_chat::is_contained() {
+            report(panic);
+        }
+    }));
 }

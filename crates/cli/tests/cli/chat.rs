@@ -68,6 +68,17 @@ fn chat_says_what_it_cannot_use() {
     run(["chat", "--meta", &at("meta.yaml"), "--prompt", "x"]).status(3).says("meta.yaml");
 }
 
+/// The template library panics on it; that is its own affair.
+#[test]
+fn a_library_that_panics_ends_in_one_error() {
+    let dir = TempDir::new().unwrap();
+    copy(converted(), dir.path());
+    fs::write(dir.path().join("chat_template.jinja"), "{% import 'chat_template' as t|max %}").unwrap();
+    let ran = run(["chat", "--meta", dir.path().to_str().unwrap(), "--prompt", "x"]);
+    let ran = ran.status(3).says("chat_template.jinja");
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
 #[test]
 fn a_broken_bundle_is_refused_whatever_is_missing() {
     let dir = TempDir::new().unwrap();

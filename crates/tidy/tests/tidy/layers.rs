@@ -33,7 +33,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "chat",
         uses: &["mil", "report", "runtime"],
-        modules: "error json date special tokenizer template meta model sampler monolith generate conversation",
+        modules: "contain error json date special tokenizer template meta model sampler monolith generate conversation",
     },
     Layer {
         name: "cli",
