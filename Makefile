@@ -23,6 +23,7 @@ format:
 
 lints:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --all-targets -- -D warnings
 
 test: ## the tests
 	cargo test --workspace

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anelith_checkpoint::{Architecture, Checkpoint, Config};
 use anelith_convert::{Options, Plan, Silent};
@@ -27,17 +27,27 @@ pub fn check(bytes: &[u8]) {
     fs::write(dir.join("config.json"), text).expect("a file");
     write_weights(&dir.join("model.safetensors"), &shapes(&config));
     let checkpoint = Checkpoint::open(&dir).expect("config and weights were accepted or made here");
-    let options = Options {
+    let options = options(dir, text.len());
+    let Ok(plan) = Plan::new(&checkpoint, &options, &Silent) else { return };
+    for model in [&plan.infer, &plan.prefill] {
+        validate_model(model).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    }
+}
+
+/// Options for the model in `dir`; other ones for other numbers.
+fn options(dir: PathBuf, number: usize) -> Options {
+    let luts = ["none", "4,8", "3,tensor", "8,1"].map(|lut| lut.parse().expect("the grammar of --lut"));
+    let lut = |place: usize| luts[number / place % luts.len()];
+    Options {
         output: dir.join("out"),
         model: dir,
         context: 16,
         batch: 4,
-        lut: "4,8".parse().expect("a table of 4 bits"),
+        lut: lut(1),
+        lut_embeddings: Some(lut(4)),
+        lut_lmhead: Some(lut(16)),
+        argmax: number % 3 == 0,
         prefix: None,
-    };
-    let Ok(plan) = Plan::new(&checkpoint, &options, &Silent) else { return };
-    for model in [&plan.infer, &plan.prefill] {
-        validate_model(model).unwrap_or_else(|e| panic!("{e}\n{text}"));
     }
 }
 
