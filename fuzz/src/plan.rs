@@ -46,7 +46,7 @@ fn options(dir: PathBuf, number: usize) -> Options {
         lut: lut(1),
         lut_embeddings: Some(lut(4)),
         lut_lmhead: Some(lut(16)),
-        argmax: number % 3 == 0,
+        argmax: number.is_multiple_of(3),
         prefix: None,
     }
 }
