@@ -85,9 +85,9 @@ fn preview(
     let steps = Steps::new(interrupt);
     let pipeline = check(checkpoint, options, skip_check, &steps)?;
     let preview = pipeline.preview(selection, &steps)?;
-    let regrouped = tables::regrouped(&preview.weights);
-    if !regrouped.is_empty() {
-        note(&regrouped);
+    let deviations = tables::deviations(&preview.weights);
+    if !deviations.is_empty() {
+        note(&deviations);
     }
     let chats = !matches!(selection, Selection::Only(n) if n != CHAT_STEP);
     report(&tables::preview(&preview, pipeline.outputs(), chats))
@@ -113,9 +113,9 @@ fn run(
 fn show_weights(outcome: &Outcome) -> Result<()> {
     match &outcome.report {
         Some(weights) => {
-            let regrouped = tables::regrouped(weights);
-            if !regrouped.is_empty() {
-                note(&regrouped);
+            let deviations = tables::deviations(weights);
+            if !deviations.is_empty() {
+                note(&deviations);
             }
             report(&tables::weights(weights))
         }

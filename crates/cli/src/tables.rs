@@ -1,7 +1,7 @@
 //! Tables for people.
 
 use anelith_convert::{
-    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, StepPlan,
+    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, Small, StepPlan,
     WeightReport,
 };
 
@@ -73,15 +73,20 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// A warning for each tensor that got smaller groups than asked for; without the last line end.
-pub(crate) fn regrouped(report: &WeightReport) -> String {
-    let line = |r: &Regrouped| {
+/// A warning for each tensor that got smaller groups than asked for, and each component with tensors that are not
+/// palettized though it is; without the last line end.
+pub(crate) fn deviations(report: &WeightReport) -> String {
+    let regrouped = report.regrouped.iter().map(|r| {
         let Regrouped { name, rows, used, wanted } = r;
         format!(
             "warning: {name}: {rows} channels do not divide by groups of {wanted}, so {used} share a table"
         )
-    };
-    report.regrouped.iter().map(line).collect::<Vec<_>>().join("\n")
+    });
+    let small = report.small.iter().map(|Small { component, tensors }| {
+        let name = name(*component);
+        format!("warning: {name}: {tensors} tensors of at most 2048 elements are not palettized")
+    });
+    regrouped.chain(small).collect::<Vec<_>>().join("\n")
 }
 
 fn name(component: Component) -> &'static str {

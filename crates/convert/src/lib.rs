@@ -44,4 +44,4 @@ pub use pipeline::{
 pub use progress::{Progress, Silent};
 pub use record::RECORD_FILE;
 pub use step::{CHAT_STEP, Outputs, Step};
-pub use weights::{Component, ComponentReport, Regrouped, WeightReport};
+pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};

@@ -170,6 +170,7 @@ impl<'p, 'c> Run<'p, 'c> {
     fn execute(&mut self, step: Step) -> Result<()> {
         let (p, progress) = (self.pipeline, self.progress);
         let outputs = &p.outputs;
+        self.warn_of_others(step);
         let total = if step == Step::Infer { p.plan.weights.source_bytes() } else { 0 };
         let mut report = None;
         progress.begin(step, total);
@@ -184,6 +185,18 @@ impl<'p, 'c> Run<'p, 'c> {
         let inputs = self.inputs(step)?;
         self.record.note(outputs, step, inputs, report, &mut self.digests)?;
         progress.end(&outputs.path(step));
+        Ok(())
+    }
+
+    /// Tells of an output that is about to be replaced and is not what this step has left there.
+    fn warn_of_others(&mut self, step: Step) -> Result<()> {
+        let outputs = &self.pipeline.outputs;
+        let path = outputs.path(step);
+        if path.exists() && !self.record.is_own(outputs, step, &mut self.digests)? {
+            let name = outputs.name(step);
+            self.progress
+                .warn(&format!("{name} was made by something else, or changed since; it is replaced"));
+        }
         Ok(())
     }
 

@@ -88,6 +88,15 @@ impl Record {
         self.steps.contains_key(&Self::key(outputs, step))
     }
 
+    /// Whether the output of `step` is what the step has left there, from whatever inputs.
+    ///
+    /// # Errors
+    /// When the output cannot be read.
+    pub(crate) fn is_own(&self, outputs: &Outputs, step: Step, digests: &mut Digests) -> Result<bool> {
+        let Some(made) = self.steps.get(&Self::key(outputs, step)) else { return Ok(false) };
+        Ok(digests.path(&outputs.path(step))?.as_ref() == Some(&made.output))
+    }
+
     /// What palettization did when step 1 made its output.
     pub(crate) fn report(&self, outputs: &Outputs) -> Option<&WeightReport> {
         self.steps.get(&Self::key(outputs, Step::Infer))?.report.as_ref()

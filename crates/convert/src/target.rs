@@ -31,6 +31,14 @@ impl Kind {
             Kind::Bundle => "coremldata.bin",
         }
     }
+
+    /// What such a directory holds as we write it: one with nothing else is what is left of one.
+    fn contents(self) -> &'static [&'static str] {
+        match self {
+            Kind::Package => &["Manifest.json", "Data"],
+            Kind::Bundle => &["coremldata.bin", "model.mil", "metadata.json", "analytics", "weights"],
+        }
+    }
 }
 
 /// Refuses, as input, whatever stands at the place of a step's output and is not such an output.
@@ -62,10 +70,10 @@ pub(crate) fn check_named(target: &Path, kind: Kind, sources: &[&Path]) -> Resul
     Ok(())
 }
 
-/// What to say where something stands at `target` that is neither of this kind nor an empty directory.
+/// What to say where something stands at `target` that is neither of this kind, nor what is left of it.
 fn obstacle(target: &Path, kind: Kind) -> Result<Option<Report>> {
     let is_free = !target.exists() || target.join(kind.landmark()).is_file();
-    if is_free || target.is_dir() && fs::read_dir(target).map_err(io("read", target))?.next().is_none() {
+    if is_free || target.is_dir() && holds_only(target, kind.contents())? {
         return Ok(None);
     }
     let report = Report::new("something else stands at the output").at(target.display());
@@ -75,6 +83,16 @@ fn obstacle(target: &Path, kind: Kind) -> Result<Option<Report>> {
     };
     let report = report.expecting(format!("nothing, or a .{}", kind.extension())).finding(found);
     Ok(Some(report.mending("remove it, or choose another name")))
+}
+
+fn holds_only(dir: &Path, names: &[&str]) -> Result<bool> {
+    for entry in fs::read_dir(dir).map_err(io("read", dir))? {
+        let name = entry.map_err(io("read", dir))?.file_name();
+        if !names.iter().any(|known| name == *known) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The path without links, `.` and `..`, as far as it exists, and without `.` and `..` beyond.
@@ -132,6 +150,8 @@ mod tests {
         let target = dir.path().join("x.mlmodelc");
         check_output(&target, Kind::Bundle).unwrap();
         fs::create_dir(&target).unwrap();
+        check_output(&target, Kind::Bundle).unwrap();
+        fs::create_dir(target.join("weights")).unwrap();
         check_output(&target, Kind::Bundle).unwrap();
         fs::write(target.join("Manifest.json"), "{}").unwrap();
         let Err(Error::Input(report)) = check_output(&target, Kind::Bundle) else { panic!("replaced") };

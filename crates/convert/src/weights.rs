@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::options::{Group, Lut, Luts};
 use crate::rotary::RotaryTable;
 
-pub use write::{ComponentReport, Regrouped, WeightReport};
+pub use write::{ComponentReport, Regrouped, Small, WeightReport};
 
 /// Matrices of at most this many elements stay fp16.
 const SMALLEST_PALETTIZED: u64 = 2048;

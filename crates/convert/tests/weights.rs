@@ -310,6 +310,9 @@ fn small_tensors_stay_fp16_and_odd_ones_get_smaller_groups() {
         let has = |name: &str| names.iter().any(|n| n == name);
         assert!(has("model_layers_0_self_attn_q_proj_weight"));
         assert!(!has("model_layers_0_self_attn_k_proj_weight"));
+        let small: Vec<_> = report.small.iter().map(|s| (s.component, s.tensors)).collect();
+        assert_eq!(small[0].0, Component::Layers, "k_proj and v_proj of each layer: {small:?}");
+        assert_eq!(small[0].1 % 2, 0, "{small:?}");
         assert!(constant(&plan.infer, "model_layers_0_input_layernorm_weight").is_well_formed());
         let regrouped: BTreeMap<&str, (u64, u64, u64)> =
             report.regrouped.iter().map(|r| (r.name.as_str(), (r.rows, r.used, r.wanted))).collect();

@@ -47,6 +47,7 @@ fn another_option_rebuilds_what_depends_on_it() {
     let ran = convert(&demo(), dir.path(), &["--batch", "32"]).status(0);
     assert_eq!(count(&ran.stderr, "  up to date: "), 1, "{}", ran.stderr);
     assert_eq!(count(&ran.stderr, "  done ("), 4, "{}", ran.stderr);
+    assert_eq!(count(&ran.stderr, "warning"), 0, "what is replaced was ours: {}", ran.stderr);
     let ran = convert(&demo(), dir.path(), &["--lut", "6,16"]).status(0).prints(ANSWER);
     assert_eq!(count(&ran.stderr, "  done ("), 5, "{}", ran.stderr);
     convert(&demo(), dir.path(), &[]).status(0);
@@ -127,7 +128,20 @@ fn a_tampered_output_is_rebuilt_and_never_built_upon() {
         .says("--restart 1");
     let ran = convert(&demo(), dir.path(), &[]).status(0);
     assert_eq!(count(&ran.stderr, "  done ("), 1, "{}", ran.stderr);
+    assert_eq!(count(&ran.stderr, "made by something else, or changed since"), 1, "{}", ran.stderr);
     assert_same(converted(), dir.path());
+}
+
+#[test]
+fn what_is_left_of_an_output_is_rebuilt() {
+    let dir = copy_of_converted();
+    for (part, restart) in
+        [("combined.mlpackage/Manifest.json", "3"), ("combined.mlmodelc/coremldata.bin", "4")]
+    {
+        fs::remove_file(dir.path().join(format!("qwen_monolithic_{part}"))).unwrap();
+        convert(&demo(), dir.path(), &["--restart", restart]).status(0);
+        assert_same(converted(), dir.path());
+    }
 }
 
 #[test]

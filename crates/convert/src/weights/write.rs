@@ -30,6 +30,9 @@ pub struct WeightReport {
     pub components: Vec<ComponentReport>,
     /// Tensors whose rows the wanted group does not divide.
     pub regrouped: Vec<Regrouped>,
+    /// What was to be palettized and is too small for it.
+    #[serde(default)]
+    pub small: Vec<Small>,
 }
 
 /// What became of one component.
@@ -63,6 +66,15 @@ pub struct Regrouped {
     pub used: u64,
     /// Channels that were to share one.
     pub wanted: u64,
+}
+
+/// Tensors that stay fp16, having no more than 2,048 elements each, in a component that is palettized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Small {
+    /// The component.
+    pub component: Component,
+    /// How many tensors of it.
+    pub tensors: u64,
 }
 
 impl Weights<'_> {
@@ -129,7 +141,17 @@ impl Weights<'_> {
         let components =
             sums.into_iter().map(|((component, bits), sum)| sum.report(component, bits)).collect();
         let regrouped = self.entries.iter().filter_map(Entry::regrouped).collect();
-        WeightReport { components, regrouped }
+        WeightReport { components, regrouped, small: self.small() }
+    }
+
+    fn small(&self) -> Vec<Small> {
+        let mut counts: BTreeMap<Component, u64> = BTreeMap::new();
+        for entry in
+            self.entries.iter().filter(|e| e.palette.is_none() && self.lut(e.component).bits().is_some())
+        {
+            *counts.entry(entry.component).or_default() += 1;
+        }
+        counts.into_iter().map(|(component, tensors)| Small { component, tensors }).collect()
     }
 
     /// The first entry before `i` that has all of its groups: a tied matrix is stored twice but clustered once.
