@@ -1,4 +1,4 @@
-//! `tokenizer.json`: any text can be encoded with what is accepted, or is refused.
+//! `tokenizer.json`: what is accepted encodes and decodes, or refuses to; what text comes is the decoder's affair.
 
 use std::fs;
 
@@ -9,12 +9,15 @@ use crate::{scratch, tokenizer_config};
 /// Reads `bytes` as a tokenizer without configuration.
 ///
 /// # Panics
-/// As `tokenizer_config::check`.
+/// When the tokenizer does.
 pub fn check(bytes: &[u8]) {
     scratch::let_libraries_panic();
     let dir = scratch::dir().join("tokenizer");
     fs::create_dir_all(&dir).expect("a directory");
     fs::write(dir.join("tokenizer.json"), bytes).expect("the temporary directory takes files");
     let Ok(tokenizer) = Tokenizer::open(&dir) else { return };
-    tokenizer_config::check_text(&tokenizer);
+    for text in tokenizer_config::TEXTS {
+        let _ = tokenizer_config::decoded(&tokenizer, text);
+    }
+    let _ = tokenizer.decode(&[0, 5, 1, u32::MAX, 7]);
 }

@@ -37,6 +37,9 @@ pub enum Type {
     Dict(Box<Type>, Box<Type>),
 }
 
+/// How many dimensions a tensor may have in a file; Core ML's own limit is lower.
+pub(crate) const MAX_RANK: usize = 16;
+
 impl TensorType {
     /// A tensor of fixed shape.
     pub fn new(dtype: DataType, shape: &[u64]) -> TensorType {

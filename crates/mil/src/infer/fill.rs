@@ -2,7 +2,7 @@
 
 use super::{Call, Inferred};
 use crate::dtype::DataType;
-use crate::types::{Dim, TensorType, Type};
+use crate::types::{Dim, MAX_RANK, TensorType, Type};
 use crate::value::Value;
 
 fn one_of(dtype: DataType, shape: Vec<Dim>) -> Inferred {
@@ -23,14 +23,14 @@ pub(crate) fn fill(call: &Call<'_>) -> Inferred {
     let dtype = if call.has("value") { call.tensor("value")?.dtype } else { DataType::Fp32 };
     let rank = vector_len(call, "shape")?;
     let Some(shape) = call.value("shape").and_then(Value::as_i32s) else {
-        return one_of(dtype, std::iter::repeat_n(Dim::Unknown, rank.min(MAX_RANK)).collect());
+        if rank > MAX_RANK {
+            return Err(format!("`shape` has {rank} extents, expected at most {MAX_RANK}"));
+        }
+        return one_of(dtype, vec![Dim::Unknown; rank]);
     };
     let dims: Option<Vec<Dim>> = shape.iter().map(|d| u64::try_from(*d).ok().map(Dim::Known)).collect();
     one_of(dtype, dims.ok_or_else(|| format!("`shape` is {shape:?}, expected no negative extents"))?)
 }
-
-/// No tensor has more axes. It bounds what a length in a file makes of an unknown shape.
-const MAX_RANK: usize = 32;
 
 /// `x` with elements added before and after, two counts for each of its last axes.
 pub(crate) fn pad(call: &Call<'_>) -> Inferred {
@@ -84,10 +84,10 @@ pub(crate) fn range_1d(call: &Call<'_>) -> Inferred {
         return one_of(dtype, vec![Dim::Unknown]);
     };
     let count = ((end - start) / step).ceil();
-    if step == 0.0 || !count.is_finite() {
-        return Err(format!("from {start} to {end} by {step} is no finite range"));
+    if step == 0.0 || !count.is_finite() || count > f64::from(i32::MAX) {
+        return Err(format!("from {start} to {end} by {step} is no range that a tensor can hold"));
     }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what u32 holds")]
-    let count = u64::from(count.clamp(0.0, f64::from(u32::MAX)) as u32);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^31")]
+    let count = count.max(0.0) as u64;
     one_of(dtype, vec![Dim::Known(count)])
 }

@@ -1,7 +1,7 @@
 //! Types of values and variables, to and from `ValueType`.
 
 use crate::dtype::DataType;
-use crate::types::{Dim, TensorType, Type};
+use crate::types::{Dim, MAX_RANK, TensorType, Type};
 
 use super::fault::{Decoded, Fault};
 use super::messages as pb;
@@ -29,8 +29,6 @@ const DATA_TYPES: [(DataType, i32); 19] = [
     (DataType::UInt3, 39),
 ];
 
-/// How many dimensions a tensor may have, as in the text form; Core ML's own limit is lower.
-const MAX_RANK: usize = 16;
 /// How many types may make up one, which also bounds their nesting, as in the text form.
 const MAX_MEMBERS: usize = 32;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anelith_mil::{DataType, Dim, Opcode, TensorType};
+use anelith_mil::{DataType, Dim, Opcode, Opset, TensorType};
 
 use super::Problem;
 use crate::tensor::Tensor;
@@ -13,6 +13,8 @@ use crate::tensor::Tensor;
 pub(crate) struct Arguments<'a> {
     /// Which op.
     pub(crate) opcode: Opcode,
+    /// The opset of the function: some ops changed their meaning.
+    pub(crate) opset: Opset,
     /// The declared type of each tensor operand, by parameter.
     pub(crate) types: BTreeMap<&'a str, Vec<&'a TensorType>>,
     /// The values of the operands known by now, by parameter.

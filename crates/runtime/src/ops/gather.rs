@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anelith_mil::Opset;
+
 use super::arguments::Arguments;
 use super::{Operation, Problem, operands};
 use crate::tensor::{Tensor, map_elements, room_for};
@@ -11,6 +13,9 @@ struct Gather {
     axis: usize,
     /// How many axes `x` and the indices share.
     batch: usize,
+    /// Whether negative indices count from the end: from iOS 17 on they are out of range, and programs that need
+    /// them add the extent themselves.
+    wraps: bool,
 }
 
 #[derive(Debug)]
@@ -32,7 +37,8 @@ fn batch_dims(args: &Arguments<'_>, most: usize) -> Result<usize, Problem> {
 /// Plans `gather`. Indices are checked when the program runs, whatever `validate_indices` says.
 pub(super) fn gather(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     let axis = args.axis("axis", args.rank("x")?, 0)?;
-    Ok(Box::new(Gather { axis, batch: batch_dims(args, axis.min(args.rank("indices")?))? }))
+    let batch = batch_dims(args, axis.min(args.rank("indices")?))?;
+    Ok(Box::new(Gather { axis, batch, wraps: args.opset < Opset::Ios17 }))
 }
 
 impl Operation for Gather {
@@ -41,7 +47,13 @@ impl Operation for Gather {
         let batches = expect_batch(&x, &indices, self.batch)?;
         let (outer, inner) = (&x.shape()[..self.axis], &x.shape()[self.axis + 1..]);
         let extent = x.shape()[self.axis];
-        let at = indices.i32s()?.iter().map(|i| position(*i, extent)).collect::<Result<Vec<_>, _>>()?;
+        let at = |index: &i32| match index {
+            ..0 if !self.wraps => {
+                Err(format!("index {index} is negative, which gather takes before ios17 only"))
+            }
+            _ => position(*index, extent),
+        };
+        let at = indices.i32s()?.iter().map(at).collect::<Result<Vec<_>, _>>()?;
         let shape = [outer, &indices.shape()[self.batch..], inner].concat();
         let count = room_for(&shape)?;
         let run = inner.iter().product();
@@ -139,7 +151,7 @@ mod tests {
     fn run(axis: usize, indices: &[i32]) -> Result<Tensor, String> {
         let x = Tensor::new(&[2, 3], vec![0, 1, 2, 3, 4, 5]).unwrap();
         let indices = Tensor::new(&[1, indices.len()], indices.to_vec()).unwrap();
-        Ok(Gather { axis, batch: 0 }.run(vec![Arc::new(x), Arc::new(indices)])?.remove(0))
+        Ok(Gather { axis, batch: 0, wraps: true }.run(vec![Arc::new(x), Arc::new(indices)])?.remove(0))
     }
 
     #[test]
@@ -160,12 +172,12 @@ mod tests {
     fn shared_axes_pick_from_their_own_part() {
         let x = Arc::new(Tensor::new(&[2, 3, 2], (0..12).collect::<Vec<i32>>()).unwrap());
         let indices = Arc::new(Tensor::new(&[2, 1], vec![2, -3]).unwrap());
-        let out = Gather { axis: 1, batch: 1 }.run(vec![x.clone(), indices.clone()]).unwrap();
+        let out = Gather { axis: 1, batch: 1, wraps: true }.run(vec![x.clone(), indices.clone()]).unwrap();
         assert_eq!(out[0], Tensor::new(&[2, 1, 2], vec![4, 5, 6, 7]).unwrap());
         let out = GatherNd { batch: 1 }.run(vec![x.clone(), indices.clone()]).unwrap();
         assert_eq!(out[0], Tensor::new(&[2, 2], vec![4, 5, 6, 7]).unwrap());
-        let out =
-            Gather { axis: 2, batch: 1 }.run(vec![x, Arc::new(Tensor::new(&[2, 1], vec![1, 0]).unwrap())]);
+        let out = Gather { axis: 2, batch: 1, wraps: false }
+            .run(vec![x, Arc::new(Tensor::new(&[2, 1], vec![1, 0]).unwrap())]);
         assert_eq!(out.unwrap()[0], Tensor::new(&[2, 3, 1], vec![1, 3, 5, 6, 8, 10]).unwrap());
     }
 

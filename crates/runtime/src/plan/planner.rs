@@ -132,7 +132,8 @@ impl<'f> Planner<'f, '_, '_> {
 
     /// The declared types of the operands, and the values of those that are known.
     fn arguments(&mut self, opcode: Opcode, op: &'f Op) -> Result<Arguments<'f>, Problem> {
-        let vars = &self.scope.function.vars;
+        let function = self.scope.function;
+        let vars = &function.vars;
         let mut types: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut constants = BTreeMap::new();
         for (name, argument) in &op.inputs {
@@ -152,7 +153,7 @@ impl<'f> Planner<'f, '_, '_> {
                 constants.insert(name.as_str(), self.constant(known)?);
             }
         }
-        Ok(Arguments { opcode, types, constants })
+        Ok(Arguments { opcode, opset: function.opset, types, constants })
     }
 
     fn constant(&mut self, known: Known<'f>) -> Result<Constant<'f>, Problem> {

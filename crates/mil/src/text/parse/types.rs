@@ -3,15 +3,13 @@
 use crate::dtype::DataType;
 use crate::error::Result;
 use crate::text::lex::Token;
-use crate::types::{Dim, TensorType, Type};
+use crate::types::{Dim, MAX_RANK, TensorType, Type};
 
 use super::Parser;
 
 /// How many types may make up one, which also bounds their nesting; Apple's compiler writes up to 13. Every
 /// member of a container carries its type, so a large one would cost far more memory than text.
 const MAX_MEMBERS: usize = 32;
-/// How many dimensions a tensor may have; Core ML's own limit is lower.
-const MAX_RANK: usize = 16;
 
 impl<'a> Parser<'a> {
     /// Whether a declaration comes next, not the name of an op.
