@@ -6,7 +6,7 @@
 mod fixture;
 
 use anelith_checkpoint::Checkpoint;
-use anelith_convert::{Error, Options, Pipeline, Silent};
+use anelith_convert::{Error, Options, Pipeline, Selection, Silent};
 use serde_json::{Value, json};
 
 use fixture::Synthetic;
