@@ -15,7 +15,8 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Option<T> {
     answer.ok()
 }
 
-/// Whether a panic of this thread ends as an error of this crate, so that a panic hook need not report it.
+/// Whether a panic of this thread ends as an error of this crate, so that a panic hook need not report it if it is a
+/// library's; one of our own code is a bug, which should be seen.
 pub fn is_contained() -> bool {
     CONTAINED.get()
 }

@@ -1,7 +1,7 @@
 //! Reading the small JSON files that stand beside a model.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -145,12 +145,16 @@ const MAX_BYTES: u64 = 1 << 28;
 /// The text of a file, or nothing when it is not there.
 pub(crate) fn read_text_optional(path: &Path) -> Result<Option<String>, Error> {
     match read(path) {
-        Ok(bytes) if bytes.len() as u64 > MAX_BYTES => {
+        Ok(None) => Err(Error::malformed(path, "a pipe or device stands in the place of a text file")
+            .expecting("a regular file")
+            .finding("something that is neither file nor directory")
+            .mending("put the file of the model there")),
+        Ok(Some(bytes)) if bytes.len() as u64 > MAX_BYTES => {
             Err(Error::malformed(path, "a text file is too large to be one")
                 .expecting(format!("at most {MAX_BYTES} bytes"))
                 .finding("more"))
         }
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|e| {
+        Ok(Some(bytes)) => String::from_utf8(bytes).map(Some).map_err(|e| {
             Error::new(Kind::Malformed, "a text file is not UTF-8")
                 .at(path.display())
                 .expecting("UTF-8 text")
@@ -161,16 +165,28 @@ pub(crate) fn read_text_optional(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// The contents of a file as far as its first byte beyond the limit.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The contents of a file as far as its first byte beyond the limit; nothing for a pipe or device, which may never end.
+fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Ok(None);
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_not_read() {
+        let error = read_text_optional(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Malformed);
+        assert!(error.found().is_some() && error.mend().is_some());
+    }
 
     /// A sparse file costs nothing, and reading it would take all memory.
     #[test]

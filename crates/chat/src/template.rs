@@ -90,8 +90,12 @@ impl Template {
     }
 
     fn new(origin: PathBuf, source: &str, special: &BTreeMap<&'static str, String>) -> Result<Self, Error> {
-        let environment = with_stack(&origin, || source::prepare(source).and_then(environment))?
-            .map_err(|e| refusal(Kind::Malformed, &origin, "the chat template is not valid", e))?;
+        let environment =
+            with_stack(&origin, || source::prepare(source).and_then(environment))?.map_err(|e| {
+                refusal(Kind::Malformed, &origin, "the chat template is not valid", e)
+                    .expecting("a Jinja template of the kind that transformers renders")
+                    .mending(REMEDY)
+            })?;
         Ok(Self { origin, environment, special: special.clone() })
     }
 
@@ -166,6 +170,9 @@ const FUEL: u64 = 2_000_000;
 /// values; what `source` lets through takes a fraction of this, which is memory only where it is touched.
 const STACK: usize = 1 << 28;
 
+/// What helps against any template that cannot be used.
+const REMEDY: &str = "fetch the template again from where the model came from, or try a simpler one";
+
 /// What `work` answers, done on a stack that is deep enough for any template.
 fn with_stack<T: Send>(origin: &Path, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
@@ -173,7 +180,12 @@ fn with_stack<T: Send>(origin: &Path, work: impl FnOnce() -> T + Send) -> Result
         let worker = worker.map_err(|e| Error::io(origin, e))?;
         // The library panics on some templates, e.g. an `import` under a name that is an expression.
         let answer = worker.join().ok().flatten();
-        answer.ok_or_else(|| Error::malformed(origin, "the chat template is not valid"))
+        answer.ok_or_else(|| {
+            Error::malformed(origin, "the chat template is not valid")
+                .expecting("a template that the library of templates can read")
+                .finding("one at which that library gives up without saying why")
+                .mending(REMEDY)
+        })
     })
 }
 

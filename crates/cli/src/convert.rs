@@ -61,13 +61,14 @@ pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
 fn check<'c>(
     checkpoint: &'c Checkpoint,
     options: &Options,
+    selection: Selection,
     skip_check: bool,
     steps: &Steps,
 ) -> Result<Pipeline<'c>> {
     note("step 0: check");
     let pipeline = Pipeline::new(checkpoint, options, steps)?;
     if !skip_check {
-        note(&tables::findings(&pipeline.check()?));
+        note(&tables::findings(&pipeline.check(selection, steps)?));
         // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
         Session::open(&options.model, SessionOptions::default())?;
     }
@@ -83,7 +84,7 @@ fn preview(
     interrupt: &Interrupt,
 ) -> Result<()> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, skip_check, &steps)?;
+    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
     let preview = pipeline.preview(selection, &steps)?;
     let deviations = tables::deviations(&preview.weights);
     if !deviations.is_empty() {
@@ -102,7 +103,10 @@ fn run(
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, skip_check, &steps)?;
+    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
+    if !skip_check {
+        interrupt.defer(|| Ok(pipeline.check_sharing(selection, &steps)?))?;
+    }
     let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;
     if outcome.steps.iter().any(|(step, _)| *step == Step::Compile) {
         note(&recompile(&outcome.outputs.path(Step::Combine), outcome.outputs.dir()));

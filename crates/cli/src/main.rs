@@ -15,6 +15,7 @@ mod tables;
 mod terminal;
 
 use std::panic;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,11 +45,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// A panic that becomes an error is reported as that error alone.
+/// A panic of a library that becomes an error is reported as that error alone; one of our own is a bug, and is seen.
 fn quiet_contained_panics() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        if !anelith_chat::is_contained() {
+        // Cargo names the files of a workspace by their place in it, and those of its dependencies from the root.
+        let is_ours = panic.location().is_none_or(|place| Path::new(place.file()).starts_with("crates"));
+        if is_ours || !anelith_chat::is_contained() {
             report(panic);
         }
     }));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anelith_mil::Bundle;
+use anelith_mil::{Bundle, disk};
 use anelith_report::{Report, Reported};
 use anelith_runtime::{Instance, Precision, Tensor, TensorData};
 use serde_json::{Map, Value, json};
@@ -12,6 +12,9 @@ use crate::args::RunArgs;
 use crate::failure::{Failure, Result, Status};
 use crate::packages::check_source;
 use crate::terminal::print;
+
+/// The largest file of feeds that is read: as JSON it takes a multiple of that in memory.
+const MAX_FEEDS_BYTES: u64 = 1 << 30;
 
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     check_source(&args.package)?;
@@ -46,9 +49,10 @@ struct Call {
 
 fn read_calls(path: &Path) -> Result<Vec<Call>> {
     let fail = |what: String| Failure::new(Status::Input, Report::new(what).at(path.display()));
-    let text = fs::read_to_string(path).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
+    let bytes =
+        disk::read_file(path, MAX_FEEDS_BYTES).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
     let value: Value =
-        serde_json::from_str(&text).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
+        serde_json::from_slice(&bytes).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
     let calls = value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into()))?;
     let read = |(i, call): (usize, &Value)| {
         read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}")))

@@ -12,7 +12,7 @@ use anelith_report::{Report, Reported};
 
 use crate::error::{Error, Result, io};
 use crate::leftovers::leftovers;
-use crate::lock::LOCK_FILE;
+use crate::lock::{LOCK_FILE, Lock};
 use crate::options::Options;
 use crate::parts::Plan;
 use crate::record::{RECORD_FILE, Record};
@@ -85,12 +85,18 @@ fn foreign_file(checkpoint: &Checkpoint, outputs: &Outputs) -> Result<Option<Pat
 }
 
 /// The table of step 0.
-pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'_>) -> Result<Vec<Finding>> {
+///
+/// `rebuilt` says which of `WEIGHT_STEPS` will be run.
+pub(crate) fn findings(
+    checkpoint: &Checkpoint,
+    outputs: &Outputs,
+    plan: &Plan<'_>,
+    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+) -> Result<Vec<Finding>> {
     let config = &checkpoint.config;
     let files = tokenizer_files(&checkpoint.dir)?;
     let names: Vec<&str> = files.iter().map(|f| f.name).collect();
     let finding = |subject, found| Finding { subject, found, warning: None };
-    let outputs = Outputs::new(&options.output, options.prefix(config.architecture));
     Ok(vec![
         finding("architecture", config.architecture.to_string()),
         finding(
@@ -105,7 +111,7 @@ pub(crate) fn findings(checkpoint: &Checkpoint, options: &Options, plan: &Plan<'
         ),
         finding("tokenizer", names.join(", ")),
         weights(plan),
-        free_space(&options.output, &weight_files(&outputs), plan)?,
+        free_space(outputs, plan, rebuilt)?,
         memory(plan)?,
     ])
 }
@@ -122,40 +128,100 @@ fn weights(plan: &Plan<'_>) -> Finding {
     Finding { subject: "weight.bin", found: megabytes(bytes), warning: warning.map(str::to_owned) }
 }
 
-/// Where the outputs hold the weights.
-fn weight_files(outputs: &Outputs) -> [PathBuf; 4] {
-    [Step::Infer, Step::Prefill, Step::Combine, Step::Compile].map(|step| match step {
+/// The steps whose outputs hold the weights.
+pub(crate) const WEIGHT_STEPS: [Step; 4] = [Step::Infer, Step::Prefill, Step::Combine, Step::Compile];
+
+/// Where the output of one of `WEIGHT_STEPS` holds the weights.
+fn weight_file(outputs: &Outputs, step: Step) -> PathBuf {
+    match step {
         Step::Compile => outputs.path(step).join("weights/weight.bin"),
         _ => package::weights_path(&outputs.path(step)),
-    })
-}
-
-/// Room for the weights that are not there yet, once where the outputs can share them, and for everything else.
-fn free_space(output: &Path, weight_files: &[PathBuf; 4], plan: &Plan<'_>) -> Result<Finding> {
-    let weights = plan.weights.layout().file_len();
-    let is_there = |path: &&PathBuf| fs::metadata(path).is_ok_and(|m| m.len() == weights);
-    let lacking = weight_files.len() as u64 - weight_files.iter().filter(is_there).count() as u64;
-    let existing = output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
-    let place = existing.unwrap_or(Path::new("."));
-    let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
-    let (needed, must_copy) = room(weights, lacking, available, || disk::can_share(place));
-    let found = format!("{} free", megabytes(available));
-    if available >= needed {
-        return Ok(Finding { subject: "disk", found, warning: None });
     }
-    let why = if must_copy { ", as this disk can share no files" } else { "" };
-    let report = Report::new("the disk has no room for the outputs").at(place.display());
-    let report = report.expecting(format!("{} free{why}", megabytes(needed))).finding(found);
-    Err(Error::Machine(report.mending("free some space, or choose another --output")))
 }
 
-/// How many bytes `lacking` files of `weights` bytes need where `available` are free, and whether that is because they
-/// cannot share their bytes. Whether they can is asked only where the answer makes a difference.
-fn room(weights: u64, lacking: u64, available: u64, can_share: impl FnOnce() -> Option<bool>) -> (u64, bool) {
-    let total = |files: u64| weights.saturating_mul(files).saturating_add(64 << 20);
-    let (once, copied) = (total(lacking.min(1)), total(lacking));
-    let must_copy = (once..copied).contains(&available) && can_share() == Some(false);
-    (if must_copy { copied } else { once }, must_copy)
+/// The disk of the outputs, and what they take there.
+struct Disk<'p> {
+    place: &'p Path,
+    available: u64,
+    room: Room,
+}
+
+impl<'p> Disk<'p> {
+    /// `rebuilt` says which of `WEIGHT_STEPS` will be run; it is asked only where the answer makes a difference.
+    fn of(outputs: &'p Outputs, weights: u64, rebuilt: impl FnOnce() -> Result<[bool; 4]>) -> Result<Self> {
+        let existing = outputs.dir().ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
+        let place = existing.unwrap_or(Path::new("."));
+        let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
+        let is_there = |path: PathBuf| fs::metadata(path).is_ok_and(|m| m.len() >= weights);
+        let there = WEIGHT_STEPS.map(|step| is_there(weight_file(outputs, step)));
+        let mut room = Room::of(weights, there, [true; 4]);
+        if available < room.copied {
+            room = Room::of(weights, there, rebuilt()?);
+        }
+        Ok(Disk { place, available, room })
+    }
+
+    fn refusal(&self, needed: u64, why: &str) -> Error {
+        let report = Report::new("the disk has no room for the outputs").at(self.place.display());
+        let report = report.expecting(format!("{} free{why}", megabytes(needed)));
+        let report = report.finding(format!("{} free", megabytes(self.available)));
+        Error::Machine(report.mending("free some space, or choose another --output"))
+    }
+}
+
+/// Room for the weights of the steps that will be run, and for everything else.
+fn free_space(
+    outputs: &Outputs,
+    plan: &Plan<'_>,
+    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+) -> Result<Finding> {
+    let disk = Disk::of(outputs, plan.weights.layout().file_len(), rebuilt)?;
+    if disk.available < disk.room.once {
+        return Err(disk.refusal(disk.room.once, ""));
+    }
+    let copied = megabytes(disk.room.copied);
+    let warning = format!("enough where files can share their bytes; otherwise {copied} are needed");
+    let warning = (disk.available < disk.room.copied).then_some(warning);
+    Ok(Finding { subject: "disk", found: format!("{} free", megabytes(disk.available)), warning })
+}
+
+/// Refuses a disk that has room for the weights only once and cannot share their bytes, which is tried, under the lock
+/// of the output directory, where it makes a difference.
+pub(crate) fn copies_fit(
+    outputs: &Outputs,
+    plan: &Plan<'_>,
+    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+) -> Result<()> {
+    let disk = Disk::of(outputs, plan.weights.layout().file_len(), rebuilt)?;
+    if disk.available >= disk.room.copied {
+        return Ok(());
+    }
+    let _lock = Lock::acquire(outputs.dir())?;
+    match disk::can_share(outputs.dir()) {
+        Some(false) => Err(disk.refusal(disk.room.copied, ", as this disk can share no files")),
+        _ => Ok(()),
+    }
+}
+
+/// How many bytes the outputs take while they are made.
+#[derive(PartialEq, Eq, Debug)]
+struct Room {
+    /// Where they share the weights.
+    once: u64,
+    /// Where each has its own.
+    copied: u64,
+}
+
+impl Room {
+    /// For outputs that are `there` or not with as many bytes as the new `weights`, and will be `rebuilt` or not: what is
+    /// rebuilt stands beside the old one until it takes its place.
+    fn of(weights: u64, there: [bool; 4], rebuilt: [bool; 4]) -> Room {
+        let outputs = || there.into_iter().zip(rebuilt);
+        let missing = outputs().filter(|(there, rebuilt)| *rebuilt && !there).count() as u64;
+        let replaced = u64::from(outputs().any(|(there, rebuilt)| rebuilt && there));
+        let total = |files: u64| weights.saturating_mul(files).saturating_add(64 << 20);
+        Room { once: total((missing + replaced).min(1)), copied: total(missing + replaced) }
+    }
 }
 
 /// Memory for the piece of the weights that is in work, and for everything else.
@@ -193,16 +259,18 @@ mod tests {
     #[test]
     fn weights_count_as_often_as_the_disk_must_hold_them() {
         const MB: u64 = 1 << 20;
-        let asked = |available, can_share| room(100 * MB, 4, available, || can_share);
-        assert_eq!(asked(200 * MB, Some(true)), (164 * MB, false));
-        assert_eq!(asked(200 * MB, None), (164 * MB, false));
-        assert_eq!(asked(200 * MB, Some(false)), (464 * MB, true));
-        for (lacking, available) in [(4, 500 * MB), (4, 100 * MB), (1, 150 * MB), (0, 0)] {
-            room(100 * MB, lacking, available, || {
-                panic!("{lacking} files, {available} bytes: nothing to ask")
-            });
+        const NONE: [bool; 4] = [false; 4];
+        const ALL: [bool; 4] = [true; 4];
+        for (there, rebuilt, once, copied, why) in [
+            (NONE, ALL, 164, 464, "a first run"),
+            (ALL, ALL, 164, 164, "the new one stands beside the old one, each in its turn"),
+            ([true, true, false, false], ALL, 164, 364, "two are new, and one old one stands beside them"),
+            (ALL, NONE, 64, 64, "all are reused"),
+            ([true, true, true, false], [false, false, false, true], 164, 164, "the last one is missing"),
+        ] {
+            let expected = Room { once: once * MB, copied: copied * MB };
+            assert_eq!(Room::of(100 * MB, there, rebuilt), expected, "{why}");
         }
-        assert_eq!(room(100 * MB, 0, 0, || None), (64 * MB, false), "all are there");
     }
 
     #[test]

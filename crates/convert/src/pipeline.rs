@@ -77,12 +77,35 @@ impl<'c> Pipeline<'c> {
         Ok(Pipeline { checkpoint, options: options.clone(), plan, outputs, source })
     }
 
-    /// Step 0: what can be said about this machine and this model before work begins.
+    /// Step 0: what can be said about this machine and this model before the selected steps begin; writes nothing.
     ///
     /// # Errors
-    /// When a tokenizer file is missing, or the disk has no room.
-    pub fn check(&self) -> Result<Vec<Finding>> {
-        check::findings(self.checkpoint, &self.options, &self.plan)
+    /// When a tokenizer file is missing, or the disk has no room; where that depends on which steps are run, also as
+    /// `run` would for an earlier output.
+    pub fn check(&self, selection: Selection, progress: &dyn Progress) -> Result<Vec<Finding>> {
+        check::findings(self.checkpoint, &self.outputs, &self.plan, || self.rebuilt(selection, progress))
+    }
+
+    /// What of step 0 can only be tried: that a disk with room for the weights only once can share them. Where there is
+    /// room enough, nothing is tried; else two empty files are, under the lock of the output directory.
+    ///
+    /// # Errors
+    /// `Machine` when the disk has no room for copies and must copy; those of `check`, and of taking the lock.
+    pub fn check_sharing(&self, selection: Selection, progress: &dyn Progress) -> Result<()> {
+        check::copies_fit(&self.outputs, &self.plan, || self.rebuilt(selection, progress))
+    }
+
+    /// Which of the steps that hold weights will be run, or may have to be as one before them is.
+    fn rebuilt(&self, selection: Selection, progress: &dyn Progress) -> Result<[bool; 4]> {
+        let mut run = Run::new(self, progress);
+        let mut made = Vec::new();
+        for step in check::WEIGHT_STEPS {
+            let Some(is_reused) = run.is_reused(step, selection)? else { continue };
+            if !is_reused || step.needs().iter().any(|needed| made.contains(needed)) {
+                made.push(step);
+            }
+        }
+        Ok(check::WEIGHT_STEPS.map(|step| made.contains(&step)))
     }
 
     /// Where the outputs go.

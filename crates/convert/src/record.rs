@@ -4,7 +4,6 @@
 //! was left with. The record is a cache: deleting it makes the next run build everything again.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anelith_mil::disk;
@@ -18,6 +17,9 @@ use crate::weights::WeightReport;
 
 /// The record's file name in the output directory.
 pub const RECORD_FILE: &str = ".anelith.json";
+
+/// The largest record that is read; a long one takes a thousandth of it.
+const MAX_RECORD_BYTES: u64 = 1 << 24;
 
 /// The record of an output directory.
 #[derive(Debug)]
@@ -53,8 +55,10 @@ impl Record {
     /// The record of `dir`; empty where there is none, or none that can be read.
     pub(crate) fn open(dir: &Path) -> Record {
         let path = dir.join(RECORD_FILE);
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        Record { path, steps: serde_json::from_str(&text).unwrap_or_default() }
+        // A pipe would be waited for.
+        let bytes = path.is_file().then(|| disk::read_file(&path, MAX_RECORD_BYTES).ok()).flatten();
+        let steps = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Record { path, steps }
     }
 
     fn key(outputs: &Outputs, step: Step) -> String {

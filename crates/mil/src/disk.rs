@@ -61,11 +61,16 @@ fn clone(_: &Path, _: &Path) -> bool {
     false
 }
 
+/// The names under which `can_share` tries; `.NAME.partial`, so that `clear_partials` knows them.
+const PROBES: [&str; 2] = ["anelith-one", "anelith-other"];
+
 /// Whether files in `dir` can take space once under several names, as `share_file` would have it: tried with two empty
-/// files that are gone afterwards. `None` where nothing can be tried, because `dir` cannot be written.
+/// files that are gone afterwards, or after the next `clear_partials` if the process is killed meanwhile. `None` where
+/// nothing can be tried, because `dir` cannot be written. Whoever calls this must know that no other run is at work
+/// there.
 pub fn can_share(dir: &Path) -> Option<bool> {
-    let name = |role: &str| dir.join(format!(".anelith-{role}-{}", std::process::id()));
-    let (one, other) = (name("one"), name("other"));
+    let [one, other] = PROBES.map(|name| dir.join(format!(".{name}.partial")));
+    remove(&one).and_then(|()| remove(&other)).ok()?;
     File::create_new(&one).ok()?;
     let is_shared = clone(&one, &other) || {
         let _ = remove(&other);
@@ -117,12 +122,12 @@ impl Staged {
     /// # Errors
     /// `Io` when a file stands at `target`, `target` has no name, or the disk refuses.
     pub fn directory(target: &Path) -> Result<Staged> {
-        let staged = Staged::prepare(target)?;
-        if target.exists() && !target.is_dir() {
-            return Err(refusal("cannot replace", target, "it is not a directory"));
-        }
-        fs::create_dir(&staged.partial).map_err(Error::io("cannot create", &staged.partial))?;
-        Ok(staged)
+        Staged::prepare(target, |partial| {
+            if target.exists() && !target.is_dir() {
+                return Err(refusal("cannot replace", target, "it is not a directory"));
+            }
+            fs::create_dir(partial).map_err(Error::io("cannot create", partial))
+        })
     }
 
     /// A file, yet to be created at `path()`, that will become `target`. Missing parents are created.
@@ -130,14 +135,14 @@ impl Staged {
     /// # Errors
     /// `Io` when a directory stands at `target`, `target` has no name, or the disk refuses.
     pub fn file(target: &Path) -> Result<Staged> {
-        let staged = Staged::prepare(target)?;
-        if target.is_dir() {
-            return Err(refusal("cannot replace", target, "it is a directory"));
-        }
-        Ok(staged)
+        Staged::prepare(target, |_| match target.is_dir() {
+            true => Err(refusal("cannot replace", target, "it is a directory")),
+            false => Ok(()),
+        })
     }
 
-    fn prepare(target: &Path) -> Result<Staged> {
+    /// Makes room for what is staged, and lets `create` begin it while nothing can be abandoned.
+    fn prepare(target: &Path, create: impl FnOnce(&Path) -> Result<()>) -> Result<Staged> {
         let name =
             target.file_name().ok_or_else(|| refusal("cannot write", target, "the path has no file name"))?;
         let beside = |suffix: &str| {
@@ -149,9 +154,11 @@ impl Staged {
         let (partial, old) = (beside(".partial"), beside(".old"));
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
+        let mut stages = stages::lock();
         remove(&partial)?;
         recover(&old, target)?;
-        stages::lock().insert(partial.clone());
+        create(&partial)?;
+        stages.insert(partial.clone());
         Ok(Staged { target: target.to_path_buf(), partial, old, is_committed: false })
     }
 
@@ -163,10 +170,13 @@ impl Staged {
     /// Waits until everything is on the disk, then puts it in place of `target`.
     ///
     /// A file replaces a file in one step. Directories cannot: the old one is renamed away first, so for a
-    /// moment a reader finds nothing at `target`, but never a part of something.
+    /// moment a reader finds nothing at `target`, but never a part of something. The old one is removed last; what
+    /// cannot be removed of it stays for the next run to clear.
     ///
     /// # Errors
-    /// `Io`; `target` is then what it was.
+    /// `Io`. `target` is then what it was, with two exceptions: where the disk refuses to say that the renaming has
+    /// reached it, `target` is the new one already; where it refuses both to rename the new directory and to rename the
+    /// old one back (`cannot restore`), the old one waits as `.NAME.old` for the next run to put it back.
     pub fn commit(mut self) -> Result<()> {
         sync(&self.partial)?;
         // Until all is renamed: who abandons what is staged does it before or after, not in between.
@@ -183,15 +193,16 @@ impl Staged {
         }
         self.is_committed = true;
         sync_one(parent_of(&self.target))?;
-        remove(&self.old)
+        let _ = remove(&self.old);
+        Ok(())
     }
 }
 
-/// The contents of a file of at most `limit` bytes.
+/// The contents of a file (or pipe) of at most `limit` bytes.
 ///
 /// # Errors
 /// `Io`; `Unsupported` for a longer file, of which no more than that is read.
-pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("cannot open", path))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
@@ -226,7 +237,8 @@ pub fn clear_partials(dir: &Path, files: &[&str]) -> Result<()> {
         let Some((name, role)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('.')) else {
             continue;
         };
-        if !name.ends_with(".mlpackage") && !name.ends_with(".mlmodelc") && !files.contains(&name) {
+        let is_output = name.ends_with(".mlpackage") || name.ends_with(".mlmodelc");
+        if !is_output && !files.contains(&name) && !PROBES.contains(&name) {
             continue;
         }
         match role {

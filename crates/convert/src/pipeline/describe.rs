@@ -18,6 +18,9 @@ use crate::step::{Outputs, Step};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
+/// The largest file beside the weights that is taken over, which is what chat reads.
+const MAX_FILE_BYTES: u64 = 1 << 28;
+
 /// Copies tokenizer and config, removes what an earlier model has left of such, and writes `meta.yaml` last: where it is, everything is.
 pub(super) fn describe(
     checkpoint: &Checkpoint,
@@ -37,7 +40,7 @@ pub(super) fn describe(
 
 /// What the output directory gets of a file of the model.
 pub(super) fn copy(dir: &Path, file: &TokenizerFile) -> Result<Vec<u8>> {
-    let contents = fs::read(&file.path).map_err(io("read", &file.path))?;
+    let contents = disk::read_file(&file.path, MAX_FILE_BYTES)?;
     if file.name == TOKENIZER_CONFIG { with_template(dir, contents) } else { Ok(contents) }
 }
 
@@ -98,10 +101,11 @@ fn with_template(dir: &Path, config: Vec<u8>) -> Result<Vec<u8>> {
     if present.as_ref().is_some_and(|t| !t.is_null()) {
         return Ok(config);
     }
-    let bytes = fs::read(&template).map_err(io("read", &template))?;
+    let bytes = disk::read_file(&template, MAX_FILE_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|problem| {
         let report = Report::new("chat_template.jinja is not UTF-8 text").at(template.display());
-        Error::Input(report.finding(problem))
+        let report = report.expecting("UTF-8 text").finding(problem);
+        Error::Input(report.mending("fetch the file again from where the model came from"))
     })?;
     if present.is_some() {
         object.insert("chat_template".to_owned(), Value::from(text));
@@ -117,7 +121,7 @@ fn json_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     if !path.is_file() {
         return Ok(None);
     }
-    let bytes = fs::read(path).map_err(io("read", path))?;
+    let bytes = disk::read_file(path, MAX_FILE_BYTES)?;
     parse_object(path, &bytes).map(Some)
 }
 
@@ -125,6 +129,7 @@ fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes).map_err(|problem| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let report = Report::new(format!("{name} is not a JSON object")).at(path.display());
-        Error::Input(report.finding(problem))
+        let report = report.expecting("a JSON object").finding(problem);
+        Error::Input(report.mending("fetch the file again from where the model came from"))
     })
 }

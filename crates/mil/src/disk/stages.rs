@@ -15,6 +15,9 @@ pub(super) fn lock() -> MutexGuard<'static, BTreeSet<PathBuf>> {
 
 /// Removes everything that this process has staged. What is committed stays, and a commit under way is waited for.
 ///
+/// Directories do not come back. A staged file does where another thread creates it between this and the end of the
+/// process; it cannot be committed, and the next run clears it.
+///
 /// For a process that ends now: whatever thread stages, commits or drops something afterwards waits forever.
 pub fn abandon() {
     let stages = lock();

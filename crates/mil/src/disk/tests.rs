@@ -121,7 +121,14 @@ fn a_directory_is_cleared_of_what_killed_runs_left_and_of_nothing_else() {
         fs::create_dir(at(name)).expect("a folder");
         fs::write(at(name).join("inside"), name).expect("a file");
     }
-    for name in [".meta.yaml.partial", ".mine.partial", ".partial", ".mlpackage"] {
+    for name in [
+        ".anelith-one.partial",
+        ".anelith-other.partial",
+        ".meta.yaml.partial",
+        ".mine.partial",
+        ".partial",
+        ".mlpackage",
+    ] {
         fs::write(at(name), "").expect("a file");
     }
     clear_partials(dir.path(), &["meta.yaml"]).expect("cleared");
@@ -135,6 +142,7 @@ fn a_directory_is_cleared_of_what_killed_runs_left_and_of_nothing_else() {
 #[test]
 fn trying_to_share_leaves_nothing() {
     let dir = folder();
+    fs::write(dir.path().join(".anelith-other.partial"), "of a killed run").expect("a file");
     assert!(can_share(dir.path()).is_some());
     assert!(names(dir.path()).is_empty());
     assert_eq!(can_share(&dir.path().join("none")), None);
