@@ -38,6 +38,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
+const DTYPES: &str = "fp16, fp32, int8, int16, int32, uint8, uint16 or bool";
+
 /// One call of a function.
 struct Call {
     function: String,
@@ -45,7 +47,12 @@ struct Call {
 }
 
 fn read_calls(path: &Path) -> Result<Vec<Call>> {
-    let fail = |what: String| Failure::new(Status::Input, Report::new(what).at(path.display()));
+    // What a call lacks stands in one sentence: `problem, expected this, found that`.
+    let fail = |what: String| {
+        let report = Report::new(what).at(path.display());
+        let report = report.expecting("a JSON list of calls, in the form that anelith run --help shows");
+        Failure::new(Status::Input, report.mending("correct the feeds"))
+    };
     let text = fs::read_to_string(path).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
     let value: Value =
         serde_json::from_str(&text).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
@@ -75,7 +82,7 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
     let data = list("data")?;
     let dtype = value.get("dtype").and_then(Value::as_str).ok_or("no `dtype`")?;
     let data: TensorData = match dtype {
-        "fp16" | "fp32" => data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into(),
+        "fp16" | "fp32" | "float16" | "float32" => data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into(),
         "bool" => {
             let read = |v: &Value| v.as_bool().ok_or("`data` holds something that is no bool");
             data.iter().map(read).collect::<std::result::Result<Vec<bool>, _>>()?.into()
@@ -85,7 +92,7 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
                 |v: &Value| v.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or("`data` holds no int32");
             data.iter().map(read).collect::<std::result::Result<Vec<i32>, _>>()?.into()
         }
-        other => return Err(format!("`dtype` is \"{other}\", expected fp16, fp32, int32, ... or bool")),
+        other => return Err(format!("`dtype` is \"{other}\", expected {DTYPES}")),
     };
     Tensor::new(&shape, data).map_err(|e| e.to_string())
 }
