@@ -63,7 +63,7 @@ impl Error {
         Self::missing(format!("`{}` is a link to a missing file", path.display()))
             .at(path.display())
             .expecting("a file")
-            .finding(format!("a link{leads}, where there is nothing"))
+            .finding(format!("a link{leads}, which leads to no file"))
             .mending("download the file again, or remove the link")
     }
 

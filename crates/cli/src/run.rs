@@ -47,20 +47,30 @@ struct Call {
 }
 
 fn read_calls(path: &Path) -> Result<Vec<Call>> {
-    // What a call lacks stands in one sentence: `problem, expected this, found that`.
-    let fail = |what: String| {
-        let report = Report::new(what).at(path.display());
+    let fail = |what: String, found: String| {
+        let report = Report::new(what).at(path.display()).finding(found);
         let report = report.expecting("a JSON list of calls, in the form that anelith run --help shows");
         Failure::new(Status::Input, report.mending("correct the feeds"))
     };
-    let text = fs::read_to_string(path).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
+    let text = fs::read_to_string(path).map_err(|e| fail("cannot read the feeds".into(), e.to_string()))?;
     let value: Value =
-        serde_json::from_str(&text).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
-    let calls = value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into()))?;
+        serde_json::from_str(&text).map_err(|e| fail("the feeds are not JSON".into(), e.to_string()))?;
+    let calls =
+        value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into(), excerpt(&value)))?;
     let read = |(i, call): (usize, &Value)| {
-        read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}")))
+        read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}"), excerpt(call)))
     };
     calls.iter().enumerate().map(read).collect()
+}
+
+/// The beginning of a value, short enough for a message.
+fn excerpt(value: &Value) -> String {
+    const LIMIT: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 fn read_call(call: &Value) -> std::result::Result<Call, String> {
@@ -82,7 +92,9 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
     let data = list("data")?;
     let dtype = value.get("dtype").and_then(Value::as_str).ok_or("no `dtype`")?;
     let data: TensorData = match dtype {
-        "fp16" | "fp32" | "float16" | "float32" => data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into(),
+        "fp16" | "fp32" | "float16" | "float32" => {
+            data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into()
+        }
         "bool" => {
             let read = |v: &Value| v.as_bool().ok_or("`data` holds something that is no bool");
             data.iter().map(read).collect::<std::result::Result<Vec<bool>, _>>()?.into()
