@@ -277,7 +277,10 @@ fn earlier_steps_must_be_there_and_match() {
             "step {step}: {}",
             report.what
         );
-        assert_eq!(report.mend.as_deref(), Some("run step 1 again (convert --restart 1, or --only 1)"));
+        assert_eq!(
+            report.mend.as_deref(),
+            Some("run step 1 again (part --part monolithic, or convert --restart 1, or --only 1)")
+        );
     }
     let report = report(run(&other, Selection::From(2)).expect_err("other options"));
     assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);
