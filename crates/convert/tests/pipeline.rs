@@ -263,8 +263,10 @@ fn earlier_steps_must_be_there_and_match() {
         assert!(matches!(error, Error::Input(_)));
         let report = report(error);
         assert!(report.what.ends_with("is missing"), "{}", report.what);
-        let mend = format!("run step {missing} again (convert --restart {missing}, or --only {missing})");
-        assert_eq!(report.mend, Some(mend), "{selection:?}");
+        let part = ["part --part monolithic, or ", "part --part monolithic_prefill, or "];
+        let part = part.get(missing as usize - 1).copied().unwrap_or_default();
+        let commands = format!("{part}convert --restart {missing}, or --only {missing}");
+        assert_eq!(report.mend, Some(format!("run step {missing} again ({commands})")), "{selection:?}");
     }
     built(&options, Selection::Needed);
     let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
