@@ -22,8 +22,7 @@ const TOKENIZER: &str = r#"{"version":"1.0","truncation":null,"padding":null,"ad
 /// Reads `bytes` as the configuration of that tokenizer, and as the two other files that name its special tokens.
 ///
 /// # Panics
-/// When a special token that the configuration names has no id, an id that ends an answer is none of the
-/// vocabulary, or the pieces of a text are not the text.
+/// When an id that ends an answer has no text, or the pieces of a text are not the text.
 pub fn check(bytes: &[u8]) {
     scratch::let_libraries_panic();
     let dir = dir();
@@ -35,10 +34,6 @@ pub fn check(bytes: &[u8]) {
         if let Some((whole, pieces)) = decoded(&tokenizer, text) {
             assert_eq!(pieces, whole, "streamed, and at once");
         }
-    }
-    for token in tokenizer.named_tokens().values() {
-        let ids = tokenizer.encode(token, false).expect("a special token is a text");
-        assert!(!ids.is_empty(), "{token:?} has no id");
     }
     for id in tokenizer.stop_ids() {
         tokenizer.decode(&[*id]).expect("an id that ends an answer has a text");

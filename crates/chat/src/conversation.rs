@@ -84,6 +84,14 @@ impl Session {
         self.history.clear();
     }
 
+    /// The ids of the prompt that asks `question`, whatever was said before and however long it is.
+    ///
+    /// # Errors
+    /// As [`Template::render`] and [`Tokenizer::encode`].
+    pub fn prompt(&self, question: &str) -> Result<Vec<u32>, Error> {
+        self.prompt_ids(&[], question)
+    }
+
     /// Asks `question`. The answer comes as the returned iterator is driven, and is part of the
     /// conversation once [`Answer::finish`] is called.
     ///

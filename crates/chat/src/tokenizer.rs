@@ -65,6 +65,16 @@ impl Tokenizer {
         Ok(bos.into_iter().chain(ids).chain(eos).collect())
     }
 
+    /// The largest id of the vocabulary, added tokens included, and its token; `None` for an empty vocabulary.
+    pub fn last_token(&self) -> Option<(u32, String)> {
+        self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).max()
+    }
+
+    /// The token of `id`, if there is one.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The text of `ids` without special tokens; ids outside the vocabulary have no text. Spaces
     /// are not "cleaned up" before punctuation, which would change code and quotations.
     ///
@@ -224,6 +234,7 @@ fn missing(dir: &Path, path: &Path) -> Error {
 
 fn broken(path: &Path, source: tokenizers::Error) -> Error {
     Error::malformed(path, "`tokenizer.json` is not a tokenizer")
+        .expecting("a tokenizer as the tokenizers library saves it, with a `model`")
         .finding(&source)
         .caused_by(source)
         .mending("fetch the file again from where the model came from")

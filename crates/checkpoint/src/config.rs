@@ -73,7 +73,7 @@ impl Config {
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         let metadata = fs::metadata(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound if path.is_symlink() => Error::broken_link(&path),
+            _ if Error::leads_nowhere(&path, &e) => Error::broken_link(&path),
             std::io::ErrorKind::NotFound => no_config(&path),
             _ => Error::io("read", &path, &e),
         })?;
@@ -104,7 +104,7 @@ impl Config {
             Error::malformed(format!("config.json is not valid JSON: {e}"))
                 .at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
                 .expecting("a JSON object without a byte order mark")
-                .finding(format!("a text that begins with `{}`", start.escape_debug()))
+                .finding(format!("a text that begins with `{}`", visible(&start)))
                 .mending("correct config.json, or download it again")
         })?;
         let Value::Object(object) = document else {
@@ -121,6 +121,12 @@ impl Config {
     pub fn max_positions(&self) -> usize {
         self.rope.max_positions(self.max_position_embeddings).min(i32::MAX as usize)
     }
+}
+
+/// What cannot be seen, a byte order mark for instance, by its code; the rest as it is.
+fn visible(text: &str) -> String {
+    let escape = |c: char| !matches!(c, '"' | '\'' | '\\');
+    text.chars().map(|c| if escape(c) { c.escape_debug().to_string() } else { c.to_string() }).collect()
 }
 
 fn no_config(path: &Path) -> Error {

@@ -2,7 +2,8 @@
 //! how to mend it.
 
 use std::fmt::Display;
-use std::fs::{FileType, Metadata};
+use std::fs::{self, FileType, Metadata};
+use std::io::ErrorKind::NotFound;
 use std::path::Path;
 
 use anelith_report::{Report, Reported, remedy};
@@ -51,13 +52,18 @@ impl Error {
         }
     }
 
+    /// Whether `path` cannot be read, as `source` says, because it is a link to nothing or back to itself.
+    pub(crate) fn leads_nowhere(path: &Path, source: &std::io::Error) -> bool {
+        path.is_symlink() && (source.kind() == NotFound || is_loop(path))
+    }
+
     /// What stands at `path` is a link to a file that is not there.
     pub(crate) fn broken_link(path: &Path) -> Self {
-        let leads = std::fs::read_link(path).map_or(String::new(), |to| format!(" to `{}`", to.display()));
+        let leads = fs::read_link(path).map_or(String::new(), |to| format!(" to `{}`", to.display()));
         Self::missing(format!("`{}` is a link to a missing file", path.display()))
             .at(path.display())
             .expecting("a file")
-            .finding(format!("a link{leads}, where there is nothing"))
+            .finding(format!("a link{leads}, which leads to no file"))
             .mending("download the file again, or remove the link")
     }
 
@@ -93,6 +99,16 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
+}
+
+/// Whether links lead from `path` to each other without end; operating systems follow 40 at most.
+fn is_loop(path: &Path) -> bool {
+    let mut at = path.to_owned();
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&at) else { return false };
+        at = at.parent().unwrap_or(Path::new("")).join(target);
+    }
+    true
 }
 
 fn name_of(kind: FileType) -> &'static str {

@@ -71,7 +71,7 @@ fn missing(name: &str, path: &Path) -> Error {
 fn is_file(path: &Path) -> Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) => Error::unless_file(path, &metadata).map(|()| true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && path.is_symlink() => Err(Error::broken_link(path)),
+        Err(e) if Error::leads_nowhere(path, &e) => Err(Error::broken_link(path)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(Error::io("read", path, &e)),
     }
@@ -106,7 +106,11 @@ fn scalar(text: &str) -> Option<String> {
     let (quote, rest) = match text.chars().next()? {
         quote @ ('"' | '\'') => (quote, &text[1..]),
         '[' | '{' | '|' | '>' | '&' | '*' | '#' => return None,
-        _ => return Some(text.split(" #").next().unwrap_or_default().trim_end().to_owned()),
+        _ => {
+            let plain = text.split(" #").next().unwrap_or_default().trim_end();
+            // YAML's words for nothing.
+            return (!["null", "Null", "NULL", "~"].contains(&plain)).then(|| plain.to_owned());
+        }
     };
     let mut value = String::new();
     let mut chars = rest.chars().peekable();
@@ -143,6 +147,10 @@ mod tests {
             ("---\nlicense: \"never closed\n---\n", None),
             ("---\nlicense: # none\n---\n", None),
             ("---\nlicense: ''\n---\n", None),
+            ("---\nlicense: null # yet\n---\n", None),
+            ("---\nlicense: ~\n---\n", None),
+            ("---\nlicense: nullable\n---\n", Some("nullable")),
+            ("---\nlicense: 'null'\n---\n", Some("null")),
             ("", None),
         ];
         for (readme, expected) in cases {
@@ -173,8 +181,13 @@ mod tests {
         for name in ["tokenizer.json", "tokenizer_config.json", "config.json"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
-        std::os::unix::fs::symlink("../blobs/gone", dir.path().join("vocab.json")).unwrap();
-        let error = tokenizer_files(dir.path()).unwrap_err();
-        assert!(error.to_string().contains("vocab.json"), "{error}");
+        for target in ["../blobs/gone", "vocab.json"] {
+            let link = dir.path().join("vocab.json");
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let error = tokenizer_files(dir.path()).unwrap_err();
+            assert!(error.to_string().contains("vocab.json"), "{error}");
+            assert_eq!(error.kind(), crate::ErrorKind::Missing, "{target}");
+            fs::remove_file(&link).unwrap();
+        }
     }
 }

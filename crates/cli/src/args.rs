@@ -86,6 +86,7 @@ Example:
 
 FEEDS is a JSON list of calls, made in order with one state:
   [{{\"function\": \"infer\", \"inputs\": {{\"current_pos\": {{\"dtype\": \"int32\", \"shape\": [1], \"data\": [0]}}, ...}}}}, ...]
+The dtype is fp16 (or float16), fp32 (or float32), int8, int16, int32, uint8, uint16 or bool.
 Data is in row-major order; \"inf\" and \"-inf\" stand for the infinities. The outputs come in the same order:
   [{{\"outputs\": {{\"logits1\": {{\"shape\": [1, 1, 32], \"data\": [...]}}, ...}}}}, ...]
 
@@ -243,8 +244,8 @@ pub(crate) struct CombineArgs {
     /// Combine the packages of a monolithic conversion
     #[arg(long)]
     pub(crate) monolithic: bool,
-    /// INFER.mlpackage PREFILL.mlpackage OUT.mlpackage, in place of --monolithic
-    #[arg(value_name = "PACKAGE", num_args = 3, conflicts_with = "monolithic")]
+    /// Three packages, in place of --monolithic: the inference, the prefill and, to be written, the combined one
+    #[arg(value_names = ["INFER", "PREFILL", "OUT"], num_args = 3, conflicts_with = "monolithic")]
     pub(crate) packages: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) step: StepArgs,
@@ -252,7 +253,7 @@ pub(crate) struct CombineArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
-    /// `monolithic`, or SOURCE.mlpackage OUT.mlmodelc
+    /// `monolithic`, or SOURCE OUT.mlmodelc, where SOURCE is a .mlpackage or a .mlmodel
     #[arg(value_name = "SOURCE", required = true, num_args = 1..=2)]
     pub(crate) source: Vec<PathBuf>,
     /// Versions of Apple's compiler to write into the bundle: COMPONENT,COREMLC

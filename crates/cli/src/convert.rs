@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anelith_chat::{Session, SessionOptions};
 use anelith_checkpoint::{Architecture, Checkpoint};
-use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Selection, Step};
+use anelith_convert::{CHAT_STEP, Options, Outcome, Pipeline, Progress, Selection, Step};
 use anelith_report::{Report, Reported};
 
 use crate::args::{ConvertArgs, ModelArgs, Part, PartArgs};
@@ -70,9 +70,38 @@ fn check<'c>(
     if !skip_check {
         note(&tables::findings(&pipeline.check(selection, steps)?));
         // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
-        Session::open(&options.model, SessionOptions::default())?;
+        let session = Session::open(&options.model, SessionOptions::default())?;
+        check_vocabulary(&session, checkpoint, steps)?;
     }
     Ok(pipeline)
+}
+
+/// Warns of tokens for which the model has no row; refuses them where step 6 could not even ask.
+fn check_vocabulary(session: &Session, checkpoint: &Checkpoint, steps: &Steps) -> Result<()> {
+    let (tokenizer, size) = (session.tokenizer(), checkpoint.config.vocab_size);
+    let is_beyond = |id: &u32| *id as usize >= size;
+    let Some((largest, token)) = tokenizer.last_token().filter(|(id, _)| is_beyond(id)) else {
+        return Ok(());
+    };
+    // Without the chat template, the tokenizer frames a text itself.
+    let asked = [session.prompt(gate::QUESTION)?, tokenizer.encode(gate::QUESTION, true)?].concat();
+    let stops = tokenizer.stop_ids();
+    let endless = stops.first().filter(|_| stops.iter().all(is_beyond));
+    let (id, what) = match (asked.iter().find(|id| is_beyond(id)), endless) {
+        (Some(id), _) => (*id, "prompts need a token that the model does not have"),
+        (None, Some(id)) => (*id, "no token that ends an answer is one that the model has"),
+        (None, None) => {
+            steps.warn(&format!(
+                "tokenizer.json: ids up to {largest} ({token:?}) are beyond vocab_size {size}; \
+                 the model cannot read or answer with those from {size} on"
+            ));
+            return Ok(());
+        }
+    };
+    let found = tokenizer.token(id).map_or(id.to_string(), |token| format!("{id} ({token:?})"));
+    let report = Report::new(what).at(checkpoint.dir.join("tokenizer.json").display());
+    let report = report.expecting(format!("ids below {size}, the vocab_size of config.json")).finding(found);
+    Err(Failure::new(Status::Input, report.mending("use the tokenizer files that belong to this model")))
 }
 
 /// Step 0, then what the selected ones of steps 1 to 6 would do.

@@ -119,6 +119,11 @@ impl From<mil::Error> for Failure {
     fn from(error: mil::Error) -> Failure {
         let mut report = Report::new(error.to_string());
         let mil::Error::Io { path, source, .. } = &error else {
+            if let mil::Error::Malformed { what, .. } = &error {
+                report = report.at(what).mending(
+                    "check that this is an ML program (.mlpackage, .mlmodelc, .mlmodel); if it is, make it again",
+                );
+            }
             return Failure::new(Status::Input, report);
         };
         report = report.at(path.display());
@@ -134,6 +139,14 @@ impl From<mil::Error> for Failure {
 
 impl From<runtime::Error> for Failure {
     fn from(error: runtime::Error) -> Failure {
-        Failure::new(Status::Input, Report::new(error.to_string()))
+        let report = Report::new(error.to_string());
+        let report = match &error {
+            runtime::Error::Input { name, .. } => report
+                .at(format!("input `{name}`"))
+                .mending("give what the function takes; anelith run --help shows the form of the feeds"),
+            runtime::Error::NoFunction { .. } => report.mending("name one of its functions"),
+            _ => report,
+        };
+        Failure::new(Status::Input, report)
     }
 }

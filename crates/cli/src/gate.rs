@@ -10,7 +10,8 @@ use crate::chat::answer;
 use crate::failure::{Failure, Result, Status};
 use crate::terminal::{note, report};
 
-const QUESTION: &str = "Who are you?";
+/// What a converted model is asked.
+pub(crate) const QUESTION: &str = "Who are you?";
 
 const MAX_TOKENS: usize = 100;
 

@@ -41,6 +41,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
+const DTYPES: &str = "fp16, fp32, int8, int16, int32, uint8, uint16 or bool";
+
 /// One call of a function.
 struct Call {
     function: String,
@@ -48,16 +50,31 @@ struct Call {
 }
 
 fn read_calls(path: &Path) -> Result<Vec<Call>> {
-    let fail = |what: String| Failure::new(Status::Input, Report::new(what).at(path.display()));
-    let bytes =
-        disk::read_file(path, MAX_FEEDS_BYTES).map_err(|e| fail(format!("cannot read the feeds: {e}")))?;
+    let fail = |what: String, found: String| {
+        let report = Report::new(what).at(path.display()).finding(found);
+        let report = report.expecting("a JSON list of calls, in the form that anelith run --help shows");
+        Failure::new(Status::Input, report.mending("correct the feeds"))
+    };
+    let read = disk::read_file(path, MAX_FEEDS_BYTES);
+    let text = read.map_err(|e| fail("cannot read the feeds".into(), e.to_string()))?;
     let value: Value =
-        serde_json::from_slice(&bytes).map_err(|e| fail(format!("the feeds are not JSON: {e}")))?;
-    let calls = value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into()))?;
+        serde_json::from_slice(&text).map_err(|e| fail("the feeds are not JSON".into(), e.to_string()))?;
+    let calls =
+        value.as_array().ok_or_else(|| fail("the feeds are not a list of calls".into(), excerpt(&value)))?;
     let read = |(i, call): (usize, &Value)| {
-        read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}")))
+        read_call(call).map_err(|problem| fail(format!("call {i} of the feeds: {problem}"), excerpt(call)))
     };
     calls.iter().enumerate().map(read).collect()
+}
+
+/// The beginning of a value, short enough for a message.
+fn excerpt(value: &Value) -> String {
+    const LIMIT: usize = 80;
+    let text = value.to_string();
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
 }
 
 fn read_call(call: &Value) -> std::result::Result<Call, String> {
@@ -79,7 +96,9 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
     let data = list("data")?;
     let dtype = value.get("dtype").and_then(Value::as_str).ok_or("no `dtype`")?;
     let data: TensorData = match dtype {
-        "fp16" | "fp32" => data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into(),
+        "fp16" | "fp32" | "float16" | "float32" => {
+            data.iter().map(read_float).collect::<std::result::Result<Vec<f32>, _>>()?.into()
+        }
         "bool" => {
             let read = |v: &Value| v.as_bool().ok_or("`data` holds something that is no bool");
             data.iter().map(read).collect::<std::result::Result<Vec<bool>, _>>()?.into()
@@ -89,7 +108,7 @@ fn read_tensor(value: &Value) -> std::result::Result<Tensor, String> {
                 |v: &Value| v.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or("`data` holds no int32");
             data.iter().map(read).collect::<std::result::Result<Vec<i32>, _>>()?.into()
         }
-        other => return Err(format!("`dtype` is \"{other}\", expected fp16, fp32, int32, ... or bool")),
+        other => return Err(format!("`dtype` is \"{other}\", expected {DTYPES}")),
     };
     Tensor::new(&shape, data).map_err(|e| e.to_string())
 }

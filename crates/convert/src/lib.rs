@@ -6,8 +6,8 @@
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
 //! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, meta_yaml, digest, combine, record, lock, target, leftovers, check,
-//! pipeline.
+//! weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target, leftovers,
+//! check, pipeline.
 
 mod arch;
 mod check;
@@ -27,6 +27,7 @@ mod pipeline;
 mod progress;
 mod record;
 mod rotary;
+mod sampling;
 mod step;
 mod target;
 mod weights;

@@ -6,10 +6,11 @@
 use std::fmt::Write;
 
 use anelith_checkpoint::Config;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::head::HeadSplit;
 use crate::options::{Group, Lut, Options};
+use crate::sampling::Sampling;
 
 /// What `meta.yaml` states besides the options.
 #[derive(Debug)]
@@ -22,8 +23,8 @@ pub(crate) struct Facts<'a> {
     pub config: &'a Config,
     /// The splits of the LM head.
     pub head: &'a [HeadSplit],
-    /// generation_config.json, where the model has one.
-    pub generation: Option<&'a Map<String, Value>>,
+    /// What generation_config.json recommends.
+    pub sampling: &'a Sampling,
     /// The file name of the compiled model.
     pub compiled: &'a str,
 }
@@ -88,7 +89,7 @@ pub(crate) fn meta_yaml(options: &Options, facts: &Facts<'_>) -> String {
     line("lm_head_chunk_sizes", &format!("[{}]", sizes.join(", ")));
     line("prefill_dynamic_slice", "true");
     yaml.push_str("    functions:\n      - infer\n      - prefill\n");
-    yaml.push_str(&recommended_sampling(facts.generation));
+    yaml.push_str(&recommended_sampling(facts.sampling));
     yaml
 }
 
@@ -105,15 +106,25 @@ fn explicit_group(lut: Lut) -> Option<u32> {
     }
 }
 
-fn recommended_sampling(generation: Option<&Map<String, Value>>) -> String {
-    let mut text = String::new();
-    for key in ["do_sample", "temperature", "top_k", "top_p"] {
-        let value = generation.and_then(|g| g.get(key)).filter(|v| v.is_boolean() || v.is_number());
-        if let Some(value) = value {
-            writeln!(text, "      {key}: {value}").expect("a string takes all");
-        }
-    }
+fn recommended_sampling(sampling: &Sampling) -> String {
+    let values = [
+        ("do_sample", sampling.do_sample.map(|b| b.to_string())),
+        ("temperature", sampling.temperature.map(real)),
+        ("top_k", sampling.top_k.map(|n| n.to_string())),
+        ("top_p", sampling.top_p.map(real)),
+    ];
+    let lines = values.into_iter().filter_map(|(key, value)| Some(format!("      {key}: {}\n", value?)));
+    let text: String = lines.collect();
     if text.is_empty() { text } else { format!("    recommended_sampling:\n{text}") }
+}
+
+/// A number that YAML 1.1 and 1.2 take for one: the older needs a point, and a sign in the exponent.
+fn real(x: f64) -> String {
+    let text = format!("{x:?}");
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let point = if digits.contains('.') { "" } else { ".0" };
+    let sign = if exponent.starts_with('-') { "" } else { "+" };
+    format!("{digits}{point}e{sign}{exponent}")
 }
 
 /// A YAML scalar: bare where that cannot be misread, else quoted.
@@ -131,4 +142,19 @@ fn plain(text: &str) -> String {
 /// A name as part of a line of prose, in which scripts must not find what looks like a key.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || c == ':' { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_numbers_to_every_reader() {
+        for (x, expected) in
+            [(0.95, "0.95"), (1.0, "1.0"), (1e-30, "1.0e-30"), (1.5e-7, "1.5e-7"), (1e30, "1.0e+30")]
+        {
+            assert_eq!(real(x), expected);
+            assert_eq!(serde_saphyr::from_str::<f64>(expected).expect("a number"), x);
+        }
+    }
 }

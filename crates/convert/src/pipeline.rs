@@ -16,6 +16,7 @@ use crate::options::{Luts, Options};
 use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Record, Status};
+use crate::sampling::Sampling;
 use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
 
@@ -50,6 +51,7 @@ pub struct Pipeline<'c> {
     checkpoint: &'c Checkpoint,
     options: Options,
     plan: Plan<'c>,
+    sampling: Sampling,
     outputs: Outputs,
     source: String,
 }
@@ -72,9 +74,11 @@ impl<'c> Pipeline<'c> {
         for warning in checkpoint.config.warnings.iter().chain(checkpoint.tensors.warnings()) {
             progress.warn(warning);
         }
+        let (sampling, warnings) = Sampling::read(&checkpoint.dir)?;
+        warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
         let source = source_digest(checkpoint, progress)?;
-        Ok(Pipeline { checkpoint, options: options.clone(), plan, outputs, source })
+        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source })
     }
 
     /// Step 0: what can be said about this machine and this model before the selected steps begin; writes nothing.
@@ -106,6 +110,10 @@ impl<'c> Pipeline<'c> {
             }
         }
         Ok(check::WEIGHT_STEPS.map(|step| made.contains(&step)))
+    }
+
+    fn described(&self) -> describe::Model<'_> {
+        describe::Model { head: &self.plan.head, sampling: &self.sampling }
     }
 
     /// Where the outputs go.
@@ -202,7 +210,7 @@ impl<'p, 'c> Run<'p, 'c> {
             Step::Prefill => build::prefill(&p.plan, outputs)?,
             Step::Combine => build::combine(outputs, outputs, progress)?,
             Step::Compile => build::compile(outputs, outputs)?,
-            Step::Describe => describe::describe(p.checkpoint, &p.options, &p.plan.head, outputs)?,
+            Step::Describe => describe::describe(p.checkpoint, &p.options, p.described(), outputs)?,
         }
         // Only now: the inputs of step 5 hold what it has copied.
         let inputs = self.inputs(step)?;
@@ -212,15 +220,15 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 
     /// Tells of an output that is about to be replaced and is not what this step has left there.
-    fn warn_of_others(&mut self, step: Step) -> Result<()> {
+    fn warn_of_others(&mut self, step: Step) {
         let outputs = &self.pipeline.outputs;
-        let path = outputs.path(step);
-        if path.exists() && !self.record.is_own(outputs, step, &mut self.digests)? {
+        // What cannot be read is not ours either.
+        let is_own = self.record.is_own(outputs, step, &mut self.digests).unwrap_or(false);
+        if outputs.path(step).exists() && !is_own {
             let name = outputs.name(step);
             self.progress
                 .warn(&format!("{name} was made by something else, or changed since; it is replaced"));
         }
-        Ok(())
     }
 
     fn status(&mut self, step: Step) -> Result<Status> {
@@ -242,18 +250,22 @@ impl<'p, 'c> Run<'p, 'c> {
     /// Refuses to go on without a current output of `step`.
     fn require(&mut self, step: Step) -> Result<()> {
         let outputs = &self.pipeline.outputs;
-        let problem = match self.status(step)? {
+        let (problem, found) = match self.status(step)? {
             Status::Current => return Ok(()),
-            Status::Missing => "is missing",
-            Status::Stale => "was made from another model, with other options, or by something else",
+            Status::Missing => ("is missing", "no such file"),
+            Status::Stale => (
+                "was made from another model, with other options, or by something else",
+                "the output of another run",
+            ),
         };
         let report =
             Report::new(format!("{} {problem}", outputs.name(step))).at(outputs.path(step).display());
-        let made_by = format!("the output of {step} ({})", step.title());
+        let made_by = format!("the output of {step} ({}) for this model and these options", step.title());
         Err(Error::Input(
             report
                 .expecting(made_by)
-                .mending(format!("run {step} again (convert --restart {0}, or --only {0})", step.number())),
+                .finding(found)
+                .mending(format!("run {step} again ({})", commands(step))),
         ))
     }
 
@@ -280,6 +292,16 @@ impl<'p, 'c> Run<'p, 'c> {
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(digest_parts(&parts))
+    }
+}
+
+/// The commands that run `step`.
+fn commands(step: Step) -> String {
+    let convert = format!("convert --restart {0}, or --only {0}", step.number());
+    match step {
+        Step::Infer => format!("part --part monolithic, or {convert}"),
+        Step::Prefill => format!("part --part monolithic_prefill, or {convert}"),
+        _ => convert,
     }
 }
 

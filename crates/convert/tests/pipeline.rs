@@ -263,8 +263,10 @@ fn earlier_steps_must_be_there_and_match() {
         assert!(matches!(error, Error::Input(_)));
         let report = report(error);
         assert!(report.what.ends_with("is missing"), "{}", report.what);
-        let mend = format!("run step {missing} again (convert --restart {missing}, or --only {missing})");
-        assert_eq!(report.mend, Some(mend), "{selection:?}");
+        let part = ["part --part monolithic, or ", "part --part monolithic_prefill, or "];
+        let part = part.get(missing as usize - 1).copied().unwrap_or_default();
+        let commands = format!("{part}convert --restart {missing}, or --only {missing}");
+        assert_eq!(report.mend, Some(format!("run step {missing} again ({commands})")), "{selection:?}");
     }
     built(&options, Selection::Needed);
     let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
@@ -277,7 +279,10 @@ fn earlier_steps_must_be_there_and_match() {
             "step {step}: {}",
             report.what
         );
-        assert_eq!(report.mend.as_deref(), Some("run step 1 again (convert --restart 1, or --only 1)"));
+        assert_eq!(
+            report.mend.as_deref(),
+            Some("run step 1 again (part --part monolithic, or convert --restart 1, or --only 1)")
+        );
     }
     let report = report(run(&other, Selection::From(2)).expect_err("other options"));
     assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);

@@ -54,6 +54,8 @@ impl<'a> Fields<'a> {
         let name = self.name(key);
         Error::malformed(format!("config.json has no `{name}`, which {why} needs"))
             .at(self.path.display())
+            .expecting(format!("a value for `{name}`"))
+            .finding(if self.object.contains_key(key) { "null" } else { "no such field" })
             .mending(format!("add `{name}` to config.json"))
     }
 

@@ -17,6 +17,8 @@ pub(super) fn refuse_fields(fields: &Fields<'_>) -> Result<()> {
         );
         return Err(Error::unsupported(what)
             .at(fields.path().display())
+            .expecting("the config.json of a text model alone")
+            .finding(format!("the field `{key}`"))
             .mending("use a text-only checkpoint"));
     }
     refuse_quantized(fields)?;

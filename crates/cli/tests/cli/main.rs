@@ -6,6 +6,7 @@ mod chat;
 mod checkpoint;
 mod convert;
 mod files;
+mod inputs;
 mod interrupt;
 mod options;
 mod packages;

@@ -14,6 +14,7 @@ use crate::head::HeadSplit;
 use crate::leftovers::leftovers;
 use crate::meta_yaml::{Facts, meta_yaml};
 use crate::options::Options;
+use crate::sampling::Sampling;
 use crate::step::{Outputs, Step};
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
@@ -21,11 +22,20 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// The largest file beside the weights that is taken over, which is what chat reads.
 const MAX_FILE_BYTES: u64 = 1 << 28;
 
+/// What is said of the model besides its options.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Model<'p> {
+    /// The splits of the LM head.
+    pub head: &'p [HeadSplit],
+    /// What generation_config.json recommends.
+    pub sampling: &'p Sampling,
+}
+
 /// Copies tokenizer and config, removes what an earlier model has left of such, and writes `meta.yaml` last: where it is, everything is.
 pub(super) fn describe(
     checkpoint: &Checkpoint,
     options: &Options,
-    head: &[HeadSplit],
+    model: Model<'_>,
     outputs: &Outputs,
 ) -> Result<()> {
     for file in tokenizer_files(&checkpoint.dir)? {
@@ -34,7 +44,7 @@ pub(super) fn describe(
     for path in leftovers(checkpoint, outputs.dir()) {
         fs::remove_file(&path).map_err(io("remove", &path))?;
     }
-    let text = meta(checkpoint, options, head, outputs)?;
+    let text = meta(checkpoint, options, model, outputs)?;
     Ok(disk::write_file(&outputs.path(Step::Describe), text.as_bytes())?)
 }
 
@@ -48,17 +58,16 @@ pub(super) fn copy(dir: &Path, file: &TokenizerFile) -> Result<Vec<u8>> {
 pub(super) fn meta(
     checkpoint: &Checkpoint,
     options: &Options,
-    head: &[HeadSplit],
+    model: Model<'_>,
     outputs: &Outputs,
 ) -> Result<String> {
-    let generation = json_object(&checkpoint.dir.join("generation_config.json"))?;
     let license = license(&checkpoint.dir)?;
     let facts = Facts {
         model_name: checkpoint.model_name(),
         license: license.as_deref(),
         config: &checkpoint.config,
-        head,
-        generation: generation.as_ref(),
+        head: model.head,
+        sampling: model.sampling,
         compiled: &outputs.name(Step::Compile),
     };
     Ok(meta_yaml(options, &facts))
@@ -117,19 +126,11 @@ fn with_template(dir: &Path, config: Vec<u8>) -> Result<Vec<u8>> {
     Ok([body, entry.as_bytes()].concat())
 }
 
-fn json_object(path: &Path) -> Result<Option<Map<String, Value>>> {
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let bytes = disk::read_file(path, MAX_FILE_BYTES)?;
-    parse_object(path, &bytes).map(Some)
-}
-
 fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     serde_json::from_slice(bytes).map_err(|problem| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let report = Report::new(format!("{name} is not a JSON object")).at(path.display());
         let report = report.expecting("a JSON object").finding(problem);
-        Error::Input(report.mending("fetch the file again from where the model came from"))
+        Error::Input(report.mending("download the file again"))
     })
 }

@@ -142,7 +142,7 @@ impl Pipeline<'_> {
             let contents = describe::copy(&self.checkpoint.dir, &file)?;
             files.push(File { name: file.name.to_owned(), bytes: Some(contents.len() as u64) });
         }
-        let meta = describe::meta(self.checkpoint, &self.options, &self.plan.head, &self.outputs)?;
+        let meta = describe::meta(self.checkpoint, &self.options, self.described(), &self.outputs)?;
         let bytes = Some(meta.len() as u64);
         files.push(File { name: self.outputs.name(Step::Describe), bytes });
         Ok(files)

@@ -6,7 +6,7 @@ use anelith_report::Reported;
 use serde_json::{Map, Value};
 
 use super::super::families::ROPE_THETA;
-use super::super::fields::Fields;
+use super::super::fields::{Fields, abbreviate};
 use super::{Rope, RopeScaling, Yarn};
 use crate::error::{Error, Result};
 
@@ -52,7 +52,8 @@ fn scaling_object<'a>(document: &Fields<'a>) -> Result<Option<Source<'a>>> {
     if let (Some(older), Some(newer)) = (older, newer)
         && older != newer
     {
-        return Err(conflict(document, "rope_scaling", "rope_parameters"));
+        let [older, newer] = [older, newer].map(|object| Value::Object(object.clone()));
+        return Err(conflict(document, ["rope_scaling", "rope_parameters"], [&older, &newer]));
     }
     let source = match (newer, older) {
         (Some(object), _) => Source { object, prefix: "rope_parameters.", newer: true },
@@ -69,9 +70,13 @@ fn scaling_object<'a>(document: &Fields<'a>) -> Result<Option<Source<'a>>> {
     Ok(Some(source))
 }
 
-fn conflict(document: &Fields<'_>, one: &str, other: &str) -> Error {
+/// Two fields that must say the same, and what they say.
+fn conflict(document: &Fields<'_>, [one, other]: [&str; 2], values: [&Value; 2]) -> Error {
+    let [said, otherwise] = values.map(|value| abbreviate(&value.to_string()));
     Error::malformed(format!("config.json: `{one}` and `{other}` disagree"))
         .at(document.path().display())
+        .expecting("the same in both, or one of them alone")
+        .finding(format!("`{one}` {said}, `{other}` {otherwise}"))
         .mending(format!("keep the one that the model was trained with, `{one}` or `{other}`"))
 }
 
@@ -96,7 +101,10 @@ fn theta(document: &Fields<'_>, fields: &Fields<'_>) -> Result<f64> {
     }
     let outer = document.positive_or("rope_theta", ROPE_THETA)?;
     match nested {
-        Some(inner) if inner != outer => Err(conflict(document, "rope_theta", &fields.name("rope_theta"))),
+        Some(inner) if inner != outer => {
+            let keys = ["rope_theta", &fields.name("rope_theta")];
+            Err(conflict(document, keys, [&Value::from(outer), &Value::from(inner)]))
+        }
         _ => Ok(outer),
     }
 }
@@ -107,7 +115,8 @@ fn rope_type<'a>(fields: &Fields<'a>, newer: bool) -> Result<&'a str> {
     let legacy = fields.optional_string("type")?;
     match (modern, legacy) {
         (Some(a), Some(b)) if a != b => {
-            Err(conflict(fields, &fields.name("rope_type"), &fields.name("type")))
+            let keys = [fields.name("rope_type"), fields.name("type")];
+            Err(conflict(fields, [&keys[0], &keys[1]], [&Value::from(a), &Value::from(b)]))
         }
         (Some(name), _) | (None, Some(name)) => Ok(name),
         (None, None) if newer => Ok("default"),
