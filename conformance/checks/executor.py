@@ -16,19 +16,9 @@ TINY_TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
 # milref's numbers in the same mode.
 SILERO_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3}
 UPSTREAM_FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")
-SCHEMES = (
-    "fp16",
-    "int4_block16",
-    "int8_channel",
-    "lut2_uniform",
-    "lut3_tensor",
-    "lut4_g8",
-    "lut4_g8_pcs",
-    "lut4_vec2",
-    "lut6_g16",
-    "sparse50",
-    "sparse50_lut4",
-)
+TINY = VECTORS / "ct_tiny_llama"
+SCHEMES = sorted(path.parent.name for path in TINY.glob("*/model.mlpackage"))
+SCHEME_COUNT = 11
 SILERO = VECTORS / "mobius-silero-vad"
 SILERO_RECORDED = (
     "silero-vad-unified-v6.0.0",
@@ -133,12 +123,19 @@ def upstream(folder: str) -> dict:
 
 def tiny_llama(scheme: str) -> dict:
     """A decoder that coremltools wrote from PyTorch, in one compression scheme."""
-    return agrees(sorted((VECTORS / "ct_tiny_llama" / scheme).glob("*.mlpackage")), f"run-{scheme}", 96, -1e4)
+    return agrees(sorted((TINY / scheme).glob("*.mlpackage")), f"run-{scheme}", 96, -1e4)
+
+
+@check("run/ct_tiny_llama/schemes-present")
+def schemes_present() -> dict:
+    """All schemes are there: fewer would mean fewer checks than promised."""
+    require(len(SCHEMES) == SCHEME_COUNT, f"schemes {SCHEMES}, expected {SCHEME_COUNT}")
+    return {"schemes": len(SCHEMES)}
 
 
 def recorded_tiny_llama(scheme: str) -> dict:
     """Eight tokens at once, then one by one, as PyTorch was fed with the weights of the package."""
-    folder = VECTORS / "ct_tiny_llama" / scheme
+    folder = TINY / scheme
     recorded = numpy.load(folder / "expected.npz")
     prompt = recorded["prefill_tokens"].reshape(-1)
     blocked = float(recorded["mask_neg"])

@@ -13,7 +13,6 @@ from .oracles import ORACLE, accepts_bundle, call, load_spec, machine
 from .workspace import DEMO, UPSTREAM, VECTORS, anelith, digest, fresh
 
 FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")
-SCHEMES = 11
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
 SINGLE = VECTORS / "ct_tiny_llama/fp16/single_infer.mlpackage"
 ENCODER, DECODER = (SILERO / f"silero-vad-coreml/silero-vad-{part}-v6.0.0.mlpackage" for part in ("encoder", "decoder"))
@@ -210,6 +209,69 @@ def model_of(label: str, kind: str) -> Path:
     return path
 
 
+def echo(label: str, given: str, answer: str, dtype: str = "FLOAT16", shape: tuple = (1, 4)) -> Path:
+    """A bare specification that returns its input `given` as `answer`."""
+    from coremltools.proto import FeatureTypes_pb2, MIL_pb2, Model_pb2
+
+    tensor = MIL_pb2.ValueType()
+    tensor.tensorType.dataType = MIL_pb2.DataType.Value(dtype)
+    tensor.tensorType.rank = len(shape)
+    for extent in shape:
+        tensor.tensorType.dimensions.add().constant.size = extent
+    spec = Model_pb2.Model(specificationVersion=9)
+    for features, name in ((spec.description.input, given), (spec.description.output, answer)):
+        array = features.add(name=name).type.multiArrayType
+        array.dataType = FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Value(dtype)
+        array.shape.extend(shape)
+    spec.mlProgram.version = 1
+    function = spec.mlProgram.functions["main"]
+    function.opset = "CoreML8"
+    function.inputs.add(name=given, type=tensor)
+    block = function.block_specializations["CoreML8"]
+    block.outputs.append(answer)
+    operation = block.operations.add(type="identity")
+    operation.inputs["x"].arguments.add(name=given)
+    operation.outputs.add(name=answer, type=tensor)
+    name = operation.attributes["name"]
+    name.type.tensorType.dataType = MIL_pb2.DataType.STRING
+    name.immediateValue.tensor.strings.values.append("echo")
+    path = fresh(f"echo-{label}") / f"{label}.mlmodel"
+    path.write_bytes(spec.SerializeToString())
+    return path
+
+
+# Arguments of `echo` for a function beside one with an input `x` and an output `y`, both
+# fp16[1, 4], and how their clash is shown.
+CLASHES = {
+    "input-type": (("x", "z", "FLOAT32"), ["input `x`", "`x` fp16[1, 4] in", "`x` fp32[1, 4] in"]),
+    "input-rank": (("x", "z", "FLOAT16", (1, 1, 4)), ["input `x`", "`x` fp16[1, 4] in", "`x` fp16[1, 1, 4] in"]),
+    "output-type": (("w", "y", "INT32"), ["output `y`", "`y` fp16[1, 4] in", "`y` int32[1, 4] in"]),
+    "output-rank": (("w", "y", "FLOAT16", (4,)), ["output `y`", "`y` fp16[1, 4] in", "`y` fp16[4] in"]),
+}
+
+
+def clashes(name: str) -> dict:
+    """One name for two things is refused in either order, and both are shown."""
+    arguments, words = CLASHES[name]
+    one, other, output = echo(f"{name}-one", "x", "y"), echo(f"{name}-other", *arguments), fresh(f"clash-{name}")
+    words = [*words, one.name, other.name, "name clash", "to mend: rename the "]
+    refused(["combine", one, other, output / "x.mlpackage"], 3, words, output)
+    return refused(["combine", other, one, output / "x.mlpackage"], 3, words, output)
+
+
+# What may differ: extents, and what a name is on the other side.
+ALLOWED = {
+    "extents": ("x", "y", "FLOAT16", (64, 4)),
+    "output-as-input": ("y", "z", "FLOAT32", (4,)),
+    "input-as-output": ("w", "x", "FLOAT32", (4,)),
+}
+
+
+def no_clash(name: str) -> dict:
+    """No clash, and combined."""
+    return unlike(echo(f"{name}-one", "x", "y"), echo(f"{name}-other", *ALLOWED[name]), f"allowed-{name}")
+
+
 def refusals() -> dict:
     """By name: the package that cannot be combined with `SINGLE`, and what is said."""
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
@@ -217,6 +279,8 @@ def refusals() -> dict:
     return {
         "no-state": (lambda: ENCODER, [state, SINGLE.name, "no states", ENCODER.name]),
         "state-name": (lambda: with_state("renamed", renamed), [state, SINGLE.name, "`cache` fp16", "renamed.mlpackage"]),
+        "state-as-input": (lambda: echo("stateful-input", "kv_cache", "y"), [state, "`kv_cache` as an input", "stateful-input.mlmodel"]),
+        "state-as-output": (lambda: echo("stateful-output", "x", "kv_cache"), [state, "`kv_cache` as an output", "stateful-output.mlmodel"]),
         "two-functions": (lambda: SINGLE.parent / "model.mlpackage", ["`infer`, `prefill`", "model.mlpackage"]),
         "old-compression": (lambda: SQUEEZED, ["CoreML6", "CoreML8", SQUEEZED.name]),
         "lfs-pointer": (lambda: spoiled("pointer", pointer), ["git lfs pull", "pointer.mlpackage"]),
@@ -267,14 +331,6 @@ def bare() -> dict:
     return refused(["compile", place / "tiny.mlmodel", place / "other.mlmodelc"], 3, ["weight.bin"], None)
 
 
-@check("packages/compile/schemes-present")
-def present() -> dict:
-    """All schemes are there: fewer would mean fewer checks than promised."""
-    found = len(list(VECTORS.glob("ct_tiny_llama/*/model.mlpackage")))
-    require(found == SCHEMES, f"{found} schemes, expected {SCHEMES}")
-    return {"schemes": found}
-
-
 LUT = {
     "sparse": (VECTORS / "ct_tiny_llama/sparse50_lut4/model.mlpackage", 4),
     "table-of-another-op": (VECTORS / "ct_tiny_llama/lut4_g8_pcs/model.mlpackage", 4),
@@ -301,6 +357,10 @@ check("packages/combine/silero", ENCODER, DECODER, "silero")(unlike)
 check("packages/combine/flexible", SIGN, FLEXIBLE, "flexible")(unlike)
 for _name in refusals():
     check(f"packages/refused/{_name}", _name)(refuses)
+for _name in CLASHES:
+    check(f"packages/refused/clash/{_name}", _name)(clashes)
+for _name in ALLOWED:
+    check(f"packages/combine/allowed/{_name}", _name)(no_clash)
 for _kind in ("neuralNetwork", "neuralNetworkClassifier", "treeEnsembleRegressor", "pipeline", "nonMaximumSuppression"):
     check(f"packages/refused/compile/{_kind}", _kind)(not_compiled)
 for _source in sorted(p for p in (*VECTORS.glob("ct_tiny_llama/*/*.mlpackage"), *UPSTREAM.glob("*/*.mlpackage"), ORACLE / "tiny/multi.mlpackage")):

@@ -1,22 +1,24 @@
 //! Two models of one function each as one model of both, whoever made them.
 //!
 //! What may differ is what Core ML and coremltools (`save_multifunction`) let differ. Functions share weight files
-//! and nothing else, so names of variables may recur, and inputs and outputs of one name may have other types or
-//! shapes in the other function: that one takes a token and the other a batch is the purpose. Function names must
-//! differ, and do, since both get new ones. States are the exception: the caller makes one state object, from the
-//! description of the default function, and hands it to both, so both must have the same. The opset is a matter of
-//! the function; Apple's compiler takes those before iOS 18 in models of specification version 9.
+//! and nothing else, so names of variables inside may recur. Function names must differ, and do, since both get new
+//! ones. An input or output of one name may have other extents in the other function: that one takes a token and the
+//! other a batch is the purpose. Another element type or rank is another thing under the same name, which Core ML
+//! would take and callers trip over: such clashes are refused. States must be the same: the caller makes one state
+//! object, from the description of the default function, and hands it to both. The opset is a matter of the function;
+//! Apple's compiler takes those before iOS 18 in models of specification version 9.
 
+mod clashes;
 mod weights;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::package::Package;
 use anelith_mil::{
-    Description, Feature, Function, Interface, Metadata, Model, OpKind, Opcode, Opset, Program, ProgramInfo,
-    proto, validate_model,
+    Description, Function, Interface, Metadata, Model, OpKind, Opcode, Opset, Program, ProgramInfo, proto,
+    validate_model,
 };
 use anelith_report::{Report, Reported};
 
@@ -117,18 +119,11 @@ fn check_constants(function: &Function, path: &Path) -> Result<()> {
 /// the packages, for messages.
 ///
 /// # Errors
-/// When their states differ, or one has not exactly one function.
+/// When their names clash (see `clashes`), or one has not exactly one function.
 pub(crate) fn combine(models: [&Model; 2], paths: [&Path; 2]) -> Result<Model> {
     let [(first, face), (second, other_face)] = [only(models[0], paths[0])?, only(models[1], paths[1])?];
-    if states(face) != states(other_face) {
-        let report = Report::new("the two models have different states, so no state object fits both");
-        let show = |face, other, path: &Path| format!("{} in {}", stated(face, other), path.display());
-        let report = report.at(paths[1].display()).expecting(show(face, other_face, paths[0]));
-        let report = report.finding(show(other_face, face, paths[1]));
-        return Err(Error::Input(
-            report.mending("combine models of one conversion: same context, same states"),
-        ));
-    }
+    let side = |function, interface, path| clashes::Side { function, interface, path };
+    clashes::check([side(first, face, paths[0]), side(second, other_face, paths[1])])?;
     let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
     let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
     let [name, other] = FUNCTIONS;
@@ -145,23 +140,6 @@ pub(crate) fn combine(models: [&Model; 2], paths: [&Path; 2]) -> Result<Model> {
             build_info: agreed(models.map(|model| &model.program.build_info)),
         },
     })
-}
-
-/// What must be the same in both functions.
-fn states(face: &Interface) -> BTreeMap<&str, (String, &[i64])> {
-    face.states.iter().map(|s| (s.name.as_str(), (s.dtype.to_string(), s.shape.as_slice()))).collect()
-}
-
-/// The states of `face`, and what it makes of names that are states of `other` alone.
-fn stated(face: &Interface, other: &Interface) -> String {
-    let state = |s: &Feature| format!("`{}` {}{:?}", s.name, s.dtype, s.shape);
-    let mut words: Vec<String> = face.states.iter().map(state).collect();
-    let names: BTreeSet<&str> = other.states.iter().map(|s| s.name.as_str()).collect();
-    for (kind, features) in [("input", &face.inputs), ("output", &face.outputs)] {
-        let used = features.iter().filter(|f| names.contains(f.name.as_str()));
-        words.extend(used.map(|f| format!("`{}` as an {kind}", f.name)));
-    }
-    if words.is_empty() { "no states".to_owned() } else { words.join(", ") }
 }
 
 /// The metadata of both in one: of the texts the first that says something, of each key the first value. Packages

@@ -24,6 +24,9 @@ struct Tiny {
     file: &'static str,
     states: Vec<(&'static str, u64)>,
     input: &'static str,
+    /// The type of the input and, without weights, of the output.
+    ty: (DataType, &'static [u64]),
+    output: &'static str,
 }
 
 impl Tiny {
@@ -34,6 +37,8 @@ impl Tiny {
             file: WEIGHT_FILE,
             states: Vec::new(),
             input: "x",
+            ty: (DataType::Fp16, &[1, ELEMENTS]),
+            output: "out",
         }
     }
 
@@ -47,7 +52,7 @@ impl Tiny {
 
     fn function(&self, name: &str) -> Function {
         let mut f = FunctionBuilder::new(name, self.opset);
-        let mut x = f.input(self.input, TensorType::new(DataType::Fp16, &[1, ELEMENTS]));
+        let mut x = f.input(self.input, TensorType::new(self.ty.0, self.ty.1));
         for (name, length) in &self.states {
             f.state(name, TensorType::new(DataType::Fp16, &[*length]));
         }
@@ -56,7 +61,7 @@ impl Tiny {
             let weight = Value::blob(DataType::Fp16, &[ELEMENTS], blob);
             x = f.call(Opcode::Add, "sum", &[("x", x.into()), ("y", weight.into())]).unwrap();
         }
-        x = f.call(Opcode::Identity, "out", &[("x", x.into())]).unwrap();
+        x = f.call(Opcode::Identity, self.output, &[("x", x.into())]).unwrap();
         f.finish(vec![x])
     }
 
@@ -245,6 +250,41 @@ fn states_that_differ_are_refused_with_both_sides() {
     }
     let turned = with(&[("mask", 4), ("kv", 8)]).write(dir.path(), "b");
     combine(&infer, &turned, &out);
+}
+
+#[test]
+fn names_that_clash_are_refused_with_both_sides() {
+    let dir = TempDir::new().unwrap();
+    let tiny = |input, output, ty| Tiny { input, output, ty, ..Tiny::new(&[]) };
+    let infer = tiny("x", "y", (DataType::Fp16, &[1, 4])).write(dir.path(), "a");
+    let out = dir.path().join("c.mlpackage");
+    let cases = [
+        (tiny("x", "z", (DataType::Fp32, &[1, 4])), "input", "`x` fp16[1, 4]", "`x` fp32[1, 4]"),
+        (tiny("x", "z", (DataType::Fp16, &[1, 1, 4])), "input", "`x` fp16[1, 4]", "`x` fp16[1, 1, 4]"),
+        (tiny("w", "y", (DataType::Fp32, &[1, 4])), "output", "`y` fp16[1, 4]", "`y` fp32[1, 4]"),
+        (tiny("w", "y", (DataType::Fp16, &[4])), "output", "`y` fp16[1, 4]", "`y` fp16[4]"),
+    ];
+    for (prefill, kind, expected, found) in cases {
+        let prefill = prefill.write(dir.path(), "b");
+        let (error, text) = refusal(&infer, &prefill, &out);
+        assert!(matches!(error, Error::Input(_)), "{text}");
+        let (one, other) = (infer.display(), prefill.display());
+        for words in
+            [format!("{expected} in {one}"), format!("{found} in {other}"), format!("rename the {kind}")]
+        {
+            assert!(text.contains(&words), "`{words}` is not in\n{text}");
+        }
+        assert!(!out.exists());
+    }
+    // Other extents are the purpose, and a name may be an output here and an input there, whatever its type.
+    for other in [
+        tiny("x", "y", (DataType::Fp16, &[64, 4])),
+        tiny("y", "z", (DataType::Fp32, &[4])),
+        tiny("w", "x", (DataType::Fp32, &[4])),
+    ] {
+        let prefill = other.write(dir.path(), "b");
+        combine(&infer, &prefill, &out);
+    }
 }
 
 /// iOS 16 compresses weights in ops whose parameters are attributes.
