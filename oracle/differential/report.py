@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from .configs import FAMILIES
-from .families import LIMIT, Result
+from .families import Result
+from .figures import LIMIT
 from .lossless import Lossless
 from .options import ARGMAX, BITS, CHECKPOINTS, GROUPS, OVERRIDES, Cost
 from .positions import Place
