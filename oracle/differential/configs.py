@@ -47,8 +47,8 @@ IGNORED = {
 PLACES = ["whole", "end", "start"]
 # What does not fill the context asks for at most so many tokens.
 TOKENS = 40
-# The logits of a whole context of more than this vocabulary would fill disks: its last tokens have to do.
-WHOLE_VOCABULARY = 2000
+# Filling a longer context, or one of a larger vocabulary, takes minutes: its last tokens have to do.
+WHOLE_CONTEXT, WHOLE_VOCABULARY = 150, 2000
 
 
 @dataclass
@@ -123,7 +123,8 @@ def build(family: str, index: int, row: dict, rng: random.Random) -> Case:
     window_fields(config, labels, family, row, context)
     tied_field(config, labels, row["tied"])
     ignored_fields(config, labels, row["ignored"])
-    whole = row["place"] == "whole" and row["vocabulary"] <= WHOLE_VOCABULARY
+    short = context <= WHOLE_CONTEXT and row["vocabulary"] <= WHOLE_VOCABULARY
+    whole = row["place"] == "whole" and short
     tokens = context if whole else min(context, TOKENS)
     first = 0 if row["place"] == "start" else context - tokens
     place_labels(labels, context, range(first, first + tokens), original)
