@@ -59,7 +59,7 @@ def jobs(tools: Tools, seed: int) -> list[tuple]:
 def compare(tools: Tools, family: str, model: Path, pair: tuple, same: bool) -> Word:
     """Two conversions, and whether all their files are the same."""
     one, other = pair
-    asserted = f"{'the same' if same else 'other'} bytes as `{' '.join(other)}`"
+    asserted = f"{'the same bytes as' if same else 'other bytes than'} `{' '.join(other)}`"
     word = Word(family, " ".join(one), asserted)
     try:
         files = [converted(tools, model, options) for options in pair]
