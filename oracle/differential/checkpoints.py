@@ -33,9 +33,9 @@ def make(case: Case, directory: Path) -> Expected:
     model = fresh(directory)
     ids = torch.randint(0, case.config["vocab_size"], (1, case.tokens))
     draw_weights(model, case.embedding)
-    scale_logits(model, ids)
+    scale_logits(model, ids, case.first)
     save(model, case, directory)
-    expected = expect(load(directory), ids)
+    expected = expect(load(directory), ids, case.first)
     write_config(directory, case.written)
     write_tokenizer(directory)
     return expected
@@ -82,9 +82,9 @@ def draw_weights(model, embedding: float) -> None:
 
 
 @torch.no_grad()
-def scale_logits(model, ids: torch.Tensor) -> None:
+def scale_logits(model, ids: torch.Tensor, first: int = 0) -> None:
     """Brings the standard deviation of the logits to 0.7, by the weight of the last norm."""
-    model.model.norm.weight.mul_(0.7 / model(ids).logits.std())
+    model.model.norm.weight.mul_(0.7 / compute(model, ids, first).std())
 
 
 def save(model, case: Case, directory: Path) -> None:
@@ -126,18 +126,23 @@ def load(directory: Path):
     return model.eval()
 
 
+def compute(model, ids: torch.Tensor, first: int) -> torch.Tensor:
+    """The logits of `ids` at positions `first` and on, nothing before them."""
+    return model(ids, position_ids=torch.arange(first, first + ids.shape[1])[None]).logits[0]
+
+
 @torch.no_grad()
-def expect(model, ids: torch.Tensor) -> Expected:
-    logits = model(ids).logits[0]
+def expect(model, ids: torch.Tensor, first: int = 0) -> Expected:
+    logits = compute(model, ids, first)
     deviation = float(logits.std())
     if not 0.3 < deviation < 1:
         raise ValueError(f"the logits have a standard deviation of {deviation:.3f}, expected 0.3 to 1")
     values = logits.numpy().copy()
-    return Expected(ids[0].numpy().astype(numpy.int32), values, deviation, unnoticed(model, ids, values))
+    return Expected(ids[0].numpy().astype(numpy.int32), values, deviation, unnoticed(model, ids, values, first))
 
 
 @torch.no_grad()
-def unnoticed(model, ids: torch.Tensor, logits: numpy.ndarray) -> dict:
+def unnoticed(model, ids: torch.Tensor, logits: numpy.ndarray, first: int) -> dict:
     """What ignoring a feature of this model would make of the logits."""
     from .figures import divergence
 
@@ -148,14 +153,14 @@ def unnoticed(model, ids: torch.Tensor, logits: numpy.ndarray) -> dict:
         dim = 2 * len(kept)
         rotary.inv_freq = 1 / model.config.rope_theta ** (torch.arange(0, dim, 2) / dim)
         rotary.attention_scaling = 1.0
-        found["rope scaling"] = divergence(logits, model(ids).logits[0].numpy())[0]
+        found["rope scaling"] = divergence(logits, compute(model, ids, first).numpy())[0]
         rotary.attention_scaling = scaling
     rotary.inv_freq = torch.zeros_like(kept)
-    found["positions"] = divergence(logits, model(ids).logits[0].numpy())[0]
+    found["positions"] = divergence(logits, compute(model, ids, first).numpy())[0]
     rotary.inv_freq = kept
     biases = [p for n, p in model.named_parameters() if n.endswith("bias")]
     for bias in biases:
         bias.zero_()
     if biases:
-        found["biases"] = divergence(logits, model(ids).logits[0].numpy())[0]
+        found["biases"] = divergence(logits, compute(model, ids, first).numpy())[0]
     return found

@@ -43,8 +43,12 @@ IGNORED = {
     "qwen3": [{}, {"mlp_bias": True}, {"pretraining_tp": 2}, {"layer_types": "full"}],
 }
 
-# A case asks for at most so many tokens.
+# Where the tokens of a case lie, in turn for every rope type: all of the context, its last ones, its first ones.
+PLACES = ["whole", "end", "start"]
+# What does not fill the context asks for at most so many tokens.
 TOKENS = 40
+# Filling a longer context, or one of a larger vocabulary, takes minutes: its last tokens have to do.
+WHOLE_CONTEXT, WHOLE_VOCABULARY = 150, 2000
 
 
 @dataclass
@@ -64,6 +68,8 @@ class Case:
     context: int
     batch: int
     tokens: int
+    first: int
+    """The position of the first token; what lies before stays hidden."""
     embedding: float
     seed: int
     labels: dict = field(default_factory=dict)
@@ -86,6 +92,9 @@ def draw_family(family: str, seed: int, count: int) -> list[Case]:
     }
     dealt = {name: deal(rng, deck, count) for name, deck in decks.items()}
     rows = [{name: cards[i] for name, cards in dealt.items()} for i in range(count)]
+    for kind in ROPE:
+        for i, row in enumerate(row for row in rows if row["rope"] == kind):
+            row["place"] = PLACES[i % len(PLACES)]
     return [build(family, i, row, rng) for i, row in enumerate(rows)]
 
 
@@ -107,11 +116,18 @@ def build(family: str, index: int, row: dict, rng: random.Random) -> Case:
             config[key] = card
     limit = rope_fields(config, labels, row, rng)
     context = min(row["context"], limit)
+    original = original_length(config)
+    if row["place"] != "start" and original:
+        context = max(context, min(limit, original * 3 // 2))
     bias_fields(config, labels, family, row)
     window_fields(config, labels, family, row, context)
     tied_field(config, labels, row["tied"])
     ignored_fields(config, labels, row["ignored"])
-    tokens = min(context, TOKENS)
+    short = context <= WHOLE_CONTEXT and row["vocabulary"] <= WHOLE_VOCABULARY
+    whole = row["place"] == "whole" and short
+    tokens = context if whole else min(context, TOKENS)
+    first = 0 if row["place"] == "start" else context - tokens
+    place_labels(labels, context, range(first, first + tokens), original)
     batch = min(row["batch"], tokens - 1)
     labels["weights"] = f"{row['dtype']}, {'one file' if row['shards'] == 1 else 'shards'}"
     labels["rotary_emb.inv_freq"] = "shipped" if row["inv_freq"] else "absent"
@@ -120,7 +136,7 @@ def build(family: str, index: int, row: dict, rng: random.Random) -> Case:
     return Case(
         name=f"{family}-{index:02}", family=family, config=config, written=written, dtype=row["dtype"],
         shards=row["shards"], inv_freq=row["inv_freq"], tied=row["tied"], context=context, batch=batch,
-        tokens=tokens, embedding=row["embedding"], seed=rng.randrange(1 << 31), labels=labels,
+        tokens=tokens, first=first, embedding=row["embedding"], seed=rng.randrange(1 << 31), labels=labels,
     )
 
 
@@ -187,6 +203,26 @@ def rope_fields(config: dict, labels: dict, row: dict, rng: random.Random) -> in
     if name == "yarn":
         return yarn_fields(config, scaling, kind, rng)
     return config["max_position_embeddings"]
+
+
+def original_length(config: dict) -> int | None:
+    """The length that a rope type scales from, where positions may lie beyond it."""
+    scaling = config.get("rope_scaling") or {"rope_type": "default"}
+    if scaling["rope_type"] in ("default", "dynamic"):
+        return None
+    return scaling.get("original_max_position_embeddings", config["max_position_embeddings"])
+
+
+def place_labels(labels: dict, context: int, positions: range, original: int | None) -> None:
+    if len(positions) == context:
+        labels["positions"] = "the whole context"
+    else:
+        labels["positions"] = "the first ones" if positions.start == 0 else "the last of the context"
+    if original:
+        rope = labels["rope"].split(",")[0]
+        side = "beyond" if positions.start >= original else "across"
+        side = "below" if positions.stop <= original else side
+        labels["original length"] = f"{rope}, {side}"
 
 
 def yarn_fields(config: dict, scaling: dict, kind: str, rng: random.Random) -> int:

@@ -7,15 +7,12 @@ import numpy
 
 from . import checkpoints
 from .configs import Case
-from .figures import divergence
+from .figures import LIMIT, Judged, divergence
 from .packages import Failed, Route, Tools, by_infer, by_prefill, run_anelith, run_machine
-
-LIMIT = {"f32": 1e-6, "fp16": 1e-5}
-"""The greatest mean KL divergence that passes, by the precision of execution."""
 
 
 @dataclass
-class Result:
+class Result(Judged):
     """What one case gave."""
 
     case: Case
@@ -24,9 +21,6 @@ class Result:
     deviation: float
     unnoticed: dict
     error: str | None = None
-
-    def passed(self) -> bool:
-        return self.error is None and all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
 
 
 def measure(job: tuple[Case, Tools]) -> Result:
@@ -44,7 +38,10 @@ def measure(job: tuple[Case, Tools]) -> Result:
 
 
 def compare(case: Case, tools: Tools, bundle: Path, expected: checkpoints.Expected) -> dict:
-    routes = [by_infer(expected.ids, case.context), by_prefill(expected.ids, case.context, case.batch)]
+    routes = [
+        by_infer(expected.ids, case.context, case.first),
+        by_prefill(expected.ids, case.context, case.batch, case.first),
+    ]
     return execute(tools, bundle, routes, expected.logits)
 
 

@@ -1,5 +1,19 @@
-"""Comparison of logits."""
+"""Comparison of logits, and the limits of what passes."""
 import numpy
+
+LIMIT = {"f32": 1e-6, "fp16": 1e-5}
+"""The greatest mean KL divergence that passes, by the precision of execution."""
+
+
+class Judged:
+    """What was measured: `kl` of (executor, precision), or the `error` that came instead."""
+
+    kl: dict
+    error: str | None
+
+    def passed(self) -> bool:
+        within = all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
+        return self.error is None and bool(self.kl) and within
 
 
 def log_softmax(x: numpy.ndarray) -> numpy.ndarray:

@@ -11,7 +11,8 @@ import torch
 
 from . import checkpoints
 from .configs import FAMILIES, tiny
-from .families import LIMIT, execute
+from .families import execute
+from .figures import Judged
 from .options import BITS, GROUPS
 from .packages import Failed, Tools, by_prefill
 
@@ -22,7 +23,7 @@ TOKENS, CONTEXT, BATCH = 20, 40, 8
 
 
 @dataclass
-class Lossless:
+class Lossless(Judged):
     """One family, one number of bits, one group."""
 
     family: str
@@ -30,9 +31,6 @@ class Lossless:
     group: str
     kl: dict
     error: str | None = None
-
-    def passed(self) -> bool:
-        return self.error is None and all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
 
 
 def jobs(tools: Tools, seed: int) -> list[tuple]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy
 
-from .families import LIMIT, worst
+from .families import worst
+from .figures import LIMIT
 from .packages import Failed, Tools, answers_of_anelith, by_infer, by_prefill, run_anelith
 
 CHECKPOINTS = ["llama", "llama-plain", "qwen2.5", "qwen3", "qwen3-tied"]

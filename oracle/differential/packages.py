@@ -17,7 +17,8 @@ class Tools:
     """The programs of a measurement."""
 
     anelith: Path
-    shared: Path
+    shared: Path | None
+    """The folder of reference checkpoints and oracles; `None` measures without them."""
 
     def run(self, *arguments: str) -> str:
         """Runs the binary; what it prints to stdout."""
@@ -37,10 +38,10 @@ class Tools:
         return output / "m_monolithic_combined.mlmodelc"
 
     def machine(self, bundle: Path, fp16: bool):
-        """The executor of SHARED/oracle on the program's text, or `None` where there is none."""
-        folder = self.shared / "oracle"
-        if not (folder / "milref.py").is_file():
+        """The executor of SHARED/oracle on the program's text, or `None` without SHARED."""
+        if self.shared is None:
             return None
+        folder = self.shared / "oracle"
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
         import milref

@@ -7,8 +7,8 @@ import torch
 
 from . import checkpoints
 from .configs import FAMILIES, tiny
-from .families import LIMIT, execute
-from .figures import divergence
+from .families import execute
+from .figures import Judged, divergence
 from .packages import Failed, Tools, by_prefill
 
 TOKENS = 12
@@ -19,7 +19,7 @@ PLACES = [(65536, 65524), (66000, 65530)]
 
 
 @dataclass
-class Place:
+class Place(Judged):
     """One family at one place."""
 
     family: str
@@ -33,9 +33,6 @@ class Place:
     @property
     def last(self) -> int:
         return self.first + TOKENS - 1
-
-    def passed(self) -> bool:
-        return self.error is None and all(kl <= LIMIT[precision] for (_, precision), kl in self.kl.items())
 
 
 def measure_family(job: tuple[Tools, str, int]) -> list[Place]:

@@ -5,7 +5,7 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,11 +28,15 @@ class Refusal:
     what: str
     status: int
     wanted: int
+    says: str
+    """What the line must hold."""
     line: str
+    details: str
+    """What the answer says it expected and found."""
 
     def passed(self) -> bool:
         kind = "warning: " if self.wanted == DONE else "error: "
-        return self.status == self.wanted and self.line.startswith(kind)
+        return self.status == self.wanted and self.line.startswith(kind) and self.says in self.line
 
 
 @dataclass
@@ -45,6 +49,8 @@ class Wrong:
     files: Callable[[Path], None] | None = None
     options: tuple = ()
     status: int = INPUT
+    says: str = field(kw_only=True)
+    """What the answer must say, so that no other reason passes for this one."""
 
 
 def rope(**scaling) -> dict:
@@ -52,69 +58,146 @@ def rope(**scaling) -> dict:
 
 
 CONFIGS = [
-    Wrong("model_type phi3", config={"model_type": "phi3"}),
-    Wrong("neither model_type nor architectures", config={"model_type": None, "architectures": None}),
-    Wrong("text_config", config={"text_config": {"model_type": "llama"}}),
-    Wrong("model_type llava with text_config", config={"model_type": "llava", "text_config": {}}),
-    Wrong("quantization_config gptq", config={"quantization_config": {"quant_method": "gptq", "bits": 4}}),
-    Wrong("quantization_config awq", config={"quantization_config": {"quant_method": "awq"}}),
-    Wrong("quantization_config bitsandbytes", config={"quantization_config": {"quant_method": "bitsandbytes"}}),
-    Wrong("attribute_map", config={"attribute_map": {"hidden_size": "n_embd"}}),
-    Wrong("hidden_act gelu", config={"hidden_act": "gelu"}),
-    Wrong("partial_rotary_factor 0.5", config={"partial_rotary_factor": 0.5}),
-    Wrong("is_encoder_decoder true", config={"is_encoder_decoder": True}),
-    Wrong("head_dim null", QWEN, {"head_dim": None}),
-    Wrong("head_dim odd", config={"head_dim": 15}),
-    Wrong("num_key_value_heads not a divisor", config={"num_attention_heads": 3, "num_key_value_heads": 2}),
-    Wrong("rms_norm_eps 1e-9", config={"rms_norm_eps": 1e-9}),
-    Wrong("rope type longrope", config=rope(rope_type="longrope", long_factor=[1.0], short_factor=[1.0])),
-    Wrong("rope type su", config=rope(type="su")),
-    Wrong("rope type mrope", config=rope(type="mrope", mrope_section=[4, 2, 2])),
-    Wrong("rope_scaling without a type", config=rope(factor=2.0)),
-    Wrong("type and rope_type disagree", config=rope(type="linear", rope_type="dynamic", factor=2.0)),
-    Wrong("linear without factor", config=rope(rope_type="linear")),
-    Wrong("llama3 without its frequencies", config=rope(rope_type="llama3", factor=8.0)),
-    Wrong("rope_theta and rope_parameters disagree", config={"rope_parameters": {"rope_theta": 5.0}}),
-    Wrong("rope_parameters per layer type", config={"rope_parameters": {"full_attention": {}}}),
-    Wrong("layer_types linear_attention", QWEN, {"layer_types": ["linear_attention"]}),
-    Wrong("layer_types sliding_attention, no window", QWEN, {"layer_types": ["sliding_attention"]}),
-    Wrong("vocab_size below the LM-head splits", config={"vocab_size": 5}),
-    Wrong("vocab_size that disagrees with the embedding", config={"vocab_size": 98}),
-    Wrong("mlp_bias true, no such tensors", ("llama",), {"mlp_bias": True}),
-    Wrong("attention_bias true, no such tensors", ("llama", "qwen3"), {"attention_bias": True}),
+    Wrong("model_type phi3", config={"model_type": "phi3"}, says="Unknown architecture `phi3`"),
+    Wrong(
+        "neither model_type nor architectures", config={"model_type": None, "architectures": None},
+        says="neither `model_type` nor `architectures`",
+    ),
+    Wrong("text_config", config={"text_config": {"model_type": "llama"}}, says="`text_config` marks a wrapper"),
+    Wrong(
+        "model_type llava with text_config", config={"model_type": "llava", "text_config": {}},
+        says="Unknown architecture `llava`",
+    ),
+    Wrong(
+        "quantization_config gptq", config={"quantization_config": {"quant_method": "gptq", "bits": 4}},
+        says="already quantized (`gptq`",
+    ),
+    Wrong(
+        "quantization_config awq", config={"quantization_config": {"quant_method": "awq"}},
+        says="already quantized (`awq`",
+    ),
+    Wrong(
+        "quantization_config bitsandbytes", config={"quantization_config": {"quant_method": "bitsandbytes"}},
+        says="already quantized (`bitsandbytes`",
+    ),
+    Wrong("attribute_map", config={"attribute_map": {"hidden_size": "n_embd"}}, says="`attribute_map` {"),
+    Wrong("hidden_act gelu", config={"hidden_act": "gelu"}, says='`hidden_act` "gelu" is not supported'),
+    Wrong(
+        "partial_rotary_factor 0.5", config={"partial_rotary_factor": 0.5},
+        says="`partial_rotary_factor` 0.5 is not supported",
+    ),
+    Wrong(
+        "is_encoder_decoder true", config={"is_encoder_decoder": True},
+        says="`is_encoder_decoder` true is not supported",
+    ),
+    Wrong("head_dim null", QWEN, {"head_dim": None}, says="`head_dim` is null"),
+    Wrong("head_dim odd", config={"head_dim": 15}, says="`head_dim` is 15, expected an even"),
+    Wrong(
+        "num_key_value_heads not a divisor", config={"num_attention_heads": 3, "num_key_value_heads": 2},
+        says="`num_key_value_heads` is 2, expected a divisor",
+    ),
+    Wrong("rms_norm_eps 1e-9", config={"rms_norm_eps": 1e-9}, says="`rms_norm_eps` cannot be told from zero"),
+    Wrong(
+        "rope type longrope", config=rope(rope_type="longrope", long_factor=[1.0], short_factor=[1.0]),
+        says="unknown rope type `longrope`",
+    ),
+    Wrong("rope type su", config=rope(type="su"), says="unknown rope type `su`"),
+    Wrong("rope type mrope", config=rope(type="mrope", mrope_section=[4, 2, 2]), says="unknown rope type `mrope`"),
+    Wrong("rope_scaling without a type", config=rope(factor=2.0), says="no `rope_scaling.rope_type`"),
+    Wrong(
+        "type and rope_type disagree", config=rope(type="linear", rope_type="dynamic", factor=2.0),
+        says="`rope_scaling.rope_type` and `rope_scaling.type` disagree",
+    ),
+    Wrong("linear without factor", config=rope(rope_type="linear"), says="no `rope_scaling.factor`"),
+    Wrong(
+        "llama3 without its frequencies", config=rope(rope_type="llama3", factor=8.0),
+        says="no `rope_scaling.low_freq_factor`",
+    ),
+    Wrong(
+        "rope_theta and rope_parameters disagree", config={"rope_parameters": {"rope_theta": 5.0}},
+        says="`rope_theta` and `rope_parameters.rope_theta` disagree",
+    ),
+    Wrong(
+        "rope_parameters per layer type", config={"rope_parameters": {"full_attention": {}}},
+        says="`rope_parameters.full_attention` sets rotary embeddings per layer type",
+    ),
+    Wrong(
+        "layer_types linear_attention", QWEN, {"layer_types": ["linear_attention"]},
+        says='`layer_types` "linear_attention" is not supported',
+    ),
+    Wrong(
+        "layer_types sliding_attention, no window", QWEN, {"layer_types": ["sliding_attention"]},
+        says='`layer_types` "sliding_attention" is not supported',
+    ),
+    Wrong(
+        "vocab_size below the LM-head splits", config={"vocab_size": 5},
+        says="smaller than the number of LM-head splits",
+    ),
+    Wrong(
+        "vocab_size that disagrees with the embedding", config={"vocab_size": 98},
+        says="`model.embed_tokens.weight` has shape [97, 32], expected [98, 32]",
+    ),
+    Wrong(
+        "mlp_bias true, no such tensors", ("llama",), {"mlp_bias": True},
+        says="`model.layers.0.mlp.gate_proj.bias` is missing",
+    ),
+    Wrong(
+        "attention_bias true, no such tensors", ("llama", "qwen3"), {"attention_bias": True},
+        says="`model.layers.0.self_attn.q_proj.bias` is missing",
+    ),
     Wrong(
         "window smaller than the context", QWEN,
         {"use_sliding_window": True, "sliding_window": 16}, status=USAGE,
+        says="longer than the model's sliding attention window",
     ),
-    Wrong("context beyond max_position_embeddings", config={"max_position_embeddings": 16}, status=USAGE),
+    Wrong(
+        "context beyond max_position_embeddings", config={"max_position_embeddings": 16}, status=USAGE,
+        says="longer than the model's positions",
+    ),
     Wrong(
         "context beyond the length of dynamic scaling",
         config={"max_position_embeddings": 16} | rope(rope_type="dynamic", factor=4.0), status=USAGE,
+        says="longer than the model's positions",
     ),
     Wrong(
         "context beyond original length x factor",
         config={"max_position_embeddings": 16}
         | rope(rope_type="yarn", factor=1.5, original_max_position_embeddings=16), status=USAGE,
+        says="longer than the model's positions",
     ),
 ]
 
 
 WARNED = [
-    Wrong("attention_bias true", ("qwen2",), {"attention_bias": True}, status=DONE),
-    Wrong("mlp_bias true", QWEN, {"mlp_bias": True}, status=DONE),
-    Wrong("use_mrope false", config={"use_mrope": False}, status=DONE),
-    Wrong("a window that no LLaMA reads", ("llama",), {"sliding_window": 4}, status=DONE),
-    Wrong("layer_types that no LLaMA reads", ("llama",), {"layer_types": ["sliding_attention"]}, status=DONE),
+    Wrong("attention_bias true", ("qwen2",), {"attention_bias": True}, status=DONE, says="`attention_bias` is ignored"),
+    Wrong("mlp_bias true", QWEN, {"mlp_bias": True}, status=DONE, says="`mlp_bias` is ignored"),
+    Wrong("use_mrope false", config={"use_mrope": False}, status=DONE, says="`use_mrope` is ignored"),
+    Wrong(
+        "a window that no LLaMA reads", ("llama",), {"sliding_window": 4}, status=DONE,
+        says="`sliding_window` is ignored",
+    ),
+    Wrong(
+        "layer_types that no LLaMA reads", ("llama",), {"layer_types": ["sliding_attention"]}, status=DONE,
+        says="`layer_types` is ignored",
+    ),
     Wrong(
         "yarn with truncate, which came later", config={"max_position_embeddings": 64}
         | rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=32, truncate=False), status=DONE,
+        says="`rope_scaling.truncate` is ignored",
     ),
     Wrong(
         "yarn factor that is not the ratio of lengths", config={"max_position_embeddings": 96}
         | rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=32), status=DONE,
+        says="the yarn factor 2 is used, not the ratio 3",
     ),
-    Wrong("another class", config={"architectures": ["LlamaForSequenceClassification"]}, status=DONE),
-    Wrong("tied, another lm_head.weight shipped", config={"tie_word_embeddings": True}, status=DONE),
+    Wrong(
+        "another class", config={"architectures": ["LlamaForSequenceClassification"]}, status=DONE,
+        says="`architectures` names `LlamaForSequenceClassification`",
+    ),
+    Wrong(
+        "tied, another lm_head.weight shipped", config={"tie_word_embeddings": True}, status=DONE,
+        says="lm_head.weight differs from the embedding and is ignored",
+    ),
 ]
 
 
@@ -163,18 +246,33 @@ def missing_shard(model: Path) -> None:
 
 UP = "model.layers.0.mlp.up_proj.weight"
 FILES = [
-    Wrong("missing tensor", files=edit(lambda t: t.pop(UP))),
-    Wrong("unknown extra tensor", files=edit(lambda t: t.update({UP + ".lora_A": t[UP].clone()}))),
-    Wrong("transposed tensor", files=edit(lambda t: t.update({UP: t[UP].T}))),
-    Wrong("unsupported dtype", files=edit(lambda t: t.update({UP: t[UP].to(torch.int8)}))),
-    Wrong("NaN", files=edit(fill(UP, float("nan")))),
-    Wrong("value beyond 65504", files=edit(fill(UP, 70000.0))),
-    Wrong("truncated shard", files=raw(lambda data: data[:-100])),
-    Wrong("header length beyond the file", files=raw(lambda data: struct.pack("<Q", 1 << 40) + data[8:])),
-    Wrong("overlapping offsets", files=raw(overlap)),
-    Wrong("index naming a missing shard", files=missing_shard),
-    Wrong("tokenizer.json missing", files=lambda model: (model / "tokenizer.json").unlink()),
-    Wrong("config.json missing", files=lambda model: (model / "config.json").unlink()),
+    Wrong("missing tensor", files=edit(lambda t: t.pop(UP)), says="`model.layers.0.mlp.up_proj.weight` is missing"),
+    Wrong(
+        "unknown extra tensor", files=edit(lambda t: t.update({UP + ".lora_A": t[UP].clone()})),
+        says="`model.layers.0.mlp.up_proj.weight.lora_A` is unknown",
+    ),
+    Wrong(
+        "transposed tensor", files=edit(lambda t: t.update({UP: t[UP].T})),
+        says="up_proj.weight` has shape [32, 48], expected [48, 32]",
+    ),
+    Wrong("unsupported dtype", files=edit(lambda t: t.update({UP: t[UP].to(torch.int8)})), says="has element type I8"),
+    Wrong("NaN", files=edit(fill(UP, float("nan"))), says="up_proj.weight` has the value NaN at [3, 0]"),
+    Wrong("value beyond 65504", files=edit(fill(UP, 70000.0)), says="up_proj.weight` has the value 70000 at [3, 0]"),
+    Wrong("truncated shard", files=raw(lambda data: data[:-100]), says="model.safetensors` is truncated"),
+    Wrong(
+        "header length beyond the file", files=raw(lambda data: struct.pack("<Q", 1 << 40) + data[8:]),
+        says="the header length is not credible",
+    ),
+    Wrong("overlapping offsets", files=raw(overlap), says="up_proj.weight` overlaps with"),
+    Wrong("index naming a missing shard", files=missing_shard, says="`model-00002-of-00002.safetensors` is missing"),
+    Wrong(
+        "tokenizer.json missing", files=lambda model: (model / "tokenizer.json").unlink(),
+        says="no tokenizer.json in the model directory",
+    ),
+    Wrong(
+        "config.json missing", files=lambda model: (model / "config.json").unlink(),
+        says="no config.json in the model directory",
+    ),
 ]
 
 
@@ -187,8 +285,9 @@ def measure(tools: Tools) -> list[Refusal]:
             answers = {}
             for family in wrong.families:
                 answers.setdefault(answer(tools, sound[family], wrong), []).append(family)
-            for (status, line), families in answers.items():
-                rows.append(Refusal(", ".join(families), wrong.what, status, wrong.status, line))
+            for (status, line, details), families in answers.items():
+                named = ", ".join(families)
+                rows.append(Refusal(named, wrong.what, status, wrong.status, wrong.says, line, details))
     return rows
 
 
@@ -202,8 +301,8 @@ def make(family: str, directory: Path) -> Path:
     return directory
 
 
-def answer(tools: Tools, sound: Path, wrong: Wrong) -> tuple[int, str]:
-    """Exit status and first line, paths shortened."""
+def answer(tools: Tools, sound: Path, wrong: Wrong) -> tuple[int, str, str]:
+    """Exit status, first line, and what was expected and found, paths shortened."""
     model, output = sound.with_name("model"), sound.with_name("output")
     for stale in (model, output):
         shutil.rmtree(stale, ignore_errors=True)
@@ -218,4 +317,5 @@ def answer(tools: Tools, sound: Path, wrong: Wrong) -> tuple[int, str]:
     done = subprocess.run(command, capture_output=True, text=True)
     kind = "error" if done.returncode else "warning"
     lines = [line for line in done.stderr.splitlines() if line.startswith(kind)] or [""]
-    return done.returncode, lines[0].replace(str(model), "MODEL")
+    named = [line.strip() for line in done.stderr.splitlines() if line.startswith(("  expected: ", "  found: "))]
+    return done.returncode, lines[0].replace(str(model), "MODEL"), "; ".join(named).replace(str(model), "MODEL")

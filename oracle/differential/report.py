@@ -1,14 +1,18 @@
 """Writes the figures as docs/correctness.md: the same figures, the same text."""
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from statistics import median
 
 from .configs import FAMILIES
-from .families import LIMIT, Result
+from .families import Result
+from .figures import LIMIT
 from .lossless import Lossless
+from .named import MODELS
 from .options import ARGMAX, BITS, CHECKPOINTS, GROUPS, OVERRIDES, Cost
 from .positions import Place
 from .refusals import Refusal
+from .words import Word
 
 HEAD = """# Correctness: every family, field and option against transformers
 
@@ -18,14 +22,20 @@ that transformers computes in f32, teacher-forced, over all positions. Their las
 digit may differ from machine to machine.
 
 The checkpoints are random, drawn from seed {seed}. transformers gets the weights as
-fp16 holds them, because that is what a Core ML package stores; for bf16 and f16
-checkpoints nothing is lost by that, for f32 ones the rounding itself is not counted.
+fp16 holds them, because that is what a Core ML package stores; f16
+checkpoints lose nothing by that. bf16 ones lose nothing in values of 2^-17 and more; smaller
+ones are rounded to multiples of 2^-24, and vanish at 2^-25 and below. f32 ones lose what lies beyond
+11 significant bits. None of this rounding is counted in the figures.
 Every package is run in two ways, token by token through `infer` and in batches through
-`prefill` first, and the worse counts; by anelith's own runtime (the package) and, apart
-from it, by the executor `milref` of `{oracles}` (the compiled bundle); in f32 and with
+`prefill` first, and the worse counts; {executors}; in f32 and with
 every value rounded to fp16 as the program says. A mean KL divergence above {f32:g} in f32
 or {fp16:g} with fp16 rounding fails the run.
 """
+
+TWO_EXECUTORS = """by anelith's own runtime (the package) and, apart
+from it, by the executor `milref` of `../shared/oracle` (the compiled bundle)"""
+ONE_EXECUTOR = """by anelith's own runtime alone: **this run had no `../shared`,
+so no second executor confirms the figures, and what needs its files was not measured**"""
 
 
 @dataclass
@@ -33,9 +43,11 @@ class Figures:
     """What a run has found."""
 
     results: list[Result]
+    models: list[Result]
     places: list[Place]
     refusals: list[Refusal]
     lossless: list[Lossless]
+    words: list[Word]
     costs: list[Cost]
 
 
@@ -58,9 +70,10 @@ def worst(results: list, precision: str, executor: str | None = None) -> float |
 
 
 def write(about: dict, found: Figures) -> str:
-    """The whole text. `about` holds command, versions, seed and oracles."""
-    parts = [HEAD.format(**about, **LIMIT), summary(found.results), fields(found.results), beyond(found.places)]
-    parts += [rejected(found.refusals), exactly(found.lossless), palettized(found.costs), every_case(found.results)]
+    """The whole text. `about` holds command, versions, seed and executors."""
+    parts = [HEAD.format(**about, **LIMIT), summary(found.results), fields(found.results), by_name(found.models)]
+    parts += [beyond(found.places)]
+    parts += [rejected(found.refusals), exactly(found.lossless), in_words(found.words), palettized(found.costs), every_case(found.results)]
     return "\n".join(parts)
 
 
@@ -134,6 +147,33 @@ def pair(results: list) -> str:
     return ", ".join(figure(worst(results, precision)) for precision in LIMIT)
 
 
+def by_name(results: list[Result]) -> str:
+    """Models by their own configurations."""
+    head = ["model", "family", "kept", "context", "positions", "f32", "fp16", ""]
+    rows = []
+    for r in results:
+        case, scaling = r.case, r.case.config.get("rope_scaling") or {}
+        kept = ("rope_theta", "rms_norm_eps", "tie_word_embeddings", "max_position_embeddings")
+        shown = [f"{key} {json.dumps(case.config[key])}" for key in kept]
+        shown += [f"rope {scaling['rope_type']}"] if scaling else []
+        shown += [f"sliding_window {case.config['sliding_window']}, off"] if case.config.get("sliding_window") else []
+        rows.append([
+            case.name, case.family, ", ".join(shown), case.context, case.labels["positions"],
+            figure(worst([r], "f32")), figure(worst([r], "fp16")), verdict(r),
+        ])
+    text = (
+        "## Models by name\n\nThe models' own `config.json`, every field kept but the sizes (hidden, MLP, heads, layers, "
+        "vocabulary), which are\nscaled down; random weights in bf16, in two shards; the last positions of the context. "
+        "The special tokens' ids lie\nbeyond the small vocabulary, which no calculation reads.\n\n"
+    )
+    missing = "" if len(results) == len(MODELS) else "\nThe others were not measured: `../shared` was not at hand.\n"
+    return text + table(head, rows) + missing
+
+
+def verdict(result: Result) -> str:
+    return "passed" if result.passed() else f"**failed** {result.error or ''}"
+
+
 def beyond(places: list[Place]) -> str:
     rows = [
         [p.family, p.context, f"{p.first} to {p.last}", *(figure(worst([p], how)) for how in LIMIT), figure(p.cut)]
@@ -149,16 +189,16 @@ def beyond(places: list[Place]) -> str:
 def rejected(refusals: list[Refusal]) -> str:
     refused = (
         "## Refusals\n\nSound checkpoints made wrong, each given to `anelith convert`: exit status and first line of the "
-        "answer.\n\n"
+        "answer, which is held to\nname the reason; and what the answer says it expected and found, where it does.\n\n"
     )
     warned = (
         "\n## Warnings\n\nFields that the class in transformers ignores, and what else is not as it seems: "
         "converted, with one line.\n\n"
     )
-    rows = [(r.status, [r.what, r.families, r.status, f"`` {r.line} ``"]) for r in refusals]
-    head = ["wrong", "family", "status", "answer"]
+    rows = [(r.status, [r.what, r.families, r.status, f"`` {r.line} ``", f"`` {r.details} ``" if r.details else ""]) for r in refusals]
+    head = ["wrong", "family", "status", "answer", "expected and found"]
     text = refused + table(head, [row for status, row in rows if status])
-    return text + warned + table(["odd", *head[1:]], [row for status, row in rows if not status])
+    return text + warned + table(["odd", *head[1:4]], [row[:4] for status, row in rows if not status])
 
 
 def exactly(found: list[Lossless]) -> str:
@@ -169,14 +209,31 @@ def exactly(found: list[Lossless]) -> str:
     text = (
         "## Palettization that loses nothing\n\nMatrices of only 2^bits values and odd sizes (hidden 45, MLP 101, 1009 "
         "tokens), so that no group divides all of\nthem: every group must find exactly those values. In each cell f32, "
-        "fp16; the limits above hold.\n\n"
+        "fp16; the limits above hold. With the tables of fields,\nwhich are without palettization, this covers family by "
+        "field by option: the two do not meet, as palettization\nreplaces weights one by one and reads no field.\n\n"
     )
     return text + table(["family", "`--lut` bits", *(f"group {g}" for g in GROUPS)], rows)
 
 
+def in_words(found: list[Word]) -> str:
+    cells = defaultdict(dict)
+    for word in found:
+        cells[word.options, word.asserted][word.family] = f"**failed** {word.error}" if word.error else "yes"
+    rows = [
+        [f"`{options}`", asserted, *(own.get(family, "-") for family in FAMILIES)]
+        for (options, asserted), own in cells.items()
+    ]
+    text = "## Words of the command line\n\n" + table(["options", "must give", *FAMILIES], rows)
+    tables = [word for word in found if word.table]
+    if tables:
+        text += f"\nThe report table, as `{tables[0].options}` prints it ({tables[0].family}):\n\n"
+        text += f"```\n{tables[0].table}\n```\n"
+    return text
+
+
 def palettized(costs: list[Cost]) -> str:
     if not costs:
-        return "## Options\n\nNot measured: the reference checkpoints were not at hand.\n"
+        return "## Options\n\nNot measured: run with `--without-shared`, the reference checkpoints were not at hand.\n"
     of = {(c.checkpoint, c.options): c for c in costs}
     exact = [
         [name, figure(of[name, ("--lut", "none")].kl_f32), figure(of[name, ("--lut", "none")].kl)]
@@ -220,7 +277,7 @@ def every_case(results: list[Result]) -> str:
         [
             r.case.name, r.case.labels["rope"], r.case.labels["head_dim"], r.case.labels["num_key_value_heads"],
             r.case.labels["weights"], r.case.context, r.case.batch, figure(worst([r], "f32")),
-            figure(worst([r], "fp16")), "passed" if r.passed() else f"**failed** {r.error or ''}",
+            figure(worst([r], "fp16")), verdict(r),
         ]
         for r in results
     ]
