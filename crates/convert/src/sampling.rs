@@ -1,15 +1,17 @@
 //! generation_config.json: how the makers of a model would sample from it, with the meaning that transformers gives
 //! the fields.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use anelith_mil::disk;
 use anelith_report::{Report, Reported};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Result, io};
+use crate::error::{Error, Result};
 
 const FILE: &str = "generation_config.json";
+/// The largest that is read; real ones take a hundred thousandth of it.
+const MAX_BYTES: u64 = 1 << 24;
 
 /// What `meta.yaml` recommends; a field is `None` where the model says nothing of it or turns it off.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +36,7 @@ impl Sampling {
         if !path.is_file() {
             return Ok((Sampling::default(), Vec::new()));
         }
-        let bytes = fs::read(&path).map_err(io("read", &path))?;
+        let bytes = disk::read_file(&path, MAX_BYTES)?;
         let object = serde_json::from_slice(&bytes).map_err(|problem| {
             let report = Report::new(format!("{FILE} is not a JSON object")).at(path.display());
             let report = report.expecting("an object of sampling settings").finding(problem);
@@ -102,7 +104,7 @@ mod tests {
 
     fn read(text: &str) -> Result<(Sampling, Vec<String>)> {
         let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join(FILE), text).expect("a file");
+        std::fs::write(dir.path().join(FILE), text).expect("a file");
         Sampling::read(dir.path())
     }
 

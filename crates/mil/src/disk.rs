@@ -207,7 +207,7 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("cannot read", path))?;
     if bytes.len() as u64 > limit {
-        let problem = format!("more than {limit} bytes, expected a description or program of usual size");
+        let problem = format!("more than {limit} bytes, the most that is read of such a file");
         return Err(Error::unsupported(path.display().to_string(), problem));
     }
     Ok(bytes)

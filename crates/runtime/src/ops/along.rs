@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arguments::Arguments;
-use super::gather::position;
+use super::gather::{position, wraps};
 use super::shape::transposed;
 use super::{Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData, map_elements, room_for};
@@ -67,6 +67,8 @@ fn largest_integer(row: &[i32]) -> i32 {
 #[derive(Debug)]
 struct GatherAlong {
     axis: usize,
+    /// Whether negative indices count from the end.
+    wraps: bool,
 }
 
 /// Plans `gather_along_axis`. Indices are checked when the program runs, whatever `validate_indices` says.
@@ -75,7 +77,7 @@ pub(super) fn gather_along_axis(args: &Arguments<'_>) -> Result<Box<dyn Operatio
     if !indices.is_integer() {
         return Err(Problem::Malformed(format!("`indices` has type {indices}, expected integers")));
     }
-    Ok(Box::new(GatherAlong { axis: args.axis("axis", args.rank("x")?, 0)? }))
+    Ok(Box::new(GatherAlong { axis: args.axis("axis", args.rank("x")?, 0)?, wraps: wraps(args) }))
 }
 
 impl Operation for GatherAlong {
@@ -93,7 +95,7 @@ impl Operation for GatherAlong {
         let mut places = Vec::with_capacity(indices.data().len());
         for (i, index) in indices.i32s()?.iter().enumerate() {
             let (outer, rest) = (i / (count * inner), i % inner);
-            places.push((outer * extent + position(*index, extent)?) * inner + rest);
+            places.push((outer * extent + position(*index, extent, self.wraps)?) * inner + rest);
         }
         let data = map_elements!(x.data(), v => places.iter().map(|i| v[*i]).collect());
         Ok(vec![Tensor::made(picked.to_vec(), data)?])
@@ -129,7 +131,7 @@ mod tests {
     fn gather(axis: usize, shape: &[usize], indices: &[i32]) -> Result<Tensor, String> {
         let x = Tensor::new(&[2, 3], vec![0, 1, 2, 3, 4, 5]).unwrap();
         let indices = Tensor::new(shape, indices.to_vec()).unwrap();
-        Ok(GatherAlong { axis }.run(vec![Arc::new(x), Arc::new(indices)])?.remove(0))
+        Ok(GatherAlong { axis, wraps: true }.run(vec![Arc::new(x), Arc::new(indices)])?.remove(0))
     }
 
     #[test]

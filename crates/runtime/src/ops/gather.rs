@@ -13,14 +13,19 @@ struct Gather {
     axis: usize,
     /// How many axes `x` and the indices share.
     batch: usize,
-    /// Whether negative indices count from the end: from iOS 17 on they are out of range, and programs that need
-    /// them add the extent themselves.
     wraps: bool,
 }
 
 #[derive(Debug)]
 struct GatherNd {
     batch: usize,
+    wraps: bool,
+}
+
+/// Whether negative indices count from the end: from iOS 17 on they are out of range, and programs that need them
+/// add the extent themselves.
+pub(super) fn wraps(args: &Arguments<'_>) -> bool {
+    args.opset < Opset::Ios17
 }
 
 /// The number of leading axes that `x` and `indices` share.
@@ -38,7 +43,7 @@ fn batch_dims(args: &Arguments<'_>, most: usize) -> Result<usize, Problem> {
 pub(super) fn gather(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     let axis = args.axis("axis", args.rank("x")?, 0)?;
     let batch = batch_dims(args, axis.min(args.rank("indices")?))?;
-    Ok(Box::new(Gather { axis, batch, wraps: args.opset < Opset::Ios17 }))
+    Ok(Box::new(Gather { axis, batch, wraps: wraps(args) }))
 }
 
 impl Operation for Gather {
@@ -47,13 +52,8 @@ impl Operation for Gather {
         let batches = expect_batch(&x, &indices, self.batch)?;
         let (outer, inner) = (&x.shape()[..self.axis], &x.shape()[self.axis + 1..]);
         let extent = x.shape()[self.axis];
-        let at = |index: &i32| match index {
-            ..0 if !self.wraps => {
-                Err(format!("index {index} is negative, which gather takes before ios17 only"))
-            }
-            _ => position(*index, extent),
-        };
-        let at = indices.i32s()?.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+        let at = indices.i32s()?.iter().map(|i| position(*i, extent, self.wraps));
+        let at = at.collect::<Result<Vec<_>, _>>()?;
         let shape = [outer, &indices.shape()[self.batch..], inner].concat();
         let count = room_for(&shape)?;
         let run = inner.iter().product();
@@ -86,7 +86,7 @@ fn expect_batch(x: &Tensor, indices: &Tensor, batch: usize) -> Result<usize, Str
 pub(super) fn gather_nd(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
     let rank = args.rank("indices")?;
     let most = rank.checked_sub(1).ok_or_else(|| "`indices` is a scalar".to_owned())?;
-    Ok(Box::new(GatherNd { batch: batch_dims(args, most.min(args.rank("x")?))? }))
+    Ok(Box::new(GatherNd { batch: batch_dims(args, most.min(args.rank("x")?))?, wraps: wraps(args) }))
 }
 
 impl Operation for GatherNd {
@@ -112,7 +112,7 @@ impl Operation for GatherNd {
             let mut flat = row / rows_each.max(1) * runs_each;
             let mut step = runs_each;
             for (index, extent) in indices[row * depth..(row + 1) * depth].iter().zip(axes) {
-                let position = position(*index, *extent)?;
+                let position = position(*index, *extent, self.wraps)?;
                 step /= extent;
                 flat += position * step;
             }
@@ -125,8 +125,11 @@ impl Operation for GatherNd {
     }
 }
 
-/// The position that `index` means on an axis of `extent`; negative indices count from the end.
-pub(super) fn position(index: i32, extent: usize) -> Result<usize, String> {
+/// The position that `index` means on an axis of `extent`; negative indices count from the end where they may.
+pub(super) fn position(index: i32, extent: usize, wraps: bool) -> Result<usize, String> {
+    if index < 0 && !wraps {
+        return Err(format!("index {index} is negative, which is out of range from ios17 on"));
+    }
     let at = match usize::try_from(index) {
         Ok(at) => Some(at),
         Err(_) => extent.checked_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
@@ -174,7 +177,7 @@ mod tests {
         let indices = Arc::new(Tensor::new(&[2, 1], vec![2, -3]).unwrap());
         let out = Gather { axis: 1, batch: 1, wraps: true }.run(vec![x.clone(), indices.clone()]).unwrap();
         assert_eq!(out[0], Tensor::new(&[2, 1, 2], vec![4, 5, 6, 7]).unwrap());
-        let out = GatherNd { batch: 1 }.run(vec![x.clone(), indices.clone()]).unwrap();
+        let out = GatherNd { batch: 1, wraps: true }.run(vec![x.clone(), indices.clone()]).unwrap();
         assert_eq!(out[0], Tensor::new(&[2, 2], vec![4, 5, 6, 7]).unwrap());
         let out = Gather { axis: 2, batch: 1, wraps: false }
             .run(vec![x, Arc::new(Tensor::new(&[2, 1], vec![1, 0]).unwrap())]);
@@ -186,7 +189,7 @@ mod tests {
         let x = Arc::new(Tensor::new(&[2, 3, 2], (0..12).collect::<Vec<i32>>()).unwrap());
         let run = |shape: &[usize], rows: &[i32]| {
             let indices = Arc::new(Tensor::new(shape, rows.to_vec()).unwrap());
-            GatherNd { batch: 0 }.run(vec![x.clone(), indices]).map(|mut out| out.remove(0))
+            GatherNd { batch: 0, wraps: true }.run(vec![x.clone(), indices]).map(|mut out| out.remove(0))
         };
         assert_eq!(run(&[2, 2], &[0, 1, -1, -1]).unwrap(), Tensor::new(&[2, 2], vec![2, 3, 10, 11]).unwrap());
         assert_eq!(run(&[1, 3], &[1, 0, 1]).unwrap(), Tensor::new(&[1], vec![7]).unwrap());
