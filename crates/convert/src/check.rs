@@ -219,7 +219,10 @@ impl Room {
         let outputs = || there.into_iter().zip(rebuilt);
         let missing = outputs().filter(|(there, rebuilt)| *rebuilt && !there).count() as u64;
         let replaced = u64::from(outputs().any(|(there, rebuilt)| rebuilt && there));
-        let total = |files: u64| weights.saturating_mul(files).saturating_add(64 << 20);
+        // Programs and tokenizer; those of a small model are small, and those that are there take nothing.
+        let rest = weights.saturating_add(16 << 20).min(64 << 20);
+        let total =
+            |files: u64| weights.saturating_mul(files).saturating_add(if files == 0 { 0 } else { rest });
         Room { once: total((missing + replaced).min(1)), copied: total(missing + replaced) }
     }
 }
@@ -265,12 +268,13 @@ mod tests {
             (NONE, ALL, 164, 464, "a first run"),
             (ALL, ALL, 164, 164, "the new one stands beside the old one, each in its turn"),
             ([true, true, false, false], ALL, 164, 364, "two are new, and one old one stands beside them"),
-            (ALL, NONE, 64, 64, "all are reused"),
+            (ALL, NONE, 0, 0, "all are reused"),
             ([true, true, true, false], [false, false, false, true], 164, 164, "the last one is missing"),
         ] {
             let expected = Room { once: once * MB, copied: copied * MB };
             assert_eq!(Room::of(100 * MB, there, rebuilt), expected, "{why}");
         }
+        assert_eq!(Room::of(MB, NONE, ALL), Room { once: 18 * MB, copied: 21 * MB }, "a small model");
     }
 
     #[test]
