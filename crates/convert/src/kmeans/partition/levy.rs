@@ -13,9 +13,9 @@
 use super::costs::{Costs, LANES, Rounded};
 use super::fill::Bases;
 
-/// Passes that go by `2 c / k^3`; after them the levy is where two partitions
-/// already found, of more and of fewer runs, cost the same.
-const GUIDED: usize = 4;
+/// Passes at levies between by the numbers of runs; after them the levy is where two partitions already found, of
+/// more and of fewer runs, cost the same.
+const GUIDED: usize = 8;
 
 /// Passes before the number of runs is taken to jump.
 const PASSES: usize = 24;
@@ -108,17 +108,18 @@ impl Levy {
             if (even && known_runs == Some(here.runs)) || (here.runs - wanted).abs() <= REACH {
                 break;
             }
-            let aim = here.aim(wanted);
-            let guided = |low: f64, high: f64| pass < GUIDED && low < aim && aim < high;
             even = false;
             levy = match (fewer, more) {
-                (Some(fewer), Some(more)) if !guided(more.levy, fewer.levy) => {
+                (Some(fewer), Some(more)) if pass < GUIDED => {
+                    let share = (wanted - more.runs) / (fewer.runs - more.runs);
+                    more.levy + (fewer.levy - more.levy) * share
+                }
+                (Some(fewer), Some(more)) => {
                     even = true;
                     (fewer.cost - more.cost) / (more.runs - fewer.runs)
                 }
-                (Some(_), None) if !guided(0.0, levy) => levy / 2.0,
-                (None, Some(_)) if !guided(levy, f64::INFINITY) => levy * 2.0,
-                _ => aim,
+                _ if pass == 0 => here.aim(wanted),
+                _ => levy * (here.runs / wanted) * (here.runs / wanted) * (here.runs / wanted),
             };
         }
         let distance = |point: Option<Point>| point.map_or(f64::INFINITY, |point| (point.runs - wanted).abs());
