@@ -24,7 +24,7 @@ const PASSES: usize = 24;
 const NORMAL: f64 = 2.2;
 
 /// Numbers of runs so near that the table is faster than another pass.
-const REACH: f64 = 1.0;
+const REACH: f64 = 2.0;
 
 /// Places per run that suffice to tell `c`, and passes over them.
 const PLACES: usize = 10;
@@ -68,7 +68,7 @@ impl Levy {
         let wanted = runs as f64;
         let mut levy = 2.0 * NORMAL * costs.spread() / (wanted * wanted * wanted);
         let stride = costs.count() / (PLACES * runs);
-        if stride < 2 {
+        if stride < 4 {
             return levy;
         }
         self.coarse.thin(costs, stride);
@@ -118,11 +118,11 @@ impl Levy {
                     even = true;
                     (fewer.cost - more.cost) / (more.runs - fewer.runs)
                 }
-                _ if pass == 0 => here.aim(wanted),
                 _ => levy * (here.runs / wanted) * (here.runs / wanted) * (here.runs / wanted),
             };
         }
-        let distance = |point: Option<Point>| point.map_or(f64::INFINITY, |point| (point.runs - wanted).abs());
+        let distance =
+            |point: Option<Point>| point.map_or(f64::INFINITY, |point| (point.runs - wanted).abs());
         if distance(fewer) <= distance(more) { &self.fewer } else { &self.more }
     }
 }
