@@ -99,9 +99,11 @@ def of_ckwrap():
     import ckwrap
 
     def centroids(weights, clusters):
-        values, counts = np.unique(weights, return_counts=True)
-        found = ckwrap.ckmeans(values.astype(np.float64), min(clusters, len(values)), counts.astype(np.float64))
-        return np.array(found.centers)
+        values, counts = np.unique(weights.astype(np.float64), return_counts=True)
+        # It refuses as many clusters as there are values.
+        if clusters >= len(values):
+            return values
+        return np.array(ckwrap.ckmeans(values, clusters, counts.astype(np.float64)).centers)
 
     return centroids
 
