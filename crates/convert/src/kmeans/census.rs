@@ -144,9 +144,9 @@ impl Census {
         let mut start = 0;
         for (index, &centroid) in centroids.iter().enumerate() {
             let rest = &self.values[start..];
-            let nearer =
-                |&value: &i64| centroids.get(index + 1).is_none_or(|next| value - centroid <= next - value);
-            let end = start + rest.partition_point(nearer);
+            let next = centroids.get(index + 1);
+            let farther = |&value: &i64| next.is_some_and(|next| next - value < value - centroid);
+            let end = start + rest.iter().position(farther).unwrap_or(rest.len());
             for &pattern in &self.patterns[start..end] {
                 self.labels[usize::from(pattern)] = index as u8;
             }

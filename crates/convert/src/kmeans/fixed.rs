@@ -55,12 +55,12 @@ pub(super) fn total(values: &[i64], counts: &[u64]) -> (i128, u64) {
     (sum, count)
 }
 
-/// Whether the squared differences of `count` of the ascending `values` from `centre` add up within 63 bits.
+/// Whether the squared differences of `count` of the ascending `values` from `centre` surely add up within 63 bits.
 pub(super) fn squares_fit(values: &[i64], centre: i64, count: u64) -> bool {
     let ends = [values.first(), values.last()].into_iter().flatten();
     let farthest = ends.map(|value| value.abs_diff(centre)).max().unwrap_or_default();
-    let square = u128::from(farthest) * u128::from(farthest);
-    square.checked_mul(u128::from(count)).is_some_and(|sum| sum <= i64::MAX as u128)
+    let bits = |number: u64| u64::BITS - number.leading_zeros();
+    2 * bits(farthest) + bits(count) < u64::BITS
 }
 
 /// Base-two logarithm of the distance between fp16 values at `magnitude`.

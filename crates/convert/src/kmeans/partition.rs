@@ -1,10 +1,13 @@
 //! The optimal partition of sorted weighted values into runs.
 //!
-//! The cost of a run, its squared error about its mean, is Monge. So the best
-//! start of the last run grows with its end, and what one more run gains falls
-//! with the number of runs. The second makes `levy` work, which is fast and
-//! nearly always finds the partition; where it does not, the partition it has
-//! found into nearly as many runs leaves little to `table`.
+//! The cost of a run is its squared error about its table entry, the fp16
+//! value nearest to its mean. That is Monge: of two runs of which one contains
+//! the other, swap the ends, and let the one with the lower entry begin; what
+//! changes entry gets a nearer one, or an equally near one. So the best start
+//! of the last run grows with its end, and what one more run gains falls with
+//! the number of runs. The second makes `levy` work, which is fast and nearly
+//! always finds the partition, or one into nearly as many runs, which leaves
+//! little to `table`.
 
 mod costs;
 mod fill;
@@ -102,7 +105,7 @@ mod tests {
     /// equal, so no levy singles one out and the table must answer.
     #[test]
     fn numbers_that_no_levy_gives_are_found() {
-        let values: Vec<i64> = (0..120).collect();
+        let values: Vec<i64> = (0..120).map(|i| i << 20).collect();
         let counts = vec![1; 120];
         for runs in [16, 50, 90, 119] {
             let mut partitioner = Partitioner::default();

@@ -1,5 +1,9 @@
-//! What a run of values costs: its squared error about its mean, from sums
-//! over the values before each.
+//! What a run of values costs: its squared error about the fp16 value nearest
+//! to its mean, which is its best table entry, from sums over the values
+//! before each.
+//!
+//! All are integers in squared units, for most groups below 2^53: then nothing
+//! is rounded anywhere.
 
 use super::super::fixed;
 
@@ -11,7 +15,7 @@ pub(super) trait Costs {
     /// Number of values.
     fn count(&self) -> usize;
 
-    /// Squared error of the values `start..end` about their mean.
+    /// Squared error of the values `start..end` about their table entry.
     fn cost(&self, start: usize, end: usize) -> f64;
 
     /// For each of the ends from `end` the least of `bases[i] + cost(first + i, end)`, `i` below `starts`; ends past
@@ -42,10 +46,17 @@ fn lower(a: f64, b: f64) -> f64 {
     if b < a { b } else { a }
 }
 
+/// The larger of two, as carelessly.
+#[inline(always)]
+fn higher(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
 /// Costs from sums rounded to `f64`: fast, and off by the last bits of the sum
 /// over all values.
 #[derive(Debug, Default)]
 pub(super) struct Rounded {
+    centre: f64,
     /// Counts, sums and sums of squares about a centre of the first `i` values, `i` from 0; behind the last value
     /// once more for each lane.
     counts: Vec<f64>,
@@ -58,6 +69,7 @@ impl Rounded {
     pub(super) fn sum_up(&mut self, values: &[i64], counts: &[u64]) {
         self.clear();
         let (centre, fits) = centre(values, counts);
+        self.centre = centre as f64;
         if fits {
             self.sum_up_narrow(values, counts, centre);
         } else {
@@ -88,6 +100,7 @@ impl Rounded {
     /// Takes only every `stride`-th place of `all` where a run may start or end.
     pub(super) fn thin(&mut self, all: &Self, stride: usize) {
         self.clear();
+        self.centre = all.centre;
         let count = all.count();
         for i in (0..count).step_by(stride).chain([count]) {
             self.push(all.counts[i], all.sums[i], all.squares[i]);
@@ -127,8 +140,8 @@ impl Costs for Rounded {
 
     #[inline(always)]
     fn cost(&self, start: usize, end: usize) -> f64 {
-        let sum = self.sums[end] - self.sums[start];
-        (self.squares[end] - self.squares[start]) - sum * sum / (self.counts[end] - self.counts[start])
+        let sums = |i: usize| [self.counts[i], self.sums[i], self.squares[i]];
+        about_entry(sums(start), sums(end), self.centre)
     }
 
     #[inline]
@@ -141,9 +154,9 @@ impl Costs for Rounded {
         let mut least = [f64::INFINITY; LANES];
         for (base, ((count, sum), square)) in bases.iter().zip(starts) {
             for lane in 0..LANES {
-                let (sum, count) = (sums[lane] - sum, counts[lane] - count);
-                let total = base + ((squares[lane] - square) - sum * sum / count);
-                let better = (count > 0.0) & (total < least[lane]);
+                let end = [counts[lane], sums[lane], squares[lane]];
+                let total = base + about_entry([*count, *sum, *square], end, self.centre);
+                let better = (*count < end[0]) & (total < least[lane]);
                 least[lane] = if better { total } else { least[lane] };
             }
         }
@@ -166,7 +179,7 @@ impl Costs for Rounded {
             if bases[0] >= found.2 {
                 break;
             }
-            let totals = totals(bases, counts, sums, squares, last);
+            let totals = totals(bases, counts, sums, squares, (last, self.centre));
             let least = totals.into_iter().fold(f64::INFINITY, lower);
             if least < found.2 {
                 found = (i * LANES, totals, least);
@@ -185,36 +198,50 @@ fn totals<const N: usize>(
     counts: &[f64; N],
     sums: &[f64; N],
     squares: &[f64; N],
-    last: [f64; 3],
+    (last, centre): ([f64; 3], f64),
 ) -> [f64; N] {
     std::array::from_fn(|i| {
-        let (sum, count) = (last[1] - sums[i], last[0] - counts[i]);
-        let total = bases[i] + ((last[2] - squares[i]) - sum * sum / count);
-        if count > 0.0 { total } else { f64::INFINITY }
+        let total = bases[i] + about_entry([counts[i], sums[i], squares[i]], last, centre);
+        if counts[i] < last[0] { total } else { f64::INFINITY }
     })
 }
 
-/// Costs from exact sums about the first value of the run: slow, and off by
-/// the last bits of the run's own sums only.
+/// The cost of the run between two places, given count, sum and sum of squares about the `centre` before each.
+#[inline(always)]
+fn about_entry(start: [f64; 3], end: [f64; 3], centre: f64) -> f64 {
+    let [count, sum, squares] = [end[0] - start[0], end[1] - start[1], end[2] - start[2]];
+    let entry = nearest(sum / count + centre) - centre;
+    squares - entry * ((sum + sum) - entry * count)
+}
+
+/// The fp16 value nearest to `mean`, ties to even, both in units.
+#[inline(always)]
+fn nearest(mean: f64) -> f64 {
+    // Of numbers so many times as large as the power of two in the mean, those of 64 bits are as far apart as those of
+    // fp16 at the mean; below 1024 the latter are one unit apart.
+    const TIMES: f64 = 1.5 * (1_u64 << 42) as f64;
+    let power = f64::from_bits(mean.to_bits() & (0x7ff << 52));
+    let large = higher(power * TIMES, 1024.0 * TIMES);
+    (mean + large) - large
+}
+
+/// Costs from exact sums: slow, and off by their own last bit only.
 #[derive(Debug, Default)]
 pub(super) struct Exact {
-    /// The values about the centre.
-    values: Vec<i64>,
-    /// Sums over the first `i` values, `i` from 0.
+    centre: i64,
+    /// Sums about the centre over the first `i` values, `i` from 0.
     moments: Vec<Moments>,
 }
 
 impl Exact {
     /// Reads the ascending distinct `values` and how often each occurs.
     pub(super) fn sum_up(&mut self, values: &[i64], counts: &[u64]) {
-        let (centre, _) = centre(values, counts);
-        self.values.clear();
-        self.values.extend(values.iter().map(|value| value - centre));
+        (self.centre, _) = centre(values, counts);
         let mut total = Moments::default();
         self.moments.clear();
         self.moments.push(total);
-        for (&value, &count) in self.values.iter().zip(counts) {
-            total.add(value, count);
+        for (&value, &count) in values.iter().zip(counts) {
+            total.add(value - self.centre, count);
             self.moments.push(total);
         }
     }
@@ -222,16 +249,15 @@ impl Exact {
 
 impl Costs for Exact {
     fn count(&self) -> usize {
-        self.values.len()
+        self.moments.len() - 1
     }
 
     fn cost(&self, start: usize, end: usize) -> f64 {
         let (from, to) = (&self.moments[start], &self.moments[end]);
-        let first = i128::from(self.values[start]);
         let (count, sum) = (to.count - from.count, to.sum - from.sum);
-        let about_first = to.squares - from.squares - first * (2 * sum - first * count);
-        let sum = (sum - first * count) as f64;
-        (about_first as f64 - sum * sum / count as f64).max(0.0)
+        let entry = nearest(sum as f64 / count as f64 + self.centre as f64) as i64 - self.centre;
+        let entry = i128::from(entry);
+        (to.squares - from.squares - entry * (2 * sum - entry * count)) as f64
     }
 }
 
@@ -258,4 +284,22 @@ fn centre(values: &[i64], counts: &[u64]) -> (i64, bool) {
     let (sum, count) = fixed::total(values, counts);
     let centre = fixed::mean(sum, count);
     (centre, fixed::squares_fit(values, centre, count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Below, at and above the middle of each two neighbours.
+    #[test]
+    fn entries_are_rounded_as_the_table_is() {
+        for bits in 0..0x7bff_u16 {
+            let [low, high] = [bits, bits + 1].map(|bits| fixed::from_f16(half::f16::from_bits(bits)));
+            let sum = 50 * (low + high);
+            for sum in [sum - 1, sum, sum + 1, 1 - sum, -sum, -1 - sum] {
+                let expected = fixed::mean(i128::from(sum), 100);
+                assert_eq!(nearest(sum as f64 / 100.0), expected as f64, "{sum} / 100");
+            }
+        }
+    }
 }

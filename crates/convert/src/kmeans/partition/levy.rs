@@ -34,6 +34,9 @@ const COARSE_PASSES: usize = 3;
 const SHRINK: f64 = 0.6;
 const GROW: f64 = 0.3;
 
+/// Levies above this are rounded.
+const WHOLE: f64 = 4096.0;
+
 /// Scratch memory for [`Levy::search`].
 #[derive(Debug, Default)]
 pub(super) struct Levy {
@@ -148,6 +151,8 @@ impl Pass {
     /// their cost when a block begins.
     fn run(&mut self, costs: &impl Costs, levy: f64) -> Point {
         let count = costs.count();
+        // Whole where that is no loss: added to whole costs it is not rounded.
+        let levy = if levy > WHOLE { levy.floor() } else { levy };
         self.levy = levy;
         self.least.clear();
         self.least.resize(count + 1 + LANES, f64::INFINITY);

@@ -21,20 +21,17 @@ fn least_costs(values: &[i64], counts: &[u64], runs: usize) -> Vec<f64> {
     answers
 }
 
-/// Squared error about their mean of the values from each start to the last, from exact sums of differences.
+/// Squared error about the best table entry of the values from each start to the last.
 fn run_costs(values: &[i64], counts: &[u64]) -> Vec<f64> {
-    let last = values[values.len() - 1];
-    let (mut total, mut sum, mut squares) = (0_i128, 0_i128, 0_i128);
+    let (mut count, mut sum, mut squares) = (0, 0, 0);
     let mut costs = vec![0.0; values.len()];
     for start in (0..values.len()).rev() {
-        let (difference, count) = (i128::from(values[start] - last), i128::from(counts[start]));
-        total += count;
-        sum += count * difference;
-        squares += count * difference * difference;
-        // About the mean, rounded down; the rest is small.
-        let about = sum.div_euclid(total);
-        let rest = (sum - about * total) as f64;
-        costs[start] = (squares - about * (2 * sum - about * total)) as f64 - rest * rest / total as f64;
+        let value = i128::from(values[start]);
+        count += counts[start];
+        sum += i128::from(counts[start]) * value;
+        squares += i128::from(counts[start]) * value * value;
+        let entry = i128::from(fixed::mean(sum, count));
+        costs[start] = (squares - entry * (2 * sum - entry * i128::from(count))) as f64;
     }
     costs
 }
