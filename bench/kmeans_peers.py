@@ -131,13 +131,14 @@ def squared_error(weights, table, indices=None):
 def palettize(groups, bits):
     """Microseconds per group of the three stages, and each group's table and indices."""
     with tempfile.TemporaryDirectory() as folder:
-        weights, tables, indices = (Path(folder) / name for name in ("weights", "tables", "indices"))
+        weights, tables, indices, times = (Path(folder) / name for name in ("weights", "tables", "indices", "times"))
         np.concatenate(groups).astype("<f2").tofile(weights)
-        command = [PALETTIZE, weights, str(bits), str(len(groups[0])), tables, indices]
-        stages = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [PALETTIZE, weights, str(bits), str(len(groups[0])), tables, indices, times]
+        subprocess.run(command, check=True)
+        stages = [float(stage) for stage in times.read_text().split()]
         tables = np.fromfile(tables, "<f2").reshape(len(groups), 1 << bits)
         indices = np.fromfile(indices, np.uint8).reshape(len(groups), -1)
-    return [float(stage) for stage in stages.split()], tables, indices
+    return stages, tables, indices
 
 
 class Comparison:

@@ -1,14 +1,13 @@
 //! Clusters the weights of a file, so that other programs can be held against the result.
 //!
 //! ```text
-//! palettize WEIGHTS BITS GROUP TABLES INDICES
+//! palettize WEIGHTS BITS GROUP TABLES INDICES TIMES
 //! ```
 //!
 //! WEIGHTS is a file of little-endian fp16 weights, of which every GROUP share a table. Writes the tables, fp16, to
-//! TABLES and the indices, one byte each, to INDICES. Prints the microseconds a group takes to be sorted, solved and
-//! labelled: three numbers, each the mean over the groups of the least of three runs.
+//! TABLES and the indices, one byte each, to INDICES. Writes to TIMES the microseconds a group takes to be sorted,
+//! solved and labelled: three numbers, each the mean over the groups of the least of three runs.
 
-use std::process::ExitCode;
 use std::time::Instant;
 use std::{env, fs};
 
@@ -18,22 +17,17 @@ use half::f16;
 /// How often each group is clustered.
 const RUNS: usize = 3;
 
-fn main() -> ExitCode {
+fn main() -> Result<(), String> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [weights, bits, group, tables, indices] = arguments.as_slice() else {
-        eprintln!("usage: palettize WEIGHTS BITS GROUP TABLES INDICES");
-        return ExitCode::from(2);
+    let [weights, bits, group, tables, indices, times] = arguments.as_slice() else {
+        return Err("usage: palettize WEIGHTS BITS GROUP TABLES INDICES TIMES".into());
     };
-    match palettize(weights, (bits, group), tables, indices) {
-        Ok(stages) => {
-            println!("{:.3} {:.3} {:.3}", stages[0], stages[1], stages[2]);
-            ExitCode::SUCCESS
-        }
-        Err(message) => {
-            eprintln!("palettize: {message}");
-            ExitCode::FAILURE
-        }
-    }
+    let [sort, solve, label] = palettize(weights, (bits, group), tables, indices)?;
+    write(times, format!("{sort:.3} {solve:.3} {label:.3}\n").as_bytes())
+}
+
+fn write(path: &str, bytes: &[u8]) -> Result<(), String> {
+    fs::write(path, bytes).map_err(|e| format!("{path}: {e}"))
 }
 
 /// Does it all and tells how long the stages took.
@@ -68,8 +62,8 @@ fn palettize(
         stages = std::array::from_fn(|stage| stages[stage] + least[stage]);
     }
     let table: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
-    fs::write(tables, table).map_err(|e| format!("{tables}: {e}"))?;
-    fs::write(indices, &index).map_err(|e| format!("{indices}: {e}"))?;
+    write(tables, &table)?;
+    write(indices, &index)?;
     let groups = (weights.len() / group) as f64;
     Ok(stages.map(|total| total / groups))
 }

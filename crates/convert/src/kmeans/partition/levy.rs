@@ -13,8 +13,8 @@
 use super::costs::{Costs, LANES, Rounded};
 use super::fill::Bases;
 
-/// Passes at levies between by the numbers of runs; after them the levy is where two partitions already found, of
-/// more and of fewer runs, cost the same.
+/// Passes whose levy is interpolated by the numbers of runs found; after them it is the levy at which two partitions
+/// already found, of more and of fewer runs, cost the same.
 const GUIDED: usize = 8;
 
 /// Passes before the number of runs is taken to jump.
@@ -23,18 +23,19 @@ const PASSES: usize = 24;
 /// `c` of normal weights, in spreads: 2.72 for very many, less for groups of usual sizes.
 const NORMAL: f64 = 2.2;
 
-/// Numbers of runs so near that the table is faster than another pass.
+/// Differences from the wanted number of runs that the table bridges as fast as another pass, which may miss again.
 const REACH: f64 = 2.0;
 
-/// Places per run that suffice to tell `c`, and passes over them.
-const PLACES: usize = 10;
+/// Places per run that suffice to tell `c`, how many of all must be left out for that to pay, and passes over them.
+const PLACES: usize = 6;
+const STRIDE: usize = 6;
 const COARSE_PASSES: usize = 3;
 
 /// What a block may add to the costs, in levies, before the next is made shorter or longer.
 const SHRINK: f64 = 0.6;
 const GROW: f64 = 0.3;
 
-/// Levies above this are rounded.
+/// Levies above this are rounded down, which changes them little: whole, they are added to whole costs without rounding.
 const WHOLE: f64 = 4096.0;
 
 /// Scratch memory for [`Levy::search`].
@@ -71,7 +72,7 @@ impl Levy {
         let wanted = runs as f64;
         let mut levy = 2.0 * NORMAL * costs.spread() / (wanted * wanted * wanted);
         let stride = costs.count() / (PLACES * runs);
-        if stride < 4 {
+        if stride < STRIDE {
             return levy;
         }
         self.coarse.thin(costs, stride);
@@ -151,7 +152,6 @@ impl Pass {
     /// their cost when a block begins.
     fn run(&mut self, costs: &impl Costs, levy: f64) -> Point {
         let count = costs.count();
-        // Whole where that is no loss: added to whole costs it is not rounded.
         let levy = if levy > WHOLE { levy.floor() } else { levy };
         self.levy = levy;
         self.least.clear();
