@@ -18,10 +18,6 @@ use costs::{Costs, Exact, Rounded};
 use levy::Levy;
 use table::Table;
 
-/// How much worse than the optimum, relatively, rounding in the costs may make
-/// a partition. Beyond it the exact costs are used.
-const TOLERANCE: f64 = 1e-8;
-
 /// Scratch memory for [`Partitioner::partition`].
 #[derive(Debug, Default)]
 pub(super) struct Partitioner {
@@ -44,12 +40,7 @@ impl Partitioner {
         let guess = self.levy.guess(&self.rounded, runs);
         let Self { rounded, exact, levy, table, ends } = self;
         solve((levy, table), rounded, guess, runs, ends);
-        // Differences of sums are off by at most about the last bit of the
-        // whole: nothing for usual weights, everything where an outlier hides
-        // the spread of the rest.
-        let least = total(rounded, ends);
-        let sure = rounded.spread() * f64::EPSILON * runs as f64 <= least * TOLERANCE;
-        if !sure {
+        if !rounded.suffices(runs, total(rounded, ends)) {
             exact.sum_up(values, counts);
             solve((levy, table), exact, guess, runs, ends);
         }

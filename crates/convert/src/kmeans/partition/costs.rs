@@ -7,6 +7,9 @@
 
 use super::super::fixed;
 
+/// How much worse than the optimum, relatively, rounding in the costs may make a partition.
+const TOLERANCE: f64 = 1e-8;
+
 /// Ends that [`Costs::least`] looks at together.
 pub(super) const LANES: usize = 4;
 
@@ -57,6 +60,8 @@ fn higher(a: f64, b: f64) -> f64 {
 #[derive(Debug, Default)]
 pub(super) struct Rounded {
     centre: f64,
+    /// Whether nothing was rounded, neither in the sums nor in any cost.
+    whole: bool,
     /// Counts, sums and sums of squares about a centre of the first `i` values, `i` from 0; behind the last value
     /// once more for each lane.
     counts: Vec<f64>,
@@ -73,6 +78,7 @@ impl Rounded {
         if fits {
             self.sum_up_narrow(values, counts, centre);
         } else {
+            self.whole = false;
             let mut total = Moments::default();
             self.push(0.0, 0.0, 0.0);
             for (&value, &count) in values.iter().zip(counts) {
@@ -95,6 +101,8 @@ impl Rounded {
             squares += product * value;
             self.push(total as f64, sum as f64, squares as f64);
         }
+        // What a cost is computed from is at most four times as large.
+        self.whole = squares <= 1 << 51;
     }
 
     /// Takes only every `stride`-th place of `all` where a run may start or end.
@@ -106,6 +114,14 @@ impl Rounded {
             self.push(all.counts[i], all.sums[i], all.squares[i]);
         }
         self.pad();
+    }
+
+    /// Whether the costs of `runs` runs, which amount to `least`, are as good as exact.
+    ///
+    /// Differences of sums are off by at most about the last bit of the whole: nothing for usual weights, everything
+    /// where an outlier hides the spread of the rest.
+    pub(super) fn suffices(&self, runs: usize, least: f64) -> bool {
+        self.whole || self.spread() * f64::EPSILON * runs as f64 <= least * TOLERANCE
     }
 
     /// The cost of all values in one run.

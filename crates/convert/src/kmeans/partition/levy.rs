@@ -36,7 +36,7 @@ const SHRINK: f64 = 0.6;
 const GROW: f64 = 0.3;
 
 /// Levies above this are rounded down, which changes them little: whole, they are added to whole costs without rounding.
-const WHOLE: f64 = 4096.0;
+const WHOLE: f64 = 64.0;
 
 /// Scratch memory for [`Levy::search`].
 #[derive(Debug, Default)]
