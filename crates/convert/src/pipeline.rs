@@ -89,7 +89,12 @@ impl<'c> Pipeline<'c> {
     fn source(&self, progress: &dyn Progress) -> Result<String> {
         match self.source.get() {
             Some(known) => Ok(known.clone()),
-            None => self.learn_source(self.plan.weights.source(progress)?, progress),
+            None => {
+                progress.compare(self.plan.weights.read_bytes());
+                let weights = self.plan.weights.source(progress);
+                progress.compared();
+                self.learn_source(weights?, progress)
+            }
         }
     }
 
