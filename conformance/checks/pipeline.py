@@ -80,6 +80,25 @@ def restart() -> dict:
     return {"files": files}
 
 
+@check("pipeline/until")
+def until() -> dict:
+    """`--until N` stops after N and chats before 6 with nobody; with `--restart` it
+    bounds what is built; the whole command goes on where it stopped."""
+    for step in STEPS:
+        output = fresh(f"pipeline-until-{step}") / "out"
+        said = convert(DEMO, output, "--until", step)
+        ran = [n for n in STEPS if f"step {n}: " in said.stderr]
+        require(ran == list(range(1, step + 1)), f"--until {step} ran {ran}")
+        require((ANSWER in said.stdout) == (step == 6), f"--until {step} printed {said.stdout[-300:]!r}")
+        said = convert(DEMO, output, "--restart", step, "--until", step)
+        require(said.stderr.count("  done (") == (step < 6), f"--restart {step} --until {step}: {said.stderr[-300:]}")
+        convert(DEMO, output)
+        same_as(undisturbed(), output)
+    convert(DEMO, output, "--restart", 3, "--until", 2, status=2)
+    convert(DEMO, output, "--only", 3, "--until", 3, status=2)
+    return {"steps": len(STEPS)}
+
+
 @check("pipeline/missing")
 def missing() -> dict:
     """A step that lacks an earlier output names it and the step that makes it."""

@@ -34,6 +34,7 @@ Examples:
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4,16 --lut-embeddings none --argmax
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --dry-run
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --restart 4
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --until 5
 
 {STATUSES}"))]
     Convert(ConvertArgs),
@@ -171,6 +172,9 @@ pub(crate) struct ConvertArgs {
     /// Run step N (1-6) alone and exit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6))]
     pub(crate) only: Option<u32>,
+    /// Stop after step N (1-6; step 6 is the last one anyway); before it, no chat runs the model
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6), conflicts_with = "only")]
+    pub(crate) until: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -15,28 +15,39 @@ use crate::tables;
 use crate::terminal::{Interrupt, Steps, note, report};
 
 pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
-    let selection = match (args.restart, args.only) {
-        (_, Some(only)) => Selection::Only(only),
-        (Some(first), None) => Selection::From(first),
-        (None, None) => Selection::Needed,
-    };
+    let selection = selection(args)?;
     let options = options(&args.model)?;
     let checkpoint = Checkpoint::open(&options.model)?;
     if args.model.dry_run {
         return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
     }
     let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
-    let chatted = match selection {
-        Selection::Only(n) if n != CHAT_STEP => Ok(()),
-        _ => {
-            note(&format!("step {CHAT_STEP}: chat with the compiled model"));
-            let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
-            report("\n")?;
-            chatted
-        }
+    let chatted = if selection.chats() {
+        note(&format!("step {CHAT_STEP}: chat with the compiled model"));
+        let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
+        report("\n")?;
+        chatted
+    } else {
+        Ok(())
     };
     show_weights(&outcome)?;
     chatted
+}
+
+/// What `--restart`, `--only` and `--until` select.
+fn selection(args: &ConvertArgs) -> Result<Selection> {
+    let (first, last) = (args.restart.unwrap_or(1), args.until.unwrap_or(CHAT_STEP));
+    if first > last {
+        let report = Report::new("--until stops before the step that --restart begins with").at("--until");
+        let report = report.expecting(format!("{first} to {CHAT_STEP}")).finding(last);
+        return Err(Failure::usage(report.mending("name a later step, or leave one of the two out")));
+    }
+    let selection = match (args.restart, args.only) {
+        (_, Some(only)) => Selection::only(only),
+        (Some(first), None) => Selection::from(first),
+        (None, None) => Selection::needed(),
+    };
+    Ok(selection.until(last))
 }
 
 pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
@@ -49,7 +60,7 @@ pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
         Part::Monolithic => Step::Infer,
         Part::MonolithicPrefill => Step::Prefill,
     };
-    let selection = Selection::Only(step.number());
+    let selection = Selection::only(step.number());
     if args.model.dry_run {
         return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
     }
@@ -119,8 +130,7 @@ fn preview(
     if !deviations.is_empty() {
         note(&deviations);
     }
-    let chats = !matches!(selection, Selection::Only(n) if n != CHAT_STEP);
-    report(&tables::preview(&preview, pipeline.outputs(), chats))
+    report(&tables::preview(&preview, pipeline.outputs(), selection.chats()))
 }
 
 /// Step 0, then the selected ones of steps 1 to 5.

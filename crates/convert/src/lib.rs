@@ -5,9 +5,9 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target, leftovers,
-//! check, pipeline.
+//! Modules, each of which uses only those before it: error, step, selection, progress, options, kmeans, head,
+//! rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target,
+//! leftovers, check, pipeline.
 
 mod arch;
 mod check;
@@ -28,6 +28,7 @@ mod progress;
 mod record;
 mod rotary;
 mod sampling;
+mod selection;
 mod step;
 mod target;
 mod weights;
@@ -39,10 +40,10 @@ pub use lock::abandon;
 pub use options::{Group, Lut, Luts, Options, check_prefix};
 pub use parts::Plan;
 pub use pipeline::{
-    Action, File, Outcome, Pipeline, Preview, Selection, StepPlan, combine_packages, compile_package,
-    run_alone,
+    Action, File, Outcome, Pipeline, Preview, StepPlan, combine_packages, compile_package, run_alone,
 };
 pub use progress::{Progress, Silent};
 pub use record::RECORD_FILE;
+pub use selection::Selection;
 pub use step::{CHAT_STEP, Outputs, Step};
 pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};

@@ -17,22 +17,12 @@ use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Record, Status};
 use crate::sampling::Sampling;
+use crate::selection::{Selection, Which};
 use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
 
 pub use build::{combine_packages, compile_package};
 pub use preview::{Action, File, Preview, StepPlan};
-
-/// Which steps to run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Selection {
-    /// Those whose output is missing or stale.
-    Needed,
-    /// This one and all after it; the earlier ones' outputs must be current.
-    From(u32),
-    /// This one alone.
-    Only(u32),
-}
 
 /// What a conversion did.
 #[derive(Debug)]
@@ -172,14 +162,15 @@ impl<'p, 'c> Run<'p, 'c> {
     /// Whether the output of `step` is used as it is; `None` for a step that is not selected.
     fn is_reused(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
         let number = step.number();
-        let is_reused = match selection {
-            Selection::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
+        let is_reused = match selection.which {
+            _ if !selection.reaches(number) => return Ok(None),
+            Which::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
                 self.require(step)?;
                 self.require_before(step)?;
                 true
             }
-            Selection::Only(only) if number != only => return Ok(None),
-            Selection::Only(_) => {
+            Which::Only(only) if number != only => return Ok(None),
+            Which::Only(_) => {
                 self.require_before(step)?;
                 if step == Step::Describe && self.pipeline.outputs.path(Step::Compile).exists() {
                     // meta.yaml would describe a model that is not there.
@@ -188,12 +179,12 @@ impl<'p, 'c> Run<'p, 'c> {
                 }
                 false
             }
-            Selection::From(first) if number < first => {
+            Which::From(first) if number < first => {
                 self.require(step)?;
                 true
             }
-            Selection::From(_) => false,
-            Selection::Needed => self.status(step)? == Status::Current,
+            Which::From(_) => false,
+            Which::Needed => self.status(step)? == Status::Current,
         };
         Ok(Some(is_reused))
     }

@@ -3,11 +3,12 @@
 use anelith_checkpoint::tokenizer_files;
 use anelith_mil::{Model, proto, validate_model};
 
-use super::{Pipeline, Run, Selection, describe};
+use super::{Pipeline, Run, describe};
 use crate::combine::combine;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::record::Status;
+use crate::selection::{Selection, Which};
 use crate::step::Step;
 use crate::target::{self, Kind};
 use crate::weights::WeightReport;
@@ -67,7 +68,7 @@ impl Pipeline<'_> {
             let Some(is_reused) = run.is_reused(step, selection)? else { continue };
             let made_anew = |s: &StepPlan| s.action != Action::Reuse && step.needs().contains(&s.step);
             // Steps 3 and 4 depend on the packages before them; the others' inputs are known by now.
-            let is_open = selection == Selection::Needed
+            let is_open = selection.which == Which::Needed
                 && matches!(step, Step::Combine | Step::Compile)
                 && steps.iter().any(made_anew)
                 && run.record.has(&self.outputs, step);

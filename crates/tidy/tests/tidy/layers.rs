@@ -26,7 +26,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil", "report"],
-        modules: "error step progress options kmeans head rotary weights graph arch metadata parts \
+        modules: "error step selection progress options kmeans head rotary weights graph arch metadata parts \
                   sampling meta_yaml digest combine record lock target leftovers check pipeline",
     },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
