@@ -259,6 +259,9 @@ OPTIONS = {
     "restart-7": ("--restart 7", 2, ["--restart"]),
     "until-0": ("--until 0", 2, ["--until"]),
     "until-7": ("--until 7", 2, ["--until"]),
+    "threads": ("--threads 3", 0, {}),
+    "threads-0": ("--threads 0", 2, ["--threads"]),
+    "threads-words": ("--threads many", 2, ["--threads"]),
     "only-7": ("--only 7", 2, ["--only"]),
     "unknown": ("--frobnicate", 2, ["--frobnicate"]),
 }

@@ -134,6 +134,8 @@ pub(crate) struct ModelArgs {
     #[arg(long)]
     pub(crate) skip_check: bool,
     #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
     pub(crate) foreign: ForeignArgs,
 }
 
@@ -155,11 +157,32 @@ pub(crate) struct ForeignArgs {
     #[arg(long, hide = true)]
     pub(crate) revision: Option<String>,
     #[arg(long, hide = true)]
-    pub(crate) threads: Option<String>,
-    #[arg(long, hide = true)]
     pub(crate) json: bool,
     #[arg(long, hide = true)]
     pub(crate) quiet: bool,
+}
+
+/// How much of the machine is used.
+#[derive(Debug, Args)]
+pub(crate) struct ThreadArgs {
+    /// Threads to work on, 1 to 1024; the result is the same with any number [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+impl Command {
+    /// The number of threads to work on, where one is given.
+    pub(crate) fn threads(&self) -> Option<u16> {
+        match self {
+            Command::Convert(args) => args.model.threads.threads,
+            Command::Part(args) => args.model.threads.threads,
+            Command::Chat(args) => args.meta.threads.threads,
+            Command::Generate(args) => args.meta.threads.threads,
+            Command::Run(args) => args.threads.threads,
+            // Their time is the disk's.
+            Command::Combine(_) | Command::Compile(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -276,6 +299,8 @@ pub(crate) struct MetaArgs {
     /// Compute in f32, without rounding to fp16 where the program says fp16
     #[arg(long)]
     pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -327,4 +352,6 @@ pub(crate) struct RunArgs {
     /// Compute in f32, without rounding to fp16 where the program says fp16
     #[arg(long)]
     pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
 }

@@ -38,7 +38,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "args failure terminal foreign tables chat gate convert packages run",
+        modules: "args failure terminal threads foreign tables chat gate convert packages run",
     },
     Layer { name: "tidy", uses: &[], modules: "" },
 ];
