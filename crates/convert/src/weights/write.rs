@@ -339,7 +339,15 @@ fn cluster(weights: &[f16], group: usize, bits: u32, solved: Option<&[f16]>) -> 
         None => groups.map_init(means, |means, group| means.cluster(group)).collect(),
         Some(tables) => {
             let labelled = groups.zip(tables.par_chunks(1 << bits));
-            labelled.map_init(means, |means, (group, table)| means.label(group, table)).collect()
+            let label = |means: &mut KMeans, (group, table): (&[f16], &[f16])| {
+                let mut found =
+                    Clustering { table: Vec::new(), indices: Vec::new(), noise: Noise::default() };
+                means.sort(group)?;
+                means.adopt(table);
+                found.noise = means.label(group, &mut found.table, &mut found.indices);
+                Ok(found)
+            };
+            labelled.map_init(means, label).collect()
         }
     };
     clusterings.expect("the checkpoint hands out finite weights only")

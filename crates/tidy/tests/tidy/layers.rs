@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "mil",
         uses: &[],
-        modules: "error dtype types value infer opset program call builder model pack text validate disk \
+        modules: "error dtype types value infer opset program call builder model pack text validate digest disk \
                   blob proto package compiled bundle",
     },
     Layer { name: "report", uses: &[], modules: "" },
