@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
-use anelith_convert::Lut;
+use anelith_convert::{Lut, Sharing};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const STATUSES: &str = "\
@@ -134,6 +134,8 @@ pub(crate) struct ModelArgs {
     #[arg(long)]
     pub(crate) skip_check: bool,
     #[command(flatten)]
+    pub(crate) link: LinkArgs,
+    #[command(flatten)]
     pub(crate) threads: ThreadArgs,
     #[command(flatten)]
     pub(crate) foreign: ForeignArgs,
@@ -160,6 +162,22 @@ pub(crate) struct ForeignArgs {
     pub(crate) json: bool,
     #[arg(long, hide = true)]
     pub(crate) quiet: bool,
+}
+
+/// How outputs come to the weights of others.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// Copy the weights into each package and the bundle. Without this they share one weight.bin on disk where the
+    /// file system can (as clones, else hard links): deleting, moving or copying one leaves the others whole, but what
+    /// another program writes into one weight.bin in place may change all of them
+    #[arg(long)]
+    pub(crate) no_link: bool,
+}
+
+impl LinkArgs {
+    pub(crate) fn sharing(&self) -> Sharing {
+        if self.no_link { Sharing::Copy } else { Sharing::Link }
+    }
 }
 
 /// How much of the machine is used.
@@ -252,6 +270,8 @@ pub(crate) struct StepArgs {
     /// Directory of the output [default: that of the inputs]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
 }
 
 impl StepArgs {

@@ -25,7 +25,8 @@ pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
         assert_lut(infer, args.step.lut)?;
         assert_lut(prefill, args.step.lut)?;
         let steps = Steps::new(interrupt);
-        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, &steps)?))?;
+        let sharing = args.step.link.sharing();
+        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, sharing, &steps)?))?;
         return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
@@ -42,7 +43,8 @@ pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
         let compiler = compiler.unwrap_or_default();
-        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler)?))?;
+        let (sharing, steps) = (args.step.link.sharing(), Steps::new(interrupt));
+        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler, sharing, &steps)?))?;
         if let Some(warning) = warning {
             note(&format!("warning: {warning}"));
         }
@@ -70,7 +72,7 @@ fn run_step(step: Step, args: &StepArgs, interrupt: &Interrupt) -> Result<(Outpu
         assert_lut(&input.path(*needed), args.lut)?;
     }
     let steps = Steps::new(interrupt);
-    interrupt.defer(|| Ok(run_alone(step, &input, &output, &steps)?))?;
+    interrupt.defer(|| Ok(run_alone(step, &input, &output, args.link.sharing(), &steps)?))?;
     print(&format!("{}\n", output.path(step).display()))?;
     Ok((input, output))
 }

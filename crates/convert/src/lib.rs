@@ -7,7 +7,7 @@
 //!
 //! Modules, each of which uses only those before it: error, step, selection, progress, options, kmeans, head,
 //! rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target,
-//! leftovers, check, pipeline.
+//! leftovers, links, check, pipeline.
 
 mod arch;
 mod check;
@@ -18,6 +18,7 @@ mod graph;
 mod head;
 pub mod kmeans;
 mod leftovers;
+mod links;
 mod lock;
 mod meta_yaml;
 mod metadata;
@@ -33,6 +34,7 @@ mod step;
 mod target;
 mod weights;
 
+pub use anelith_mil::disk::Sharing;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use head::HeadSplit;

@@ -5,11 +5,13 @@ mod describe;
 mod preview;
 
 use anelith_checkpoint::Checkpoint;
+use anelith_mil::disk::Sharing;
 use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
 use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
+use crate::links::{Links, WEIGHT_STEPS};
 use crate::lock::Lock;
 use crate::metadata::VERSION;
 use crate::options::{Luts, Options};
@@ -20,6 +22,8 @@ use crate::sampling::Sampling;
 use crate::selection::{Selection, Which};
 use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
+
+use build::Placing;
 
 pub use build::{combine_packages, compile_package};
 pub use preview::{Action, File, Preview, StepPlan};
@@ -44,6 +48,7 @@ pub struct Pipeline<'c> {
     sampling: Sampling,
     outputs: Outputs,
     source: String,
+    sharing: Sharing,
 }
 
 impl<'c> Pipeline<'c> {
@@ -68,7 +73,16 @@ impl<'c> Pipeline<'c> {
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
         let source = source_digest(checkpoint, progress)?;
-        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source })
+        let sharing = Sharing::default();
+        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, sharing })
+    }
+
+    /// The same, with another way for outputs to come to the weights, which changes no byte of them; `Link` unless said.
+    ///
+    /// With `Copy`, every output of the selected steps has a weight file of its own at the end, those too that an
+    /// earlier run has left linked. Clones, which are files of their own, stay.
+    pub fn with_sharing(self, sharing: Sharing) -> Pipeline<'c> {
+        Pipeline { sharing, ..self }
     }
 
     /// Step 0: what can be said about this machine and this model before the selected steps begin; writes nothing.
@@ -77,29 +91,41 @@ impl<'c> Pipeline<'c> {
     /// When a tokenizer file is missing, or the disk has no room; where that depends on which steps are run, also as
     /// `run` would for an earlier output.
     pub fn check(&self, selection: Selection, progress: &dyn Progress) -> Result<Vec<Finding>> {
-        check::findings(self.checkpoint, &self.outputs, &self.plan, || self.rebuilt(selection, progress))
+        let written = || self.written(selection, progress);
+        check::findings(self.checkpoint, &self.outputs, &self.plan, self.sharing, written)
     }
 
     /// What of step 0 can only be tried: that a disk with room for the weights only once can share them. Where there is
-    /// room enough, nothing is tried; else two empty files are, under the lock of the output directory.
+    /// room enough, or nothing is to be shared, nothing is tried; else two empty files are, under the lock of the output
+    /// directory.
     ///
     /// # Errors
     /// `Machine` when the disk has no room for copies and must copy; those of `check`, and of taking the lock.
     pub fn check_sharing(&self, selection: Selection, progress: &dyn Progress) -> Result<()> {
-        check::copies_fit(&self.outputs, &self.plan, || self.rebuilt(selection, progress))
+        match self.sharing {
+            Sharing::Link => {
+                check::copies_fit(&self.outputs, &self.plan, || self.written(selection, progress))
+            }
+            Sharing::Copy => Ok(()),
+        }
     }
 
-    /// Which of the steps that hold weights will be run, or may have to be as one before them is.
-    fn rebuilt(&self, selection: Selection, progress: &dyn Progress) -> Result<[bool; 4]> {
+    /// Which of the steps that hold weights will write their output: those that will be run, or may have to be as one
+    /// before them is, and those whose output is to be separated from others.
+    fn written(&self, selection: Selection, progress: &dyn Progress) -> Result<[bool; 4]> {
         let mut run = Run::new(self, progress);
-        let mut made = Vec::new();
-        for step in check::WEIGHT_STEPS {
+        let (mut made, mut written) = (Vec::new(), Vec::new());
+        for step in WEIGHT_STEPS {
             let Some(is_reused) = run.is_reused(step, selection)? else { continue };
             if !is_reused || step.needs().iter().any(|needed| made.contains(needed)) {
                 made.push(step);
             }
+            if made.contains(&step) || run.is_to_separate(step) {
+                written.push(step);
+                run.links.replace(&self.outputs, step);
+            }
         }
-        Ok(check::WEIGHT_STEPS.map(|step| made.contains(&step)))
+        Ok(WEIGHT_STEPS.map(|step| written.contains(&step)))
     }
 
     fn described(&self) -> describe::Model<'_> {
@@ -136,13 +162,15 @@ struct Run<'p, 'c> {
     pipeline: &'p Pipeline<'c>,
     record: Record,
     digests: Digests,
+    /// Of which names are taken only where the run is but looked ahead to.
+    links: Links,
     progress: &'p dyn Progress,
 }
 
 impl<'p, 'c> Run<'p, 'c> {
     fn new(pipeline: &'p Pipeline<'c>, progress: &'p dyn Progress) -> Run<'p, 'c> {
         let record = Record::open(pipeline.outputs.dir());
-        Run { pipeline, record, digests: Digests::default(), progress }
+        Run { pipeline, record, digests: Digests::default(), links: Links::default(), progress }
     }
 
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
@@ -151,12 +179,31 @@ impl<'p, 'c> Run<'p, 'c> {
             return Err(Error::Interrupted);
         }
         let Some(is_reused) = self.is_reused(step, selection)? else { return Ok(None) };
-        if is_reused {
-            self.progress.reuse(step, &self.pipeline.outputs.path(step));
-        } else {
+        if !is_reused {
             self.execute(step)?;
+        } else if self.is_to_separate(step) {
+            self.separate(step)?;
+        } else {
+            self.progress.reuse(step, &self.pipeline.outputs.path(step));
         }
         Ok(Some(!is_reused))
+    }
+
+    /// Whether the output of `step`, which is used as it is, must get weights of its own first.
+    fn is_to_separate(&self, step: Step) -> bool {
+        self.pipeline.sharing == Sharing::Copy && self.links.is_linked(&self.pipeline.outputs, step)
+    }
+
+    /// Replaces the output of `step` by a copy, which shares its weights with nothing.
+    fn separate(&self, step: Step) -> Result<()> {
+        let (outputs, progress) = (&self.pipeline.outputs, self.progress);
+        progress.begin(step, self.pipeline.plan.weights.layout().file_len());
+        let name = outputs.name(step);
+        progress
+            .warn(&format!("{name} shares its weights with other outputs of an earlier run; it is copied"));
+        build::separate(&outputs.path(step), progress)?;
+        progress.end(&outputs.path(step));
+        Ok(())
     }
 
     /// Whether the output of `step` is used as it is; `None` for a step that is not selected.
@@ -193,14 +240,19 @@ impl<'p, 'c> Run<'p, 'c> {
         let (p, progress) = (self.pipeline, self.progress);
         let outputs = &p.outputs;
         self.warn_of_others(step);
-        let total = if step == Step::Infer { p.plan.weights.source_bytes() } else { 0 };
+        let total = match (step, p.sharing) {
+            (Step::Infer, _) => p.plan.weights.source_bytes(),
+            (Step::Describe, _) | (_, Sharing::Link) => 0,
+            (_, Sharing::Copy) => p.plan.weights.layout().file_len(),
+        };
+        let placing = Placing { sharing: p.sharing, progress };
         let mut report = None;
         progress.begin(step, total);
         match step {
             Step::Infer => report = Some(build::infer(&p.plan, outputs, progress)?),
-            Step::Prefill => build::prefill(&p.plan, outputs)?,
-            Step::Combine => build::combine(outputs, outputs, progress)?,
-            Step::Compile => build::compile(outputs, outputs)?,
+            Step::Prefill => build::prefill(&p.plan, outputs, placing)?,
+            Step::Combine => build::combine(outputs, outputs, placing)?,
+            Step::Compile => build::compile(outputs, outputs, placing)?,
             Step::Describe => describe::describe(p.checkpoint, &p.options, p.described(), outputs)?,
         }
         // Only now: the inputs of step 5 hold what it has copied.
@@ -311,11 +363,18 @@ fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests) -> Resul
 /// # Errors
 /// Those of `combine_packages` and `compile_package`; `Machine` when another run holds the directory of `output`;
 /// `Usage` for another step; `Interrupted`.
-pub fn run_alone(step: Step, input: &Outputs, output: &Outputs, progress: &dyn Progress) -> Result<()> {
+pub fn run_alone(
+    step: Step,
+    input: &Outputs,
+    output: &Outputs,
+    sharing: Sharing,
+    progress: &dyn Progress,
+) -> Result<()> {
     let _lock = Lock::acquire(output.dir())?;
+    let placing = Placing { sharing, progress };
     match step {
-        Step::Combine => build::combine(input, output, progress)?,
-        Step::Compile => build::compile(input, output)?,
+        Step::Combine => build::combine(input, output, placing)?,
+        Step::Compile => build::compile(input, output, placing)?,
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
     let mut digests = Digests::default();
