@@ -19,9 +19,9 @@ pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
     let options = options(&args.model)?;
     let checkpoint = Checkpoint::open(&options.model)?;
     if args.model.dry_run {
-        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+        return preview(&checkpoint, &options, selection, &args.model, interrupt);
     }
-    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
+    let outcome = run(&checkpoint, &options, selection, &args.model, interrupt)?;
     let chatted = if selection.chats() {
         note(&format!("step {CHAT_STEP}: chat with the compiled model"));
         let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
@@ -62,9 +62,9 @@ pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
     };
     let selection = Selection::only(step.number());
     if args.model.dry_run {
-        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+        return preview(&checkpoint, &options, selection, &args.model, interrupt);
     }
-    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
+    let outcome = run(&checkpoint, &options, selection, &args.model, interrupt)?;
     show_weights(&outcome)
 }
 
@@ -73,12 +73,12 @@ fn check<'c>(
     checkpoint: &'c Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     steps: &Steps,
 ) -> Result<Pipeline<'c>> {
     note("step 0: check");
-    let pipeline = Pipeline::new(checkpoint, options, steps)?;
-    if !skip_check {
+    let pipeline = Pipeline::new(checkpoint, options, steps)?.with_sharing(args.link.sharing());
+    if !args.skip_check {
         note(&tables::findings(&pipeline.check(selection, steps)?));
         // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
         let session = Session::open(&options.model, SessionOptions::default())?;
@@ -120,11 +120,11 @@ fn preview(
     checkpoint: &Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     interrupt: &Interrupt,
 ) -> Result<()> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
+    let pipeline = check(checkpoint, options, selection, args, &steps)?;
     let preview = pipeline.preview(selection, &steps)?;
     let deviations = tables::deviations(&preview.weights);
     if !deviations.is_empty() {
@@ -138,12 +138,12 @@ fn run(
     checkpoint: &Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
-    if !skip_check {
+    let pipeline = check(checkpoint, options, selection, args, &steps)?;
+    if !args.skip_check {
         interrupt.defer(|| Ok(pipeline.check_sharing(selection, &steps)?))?;
     }
     let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;

@@ -5,8 +5,8 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, step, selection, progress, options, kmeans, head,
-//! rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target,
+//! Modules, each of which uses only those before it: error, step, selection, progress, ordered, options, digest,
+//! kmeans, head, rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, combine, record, lock, target,
 //! leftovers, links, check, pipeline.
 
 mod arch;
@@ -23,6 +23,7 @@ mod lock;
 mod meta_yaml;
 mod metadata;
 mod options;
+mod ordered;
 mod parts;
 mod pipeline;
 mod progress;
@@ -44,8 +45,8 @@ pub use parts::Plan;
 pub use pipeline::{
     Action, File, Outcome, Pipeline, Preview, StepPlan, combine_packages, compile_package, run_alone,
 };
-pub use progress::{Progress, Silent};
+pub use progress::{Progress, Silent, Stage};
 pub use record::RECORD_FILE;
 pub use selection::Selection;
 pub use step::{CHAT_STEP, Outputs, Step};
-pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};
+pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport, Written};

@@ -4,8 +4,11 @@ mod build;
 mod describe;
 mod preview;
 
+use std::sync::OnceLock;
+
 use anelith_checkpoint::Checkpoint;
 use anelith_mil::disk::Sharing;
+use anelith_mil::package;
 use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
@@ -47,7 +50,8 @@ pub struct Pipeline<'c> {
     plan: Plan<'c>,
     sampling: Sampling,
     outputs: Outputs,
-    source: String,
+    /// The digest of the weights and of config.json, as soon as it is known.
+    source: OnceLock<String>,
     sharing: Sharing,
 }
 
@@ -72,17 +76,35 @@ impl<'c> Pipeline<'c> {
         let (sampling, warnings) = Sampling::read(&checkpoint.dir)?;
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
-        let source = source_digest(checkpoint, progress)?;
-        let sharing = Sharing::default();
+        let (source, sharing) = (OnceLock::new(), Sharing::default());
         Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, sharing })
     }
 
     /// The same, with another way for outputs to come to the weights, which changes no byte of them; `Link` unless said.
     ///
-    /// With `Copy`, every output of the selected steps has a weight file of its own at the end, those too that an
-    /// earlier run has left linked. Clones, which are files of their own, stay.
+    /// With `Copy`, every output that a run makes or reuses has a weight file of its own at the end, those too that an
+    /// earlier run has left linked, which are copied. Clones, which are files of their own, stay.
     pub fn with_sharing(self, sharing: Sharing) -> Pipeline<'c> {
         Pipeline { sharing, ..self }
+    }
+
+    /// The digest of the model as far as the packages depend on it. Reads all weights, unless they have been read.
+    fn source(&self, progress: &dyn Progress) -> Result<String> {
+        match self.source.get() {
+            Some(known) => Ok(known.clone()),
+            None => self.learn_source(self.plan.weights.source(progress)?, progress),
+        }
+    }
+
+    /// Learns the digest of the weights that were just read.
+    fn learn_source(&self, weights: String, progress: &dyn Progress) -> Result<String> {
+        let config = Digests::new(progress).file(&self.checkpoint.dir.join("config.json"))?;
+        let source = digest_parts(&[&config.to_string(), &weights]);
+        if *self.source.get_or_init(|| source.clone()) == source {
+            return Ok(source);
+        }
+        let report = Report::new("the model has changed while it was read").at(self.checkpoint.dir.display());
+        Err(Error::Input(report.mending("convert it again when nothing writes into its directory any more")))
     }
 
     /// Step 0: what can be said about this machine and this model before the selected steps begin; writes nothing.
@@ -120,7 +142,7 @@ impl<'c> Pipeline<'c> {
             if !is_reused || step.needs().iter().any(|needed| made.contains(needed)) {
                 made.push(step);
             }
-            if made.contains(&step) || run.is_to_separate(step) {
+            if made.contains(&step) || run.is_to_separate(step, selection) {
                 written.push(step);
                 run.links.replace(&self.outputs, step);
             }
@@ -161,7 +183,7 @@ impl<'c> Pipeline<'c> {
 struct Run<'p, 'c> {
     pipeline: &'p Pipeline<'c>,
     record: Record,
-    digests: Digests,
+    digests: Digests<'p>,
     /// Of which names are taken only where the run is but looked ahead to.
     links: Links,
     progress: &'p dyn Progress,
@@ -170,7 +192,8 @@ struct Run<'p, 'c> {
 impl<'p, 'c> Run<'p, 'c> {
     fn new(pipeline: &'p Pipeline<'c>, progress: &'p dyn Progress) -> Run<'p, 'c> {
         let record = Record::open(pipeline.outputs.dir());
-        Run { pipeline, record, digests: Digests::default(), links: Links::default(), progress }
+        let (digests, links) = (Digests::new(progress), Links::default());
+        Run { pipeline, record, digests, links, progress }
     }
 
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
@@ -181,7 +204,7 @@ impl<'p, 'c> Run<'p, 'c> {
         let Some(is_reused) = self.is_reused(step, selection)? else { return Ok(None) };
         if !is_reused {
             self.execute(step)?;
-        } else if self.is_to_separate(step) {
+        } else if self.is_to_separate(step, selection) {
             self.separate(step)?;
         } else {
             self.progress.reuse(step, &self.pipeline.outputs.path(step));
@@ -189,9 +212,12 @@ impl<'p, 'c> Run<'p, 'c> {
         Ok(Some(!is_reused))
     }
 
-    /// Whether the output of `step`, which is used as it is, must get weights of its own first.
-    fn is_to_separate(&self, step: Step) -> bool {
-        self.pipeline.sharing == Sharing::Copy && self.links.is_linked(&self.pipeline.outputs, step)
+    /// Whether the output of `step`, which is reused, must get weights of its own first. A step that is run alone leaves
+    /// those of the others as they are.
+    fn is_to_separate(&self, step: Step, selection: Selection) -> bool {
+        self.pipeline.sharing == Sharing::Copy
+            && !matches!(selection.which, Which::Only(_))
+            && self.links.is_linked(&self.pipeline.outputs, step)
     }
 
     /// Replaces the output of `step` by a copy, which shares its weights with nothing.
@@ -199,8 +225,7 @@ impl<'p, 'c> Run<'p, 'c> {
         let (outputs, progress) = (&self.pipeline.outputs, self.progress);
         progress.begin(step, self.pipeline.plan.weights.layout().file_len());
         let name = outputs.name(step);
-        progress
-            .warn(&format!("{name} shares its weights with other outputs of an earlier run; it is copied"));
+        progress.warn(&format!("{name} shares its weight.bin with other files and is copied"));
         build::separate(&outputs.path(step), progress)?;
         progress.end(&outputs.path(step));
         Ok(())
@@ -249,7 +274,12 @@ impl<'p, 'c> Run<'p, 'c> {
         let mut report = None;
         progress.begin(step, total);
         match step {
-            Step::Infer => report = Some(build::infer(&p.plan, outputs, progress)?),
+            Step::Infer => {
+                let written = build::infer(&p.plan, outputs, progress)?;
+                p.learn_source(written.source, progress)?;
+                self.digests.learn(&package::weights_path(&outputs.path(step)), written.file)?;
+                report = Some(written.report);
+            }
             Step::Prefill => build::prefill(&p.plan, outputs, placing)?,
             Step::Combine => build::combine(outputs, outputs, placing)?,
             Step::Compile => build::compile(outputs, outputs, placing)?,
@@ -275,6 +305,10 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 
     fn status(&mut self, step: Step) -> Result<Status> {
+        // Inputs may be large; they are read only where there is something to hold against them.
+        if let Some(status) = self.record.status_without(&self.pipeline.outputs, step) {
+            return Ok(status);
+        }
         let inputs = self.inputs(step)?;
         self.record.status(&self.pipeline.outputs, step, &inputs, &mut self.digests)
     }
@@ -318,7 +352,7 @@ impl<'p, 'c> Run<'p, 'c> {
         let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
         match step {
             Step::Infer | Step::Prefill => {
-                parts.push(p.source.clone());
+                parts.push(p.source(self.progress)?);
                 let Luts { embeddings, layers, lm_head } = p.options.luts();
                 let luts = [embeddings, layers, lm_head].map(|lut| (lut.bits(), lut.group()));
                 parts.push(format!("{} {luts:?}", p.options.context));
@@ -349,7 +383,7 @@ fn commands(step: Step) -> String {
 }
 
 /// The digest of what step 3 or 4 depends on, which is packages alone.
-fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests) -> Result<String> {
+fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests<'_>) -> Result<String> {
     let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
     for needed in step.needs() {
         parts.push(digests.path(&outputs.path(*needed))?.unwrap_or_default());
@@ -377,21 +411,7 @@ pub fn run_alone(
         Step::Compile => build::compile(input, output, placing)?,
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
-    let mut digests = Digests::default();
+    let mut digests = Digests::new(progress);
     let inputs = package_inputs(step, input, &mut digests)?;
     Record::open(output.dir()).note(output, step, inputs, None, &mut digests)
-}
-
-/// The digest of config.json and all weights.
-fn source_digest(checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<String> {
-    let mut digests = Digests::default();
-    let mut parts = vec![digests.file(&checkpoint.dir.join("config.json"))?];
-    for file in checkpoint.tensors.files() {
-        if progress.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        parts.push(digests.file(file)?);
-    }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Ok(digest_parts(&parts))
 }

@@ -13,7 +13,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-pub use share::{Names, Sharing, Watch, can_share, copy_directory, copy_file, names, share_file};
+pub use share::{
+    Names, Sharing, Watch, can_share, copy_directory, copy_file, is_same_file, names, share_file,
+};
 pub use stages::abandon;
 
 /// How the file begins that stands in the place of a large one in a Git repository whose large files were not

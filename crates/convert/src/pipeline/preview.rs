@@ -86,7 +86,7 @@ impl Pipeline<'_> {
                 && run.record.has(&self.outputs, step);
             let action = match is_reused {
                 _ if is_open && run.status(step)? != Status::Missing => Action::Recheck,
-                true if run.is_to_separate(step) => Action::Separate,
+                true if run.is_to_separate(step, selection) => Action::Separate,
                 true => Action::Reuse,
                 false => Action::Build,
             };
@@ -97,7 +97,8 @@ impl Pipeline<'_> {
                 run.links.replace(&self.outputs, step);
             }
             if step == Step::Infer && action == Action::Build {
-                self.plan.weights.check(progress)?;
+                // Reads all that the step would.
+                self.source(progress)?;
             }
             steps.push(StepPlan { step, action, files: self.files(step)? });
         }

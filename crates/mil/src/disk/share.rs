@@ -194,12 +194,14 @@ pub fn names(_: &Path) -> Option<Names> {
     None
 }
 
+/// Whether two paths lead to one file.
 #[cfg(unix)]
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
     names(a).is_some_and(|a| names(b).is_some_and(|b| a.file == b.file))
 }
 
+/// Whether two paths lead to one file.
 #[cfg(not(unix))]
-fn is_same_file(a: &Path, b: &Path) -> bool {
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
     fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }

@@ -26,8 +26,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil", "report"],
-        modules: "error step selection progress options kmeans head rotary weights graph arch metadata parts \
-                  sampling meta_yaml digest combine record lock target leftovers links check pipeline",
+        modules: "error step selection progress ordered options digest kmeans head rotary weights graph arch \
+                  metadata parts sampling meta_yaml combine record lock target leftovers links check pipeline",
     },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
