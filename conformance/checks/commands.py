@@ -259,6 +259,8 @@ OPTIONS = {
     "restart-7": ("--restart 7", 2, ["--restart"]),
     "until-0": ("--until 0", 2, ["--until"]),
     "until-7": ("--until 7", 2, ["--until"]),
+    "no-link": ("--no-link", 0, {}),
+    "until-5": ("--until 5", 0, {}),
     "threads": ("--threads 3", 0, {}),
     "threads-0": ("--threads 0", 2, ["--threads"]),
     "threads-words": ("--threads many", 2, ["--threads"]),

@@ -47,7 +47,9 @@ pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
         assert_lut(source, args.step.lut)?;
         let compiler = compiler.unwrap_or_default();
         let (sharing, steps) = (args.step.link.sharing(), Steps::new(interrupt));
+        begin(Step::Compile, sharing, weight_bytes(source), &steps);
         let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler, sharing, &steps)?))?;
+        steps.end(bundle);
         if let Some(warning) = warning {
             note(&format!("warning: {warning}"));
         }

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_convert::{
-    Action, Error, Options, Pipeline, Plan, Preview, Progress, Selection, Sharing, Silent, Step,
-};
+use anelith_convert::{Action, Error, Options, Pipeline, Plan, Preview, Progress, Selection, Silent, Step};
 use anelith_mil::Model;
 use anelith_report::Report;
 use serde_json::json;

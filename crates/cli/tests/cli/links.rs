@@ -72,7 +72,10 @@ fn the_parts_take_the_option_too() {
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let parts = [at("qwen_monolithic.mlpackage"), at("qwen_monolithic_prefill.mlpackage")];
     let (package, bundle) = (at("x.mlpackage"), at("x.mlmodelc"));
-    run(["combine", &parts[0], &parts[1], &package, "--no-link"]).status(0);
-    run(["compile", &package, &bundle, "--no-link"]).status(0);
+    run(["combine", &parts[0], &parts[1], &package, "--no-link"]).status(0).says("step 3: ");
+    run(["compile", &package, &bundle, "--no-link"]).status(0).says("step 4: ");
     assert_own(dir.path(), 6);
+    // Who shares, waits for nothing and is told nothing.
+    let ran = run(["compile", &package, &bundle]).status(0);
+    assert_eq!(ran.stderr, "");
 }
