@@ -20,7 +20,7 @@ use crate::metadata::VERSION;
 use crate::options::{Luts, Options};
 use crate::parts::Plan;
 use crate::progress::Progress;
-use crate::record::{Record, Status};
+use crate::record::{Inputs, Record, Status};
 use crate::sampling::Sampling;
 use crate::selection::{Selection, Which};
 use crate::step::{CHAT_STEP, Outputs, Step};
@@ -92,7 +92,12 @@ impl<'c> Pipeline<'c> {
     fn source(&self, progress: &dyn Progress) -> Result<String> {
         match self.source.get() {
             Some(known) => Ok(known.clone()),
-            None => self.learn_source(self.plan.weights.source(progress)?, progress),
+            None => {
+                progress.compare(self.plan.weights.read_bytes());
+                let weights = self.plan.weights.source(progress);
+                progress.compared();
+                self.learn_source(weights?, progress)
+            }
         }
     }
 
@@ -286,7 +291,7 @@ impl<'p, 'c> Run<'p, 'c> {
             Step::Describe => describe::describe(p.checkpoint, &p.options, p.described(), outputs)?,
         }
         // Only now: the inputs of step 5 hold what it has copied.
-        let inputs = self.inputs(step)?;
+        let inputs = Inputs { digest: self.inputs(step)?, source: self.source(step)? };
         self.record.note(outputs, step, inputs, report, &mut self.digests)?;
         progress.end(&outputs.path(step));
         Ok(())
@@ -305,12 +310,19 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 
     fn status(&mut self, step: Step) -> Result<Status> {
-        // Inputs may be large; they are read only where there is something to hold against them.
-        if let Some(status) = self.record.status_without(&self.pipeline.outputs, step) {
-            return Ok(status);
+        let (inputs, outputs) = (self.inputs(step)?, &self.pipeline.outputs);
+        let status = self.record.status(outputs, step, &inputs, &mut self.digests)?;
+        // All weights are read only where nothing else tells that the output is of no use.
+        if status == Status::Current && !self.record.is_of(outputs, step, self.source(step)?.as_deref()) {
+            return Ok(Status::Stale);
         }
-        let inputs = self.inputs(step)?;
-        self.record.status(&self.pipeline.outputs, step, &inputs, &mut self.digests)
+        Ok(status)
+    }
+
+    /// The digest of the model, for a step whose output depends on its weights.
+    fn source(&self, step: Step) -> Result<Option<String>> {
+        let depends = matches!(step, Step::Infer | Step::Prefill);
+        depends.then(|| self.pipeline.source(self.progress)).transpose()
     }
 
     /// Refuses to go on without current outputs of all steps on which `step` depends: a step's output is current
@@ -346,13 +358,12 @@ impl<'p, 'c> Run<'p, 'c> {
         ))
     }
 
-    /// The digest of everything that a step's output depends on.
+    /// The digest of everything that a step's output depends on, but for the model.
     fn inputs(&mut self, step: Step) -> Result<String> {
         let p = self.pipeline;
         let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
         match step {
             Step::Infer | Step::Prefill => {
-                parts.push(p.source(self.progress)?);
                 let Luts { embeddings, layers, lm_head } = p.options.luts();
                 let luts = [embeddings, layers, lm_head].map(|lut| (lut.bits(), lut.group()));
                 parts.push(format!("{} {luts:?}", p.options.context));
@@ -412,6 +423,6 @@ pub fn run_alone(
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
     let mut digests = Digests::new(progress);
-    let inputs = package_inputs(step, input, &mut digests)?;
+    let inputs = Inputs { digest: package_inputs(step, input, &mut digests)?, source: None };
     Record::open(output.dir()).note(output, step, inputs, None, &mut digests)
 }

@@ -23,6 +23,12 @@ pub enum Stage {
 
 /// Watches a conversion. All methods may be called from any thread.
 pub trait Progress: Sync {
+    /// To find out whether what is there was made of this model, all of its weights are read: `total` bytes.
+    fn compare(&self, _total: u64) {}
+
+    /// They have been read.
+    fn compared(&self) {}
+
     /// A step begins; `total` counts the bytes of weights it will go through, 0 where that means nothing.
     fn begin(&self, step: Step, total: u64);
 

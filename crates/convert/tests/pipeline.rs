@@ -349,6 +349,47 @@ fn one_run_at_a_time() {
     run_watched(&options, Selection::needed(), &Second(&options)).expect("the first run goes on");
 }
 
+/// Replaces the weights of the model when step 1 begins.
+struct Replacing<'w>(&'w Written);
+
+impl Progress for Replacing<'_> {
+    fn begin(&self, step: Step, _: u64) {
+        if step == Step::Infer {
+            let other = Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights();
+            change_weights(self.0, other, 2.0);
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn end(&self, _: &Path) {}
+    fn reuse(&self, _: Step, _: &Path) {}
+    fn warn(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Writes other weights into the file of the model, in place: its length stays.
+fn change_weights(written: &Written, mut other: Synthetic, value: f32) {
+    for (_, values) in other.tensors.values_mut() {
+        values[0] = value;
+    }
+    let other = other.write();
+    let weights = other.model.join("model.safetensors");
+    fs::write(written.model.join("model.safetensors"), fs::read(weights).expect("a file")).expect("a file");
+}
+
+#[test]
+fn a_model_that_changes_while_it_is_read_is_refused() {
+    let written = model();
+    let options = written.options("4");
+    run(&options, Selection::Only(1)).expect("a run");
+    change_weights(&written, Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights(), 1.0);
+    // Step 1 is stale, which only the weights tell; they change again before they are converted.
+    let error = run_watched(&options, Selection::Needed, &Replacing(&written)).expect_err("other weights");
+    assert_eq!(report(error).what, "the model has changed while it was read");
+    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5], "what it left is not taken for anything");
+}
+
 /// `meta.yaml` as a YAML library reads it.
 fn meta(options: &Options) -> (String, serde_json::Value) {
     let text = fs::read_to_string(options.output.join("meta.yaml")).expect("meta.yaml");

@@ -77,14 +77,15 @@ impl<'w> SourceDigest<'w> {
         let read = |halves: &mut Vec<_>, number: usize| -> Result<_> {
             let (tensor, range) = &pieces[number];
             tensor.read_f16(range.clone(), halves)?;
-            Ok((tensor.name(), range.start, digest_rows(&little_endian(halves), columns(tensor))))
+            Ok((tensor, range, digest_rows(&little_endian(halves), columns(tensor))))
         };
         in_order(pieces.len(), rayon::current_num_threads(), Vec::new, read, |done| {
             if progress.interrupted() {
                 return Err(Error::Interrupted);
             }
-            let (name, first, digests) = done?;
-            self.add(name, first, &digests);
+            let (tensor, range, digests) = done?;
+            self.add(tensor.name(), range.start, &digests);
+            progress.advance(2 * range.len() as u64);
             Ok(())
         })?;
         Ok(self.digest())

@@ -98,6 +98,11 @@ impl Weights<'_> {
         Ok(tables)
     }
 
+    /// Bytes that `source` will go through.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.claimed.values().map(|tensor| 2 * tensor.element_count() as u64).sum()
+    }
+
     /// The digest of all tensors that `write` would read: what its answer will say, unless they change.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::{Digest, Digester};
 use crate::error::{Error, Result};
 
+use super::flush::Flusher;
 use super::layout::BlobLayout;
 use super::record::{ALIGNMENT, METADATA_LEN, Record, header};
 
@@ -20,6 +21,7 @@ const BUFFER: usize = 1 << 20;
 pub struct BlobWriter {
     path: PathBuf,
     file: BufWriter<File>,
+    flusher: Flusher,
     planned: Vec<Planned>,
     /// Blobs begun so far; the last of them is the current one.
     begun: usize,
@@ -45,6 +47,7 @@ impl BlobWriter {
     /// `Io` when the file cannot be written.
     pub fn create(path: &Path, layout: &BlobLayout) -> Result<BlobWriter> {
         let file = File::create(path).map_err(Error::io("cannot create", path))?;
+        let second = file.try_clone().map_err(Error::io("cannot open", path))?;
         let planned = |(metadata, record): ([u8; METADATA_LEN], &Record)| Planned {
             metadata,
             data_offset: record.data_offset,
@@ -53,6 +56,7 @@ impl BlobWriter {
         let mut writer = BlobWriter {
             path: path.to_path_buf(),
             file: BufWriter::with_capacity(BUFFER, file),
+            flusher: Flusher::start(second),
             planned: layout.metadata().map(planned).collect(),
             begun: 0,
             missing: 0,
@@ -135,6 +139,7 @@ impl BlobWriter {
             return Err(self.broken_plan(format!("{found} blobs are written, but {planned} are planned")));
         }
         self.file.flush().map_err(Error::io("cannot write", &self.path))?;
+        self.flusher.finish().map_err(Error::io("cannot write", &self.path))?;
         self.file.get_ref().sync_all().map_err(Error::io("cannot write", &self.path))?;
         Ok(self.digester.digest())
     }
@@ -179,6 +184,7 @@ impl BlobWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("cannot write", &self.path))?;
+        self.flusher.written(bytes.len() as u64);
         self.digester.update(bytes);
         self.position += bytes.len() as u64;
         Ok(())
