@@ -382,12 +382,16 @@ fn change_weights(written: &Written, mut other: Synthetic, value: f32) {
 fn a_model_that_changes_while_it_is_read_is_refused() {
     let written = model();
     let options = written.options("4");
-    run(&options, Selection::Only(1)).expect("a run");
+    run(&options, Selection::only(1)).expect("a run");
     change_weights(&written, Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights(), 1.0);
     // Step 1 is stale, which only the weights tell; they change again before they are converted.
-    let error = run_watched(&options, Selection::Needed, &Replacing(&written)).expect_err("other weights");
+    let error = run_watched(&options, Selection::needed(), &Replacing(&written)).expect_err("other weights");
     assert_eq!(report(error).what, "the model has changed while it was read");
-    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5], "what it left is not taken for anything");
+    assert_eq!(
+        built(&options, Selection::needed()),
+        [1, 2, 3, 4, 5],
+        "what it left is not taken for anything"
+    );
 }
 
 /// `meta.yaml` as a YAML library reads it.
