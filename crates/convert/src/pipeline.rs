@@ -7,12 +7,14 @@ mod preview;
 use std::sync::OnceLock;
 
 use anelith_checkpoint::Checkpoint;
+use anelith_mil::disk::Sharing;
 use anelith_mil::package;
 use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
 use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
+use crate::links::{Links, WEIGHT_STEPS};
 use crate::lock::Lock;
 use crate::metadata::VERSION;
 use crate::options::{Luts, Options};
@@ -20,22 +22,14 @@ use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::record::{Inputs, Record, Status};
 use crate::sampling::Sampling;
+use crate::selection::{Selection, Which};
 use crate::step::{CHAT_STEP, Outputs, Step};
 use crate::weights::WeightReport;
 
+use build::Placing;
+
 pub use build::{combine_packages, compile_package};
 pub use preview::{Action, File, Preview, StepPlan};
-
-/// Which steps to run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Selection {
-    /// Those whose output is missing or stale.
-    Needed,
-    /// This one and all after it; the earlier ones' outputs must be current.
-    From(u32),
-    /// This one alone.
-    Only(u32),
-}
 
 /// What a conversion did.
 #[derive(Debug)]
@@ -58,6 +52,7 @@ pub struct Pipeline<'c> {
     outputs: Outputs,
     /// The digest of the weights and of config.json, as soon as it is known.
     source: OnceLock<String>,
+    sharing: Sharing,
 }
 
 impl<'c> Pipeline<'c> {
@@ -81,8 +76,16 @@ impl<'c> Pipeline<'c> {
         let (sampling, warnings) = Sampling::read(&checkpoint.dir)?;
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
-        let source = OnceLock::new();
-        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source })
+        let (source, sharing) = (OnceLock::new(), Sharing::default());
+        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, sharing })
+    }
+
+    /// The same, with another way for outputs to come to the weights, which changes no byte of them; `Link` unless said.
+    ///
+    /// With `Copy`, every output that a run makes or reuses has a weight file of its own at the end, those too that an
+    /// earlier run has left linked, which are copied. Clones, which are files of their own, stay.
+    pub fn with_sharing(self, sharing: Sharing) -> Pipeline<'c> {
+        Pipeline { sharing, ..self }
     }
 
     /// The digest of the model as far as the packages depend on it. Reads all weights, unless they have been read.
@@ -115,29 +118,41 @@ impl<'c> Pipeline<'c> {
     /// When a tokenizer file is missing, or the disk has no room; where that depends on which steps are run, also as
     /// `run` would for an earlier output.
     pub fn check(&self, selection: Selection, progress: &dyn Progress) -> Result<Vec<Finding>> {
-        check::findings(self.checkpoint, &self.outputs, &self.plan, || self.rebuilt(selection, progress))
+        let written = || self.written(selection, progress);
+        check::findings(self.checkpoint, &self.outputs, &self.plan, self.sharing, written)
     }
 
     /// What of step 0 can only be tried: that a disk with room for the weights only once can share them. Where there is
-    /// room enough, nothing is tried; else two empty files are, under the lock of the output directory.
+    /// room enough, or nothing is to be shared, nothing is tried; else two empty files are, under the lock of the output
+    /// directory.
     ///
     /// # Errors
     /// `Machine` when the disk has no room for copies and must copy; those of `check`, and of taking the lock.
     pub fn check_sharing(&self, selection: Selection, progress: &dyn Progress) -> Result<()> {
-        check::copies_fit(&self.outputs, &self.plan, || self.rebuilt(selection, progress))
+        match self.sharing {
+            Sharing::Link => {
+                check::copies_fit(&self.outputs, &self.plan, || self.written(selection, progress))
+            }
+            Sharing::Copy => Ok(()),
+        }
     }
 
-    /// Which of the steps that hold weights will be run, or may have to be as one before them is.
-    fn rebuilt(&self, selection: Selection, progress: &dyn Progress) -> Result<[bool; 4]> {
+    /// Which of the steps that hold weights will write their output: those that will be run, or may have to be as one
+    /// before them is, and those whose output is to be separated from others.
+    fn written(&self, selection: Selection, progress: &dyn Progress) -> Result<[bool; 4]> {
         let mut run = Run::new(self, progress);
-        let mut made = Vec::new();
-        for step in check::WEIGHT_STEPS {
+        let (mut made, mut written) = (Vec::new(), Vec::new());
+        for step in WEIGHT_STEPS {
             let Some(is_reused) = run.is_reused(step, selection)? else { continue };
             if !is_reused || step.needs().iter().any(|needed| made.contains(needed)) {
                 made.push(step);
             }
+            if made.contains(&step) || run.is_to_separate(step, selection) {
+                written.push(step);
+                run.links.replace(&self.outputs, step);
+            }
         }
-        Ok(check::WEIGHT_STEPS.map(|step| made.contains(&step)))
+        Ok(WEIGHT_STEPS.map(|step| written.contains(&step)))
     }
 
     fn described(&self) -> describe::Model<'_> {
@@ -174,13 +189,16 @@ struct Run<'p, 'c> {
     pipeline: &'p Pipeline<'c>,
     record: Record,
     digests: Digests<'p>,
+    /// Of which names are taken only where the run is but looked ahead to.
+    links: Links,
     progress: &'p dyn Progress,
 }
 
 impl<'p, 'c> Run<'p, 'c> {
     fn new(pipeline: &'p Pipeline<'c>, progress: &'p dyn Progress) -> Run<'p, 'c> {
         let record = Record::open(pipeline.outputs.dir());
-        Run { pipeline, record, digests: Digests::new(progress), progress }
+        let (digests, links) = (Digests::new(progress), Links::default());
+        Run { pipeline, record, digests, links, progress }
     }
 
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
@@ -189,25 +207,47 @@ impl<'p, 'c> Run<'p, 'c> {
             return Err(Error::Interrupted);
         }
         let Some(is_reused) = self.is_reused(step, selection)? else { return Ok(None) };
-        if is_reused {
-            self.progress.reuse(step, &self.pipeline.outputs.path(step));
-        } else {
+        if !is_reused {
             self.execute(step)?;
+        } else if self.is_to_separate(step, selection) {
+            self.separate(step)?;
+        } else {
+            self.progress.reuse(step, &self.pipeline.outputs.path(step));
         }
         Ok(Some(!is_reused))
+    }
+
+    /// Whether the output of `step`, which is reused, must get weights of its own first. A step that is run alone leaves
+    /// those of the others as they are.
+    fn is_to_separate(&self, step: Step, selection: Selection) -> bool {
+        self.pipeline.sharing == Sharing::Copy
+            && !matches!(selection.which, Which::Only(_))
+            && self.links.is_linked(&self.pipeline.outputs, step)
+    }
+
+    /// Replaces the output of `step` by a copy, which shares its weights with nothing.
+    fn separate(&self, step: Step) -> Result<()> {
+        let (outputs, progress) = (&self.pipeline.outputs, self.progress);
+        progress.begin(step, self.pipeline.plan.weights.layout().file_len());
+        let name = outputs.name(step);
+        progress.warn(&format!("{name} shares its weight.bin with other files and is copied"));
+        build::separate(&outputs.path(step), progress)?;
+        progress.end(&outputs.path(step));
+        Ok(())
     }
 
     /// Whether the output of `step` is used as it is; `None` for a step that is not selected.
     fn is_reused(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
         let number = step.number();
-        let is_reused = match selection {
-            Selection::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
+        let is_reused = match selection.which {
+            _ if !selection.reaches(number) => return Ok(None),
+            Which::Only(CHAT_STEP) if matches!(step, Step::Compile | Step::Describe) => {
                 self.require(step)?;
                 self.require_before(step)?;
                 true
             }
-            Selection::Only(only) if number != only => return Ok(None),
-            Selection::Only(_) => {
+            Which::Only(only) if number != only => return Ok(None),
+            Which::Only(_) => {
                 self.require_before(step)?;
                 if step == Step::Describe && self.pipeline.outputs.path(Step::Compile).exists() {
                     // meta.yaml would describe a model that is not there.
@@ -216,12 +256,12 @@ impl<'p, 'c> Run<'p, 'c> {
                 }
                 false
             }
-            Selection::From(first) if number < first => {
+            Which::From(first) if number < first => {
                 self.require(step)?;
                 true
             }
-            Selection::From(_) => false,
-            Selection::Needed => self.status(step)? == Status::Current,
+            Which::From(_) => false,
+            Which::Needed => self.status(step)? == Status::Current,
         };
         Ok(Some(is_reused))
     }
@@ -230,7 +270,12 @@ impl<'p, 'c> Run<'p, 'c> {
         let (p, progress) = (self.pipeline, self.progress);
         let outputs = &p.outputs;
         self.warn_of_others(step);
-        let total = if step == Step::Infer { p.plan.weights.source_bytes() } else { 0 };
+        let total = match (step, p.sharing) {
+            (Step::Infer, _) => p.plan.weights.source_bytes(),
+            (Step::Describe, _) | (_, Sharing::Link) => 0,
+            (_, Sharing::Copy) => p.plan.weights.layout().file_len(),
+        };
+        let placing = Placing { sharing: p.sharing, progress };
         let mut report = None;
         progress.begin(step, total);
         match step {
@@ -240,9 +285,9 @@ impl<'p, 'c> Run<'p, 'c> {
                 self.digests.learn(&package::weights_path(&outputs.path(step)), written.file)?;
                 report = Some(written.report);
             }
-            Step::Prefill => build::prefill(&p.plan, outputs)?,
-            Step::Combine => build::combine(outputs, outputs, progress)?,
-            Step::Compile => build::compile(outputs, outputs)?,
+            Step::Prefill => build::prefill(&p.plan, outputs, placing)?,
+            Step::Combine => build::combine(outputs, outputs, placing)?,
+            Step::Compile => build::compile(outputs, outputs, placing)?,
             Step::Describe => describe::describe(p.checkpoint, &p.options, p.described(), outputs)?,
         }
         // Only now: the inputs of step 5 hold what it has copied.
@@ -363,11 +408,18 @@ fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests<'_>) -> R
 /// # Errors
 /// Those of `combine_packages` and `compile_package`; `Machine` when another run holds the directory of `output`;
 /// `Usage` for another step; `Interrupted`.
-pub fn run_alone(step: Step, input: &Outputs, output: &Outputs, progress: &dyn Progress) -> Result<()> {
+pub fn run_alone(
+    step: Step,
+    input: &Outputs,
+    output: &Outputs,
+    sharing: Sharing,
+    progress: &dyn Progress,
+) -> Result<()> {
     let _lock = Lock::acquire(output.dir())?;
+    let placing = Placing { sharing, progress };
     match step {
-        Step::Combine => build::combine(input, output, progress)?,
-        Step::Compile => build::compile(input, output)?,
+        Step::Combine => build::combine(input, output, placing)?,
+        Step::Compile => build::compile(input, output, placing)?,
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
     let mut digests = Digests::new(progress);
