@@ -42,7 +42,7 @@ pub use pipeline::{
     Action, File, Outcome, Pipeline, Preview, Selection, StepPlan, combine_packages, compile_package,
     run_alone,
 };
-pub use progress::{Progress, Silent};
+pub use progress::{Progress, Silent, Stage};
 pub use record::RECORD_FILE;
 pub use step::{CHAT_STEP, Outputs, Step};
 pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};

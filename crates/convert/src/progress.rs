@@ -1,8 +1,24 @@
 //! How a conversion tells its caller where it is, and learns that it should stop.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::step::Step;
+
+/// What a thread of step 1 spends its time on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Stage {
+    /// Reading weights and making fp16 of them.
+    Read,
+    /// Bringing the weights of a group into order.
+    Sort,
+    /// Finding the best table of a group, and the index of each weight.
+    Cluster,
+    /// Packing indices into bits.
+    Pack,
+    /// Writing to `weight.bin`.
+    Write,
+}
 
 /// Watches a conversion. All methods may be called from any thread.
 pub trait Progress: Sync {
@@ -20,6 +36,9 @@ pub trait Progress: Sync {
 
     /// Something the user should know but that stops nothing.
     fn warn(&self, message: &str);
+
+    /// A thread has spent so much time on a stage of step 1.
+    fn spent(&self, _: Stage, _: Duration) {}
 
     /// Whether the caller asks to stop.
     fn interrupted(&self) -> bool;
