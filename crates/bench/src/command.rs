@@ -115,7 +115,7 @@ struct AllArgs {
     /// The document whose marked part is rewritten; without it the tables are printed only
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
-    /// What the comparison of k-means with other programs has printed
+    /// What the comparison of k-means with other programs has printed; may be absent
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
     /// Keep the checkpoints of other sizes than the models'
@@ -174,7 +174,10 @@ impl ConvertArgs {
             None => cases(),
         };
         let measured = cases.iter().map(|case| measure(&bench, case)).collect::<Result<Vec<_>>>()?;
-        print(&format!("{}\n{}", report::conversions(&measured), targets::table(&measured)))
+        let tables = [targets::table(&measured), report::conversions(&measured)];
+        let tables =
+            tables.into_iter().filter(|table| !table.is_empty()).chain(targets::against_upstream(&measured));
+        print(&tables.map(|table| table.to_string()).collect::<Vec<_>>().join("\n"))
     }
 }
 
@@ -210,14 +213,13 @@ impl StagesArgs {
 
 impl AllArgs {
     fn run(&self) -> Result<()> {
-        let peers = self.peers.as_ref().map(|path| fs::read_to_string(path).map_err(Error::io("read", path)));
         let bench = self.runs.bench(&self.place);
         let mut whole = Whole {
             machine: machine::describe(&self.place.file(".")?),
             version: format!("anelith {}", env!("CARGO_PKG_VERSION")),
             runs: self.runs.runs,
             kmeans: kmeans::table(&place::root().join("target/criterion")),
-            peers: peers.transpose()?,
+            peers: self.peers()?,
             ..Whole::default()
         };
         for case in cases() {
@@ -240,6 +242,12 @@ impl AllArgs {
         }
         whole.growth.sort_by_key(|(measured, _)| measured.count);
         self.tell(&whole.print())
+    }
+
+    /// Where Python is absent, so is the file.
+    fn peers(&self) -> Result<Option<String>> {
+        let path = self.peers.as_ref().filter(|path| path.exists());
+        path.map(|path| fs::read_to_string(path).map_err(Error::io("read", path))).transpose()
     }
 
     fn split(&self, case: &Case) -> Result<Split> {

@@ -18,9 +18,15 @@ pub(crate) enum Error {
     #[error("{0}")]
     Failed(String),
     #[error("the conversion failed: {0}")]
-    Convert(#[from] anelith_convert::Error),
+    Convert(Box<anelith_convert::Error>),
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(#[from] anelith_checkpoint::Error),
+}
+
+impl From<anelith_convert::Error> for Error {
+    fn from(error: anelith_convert::Error) -> Error {
+        Error::Convert(Box::new(error))
+    }
 }
 
 impl Error {

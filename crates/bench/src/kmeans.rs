@@ -36,7 +36,7 @@ struct Interval {
 pub(crate) fn table(criterion: &Path) -> Option<Table> {
     let mut found = Vec::new();
     collect(criterion, &mut found);
-    found.sort_by(|(a, _), (b, _)| natural(&a.full_id).cmp(&natural(&b.full_id)));
+    found.sort_by_key(|(benchmark, _)| natural(&benchmark.full_id));
     if found.is_empty() {
         return None;
     }

@@ -14,6 +14,11 @@ impl Table {
         Table { head: head.iter().map(|h| (*h).to_owned()).collect(), rows: Vec::new() }
     }
 
+    /// Whether it has no rows.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use anelith_convert::Lut;
 
 use crate::disk::{self, Used};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::markdown::median;
 use crate::place::Place;
 use crate::shapes::{Kind, Scale, Shape};
@@ -115,6 +115,12 @@ impl Bench<'_> {
             disk::settle();
             measured.runs.push(usage::run(&anelith, &arguments, &log)?);
             measured.used = disk::used(&output)?;
+            if measured.used.weights == 0 {
+                return Err(Error::Failed(format!(
+                    "no weight.bin among the outputs in {}",
+                    output.display()
+                )));
+            }
             disk::remove(&output)?;
             if measured.copies.is_empty() {
                 disk::fill(&source, measured.used.all)?;
