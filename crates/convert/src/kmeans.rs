@@ -45,14 +45,18 @@ pub struct Clustering {
 
 /// Clusters groups of weights into tables of `2^bits` entries.
 ///
-/// Holds the scratch memory (about a megabyte, more for groups of very many
-/// distinct weights) to be used again for the next group. The result for a
-/// group depends on that group alone.
+/// A group takes three steps, in this order: [`KMeans::sort`];
+/// [`KMeans::solve`], or [`KMeans::adopt`] where its table is known already;
+/// [`KMeans::label`]. Holds the scratch memory (about a megabyte, more for
+/// groups of very many distinct weights) to be used again for the next group.
+/// The result for a group depends on that group alone.
 #[derive(Debug)]
 pub struct KMeans {
     slots: usize,
     census: Census,
     partitioner: Partitioner,
+    /// The used entries of the table in units, ascending and distinct.
+    centroids: Vec<i64>,
 }
 
 impl KMeans {
@@ -63,59 +67,92 @@ impl KMeans {
     #[must_use]
     pub fn new(bits: u32) -> Self {
         assert!((1..=8).contains(&bits), "{bits} bits: expected 1 to 8");
-        Self { slots: 1 << bits, census: Census::new(), partitioner: Partitioner::default() }
+        let slots = 1 << bits;
+        let centroids = Vec::with_capacity(slots);
+        Self { slots, census: Census::new(), partitioner: Partitioner::default(), centroids }
     }
 
-    /// Clusters one group into a table of `2^bits` entries and one index per weight.
-    ///
-    /// A group of at most `2^bits` distinct weights is kept exactly (-0.0
-    /// counts as 0.0). Otherwise the clusters have the least possible squared
-    /// error about their means, the means are rounded to fp16 (nearest, ties
-    /// to even), and each weight takes the nearest rounded mean.
+    /// Clusters one group: `sort`, `solve` and `label` in one.
     ///
     /// # Errors
     /// When a weight is not finite.
     pub fn cluster(&mut self, weights: &[f16]) -> Result<Clustering, NonFinite> {
-        self.census.take(weights)?;
-        let centroids = self.centroids();
-        let noise = self.census.assign(&centroids);
-        let mut table: Vec<f16> = centroids.iter().map(|&c| fixed::to_f16(c)).collect();
-        table.resize(self.slots, f16::ZERO);
-        let mut indices = Vec::with_capacity(weights.len());
-        self.census.append_labels(weights, &mut indices);
+        let (mut table, mut indices) = (Vec::with_capacity(self.slots), Vec::with_capacity(weights.len()));
+        self.sort(weights)?;
+        self.solve();
+        self.append_table(&mut table);
+        let noise = self.label(weights, &mut indices);
         Ok(Clustering { table, indices, noise })
     }
 
-    /// Labels one group with the entries of the `table` that `cluster` has made of the same weights: the same result,
-    /// without the search.
-    pub fn label(&mut self, weights: &[f16], table: &[f16]) -> Result<Clustering, NonFinite> {
-        self.census.take(weights)?;
-        // Zeros behind the centroids stay out, except a first one behind negative centroids. That does no harm: there
-        // are such zeros only where every weight has a centroid of its own.
-        let units: Vec<i64> = table.iter().map(|entry| fixed::from_f16(*entry)).collect();
-        let rising = units.windows(2).take_while(|pair| pair[0] < pair[1]).count();
-        let noise = self.census.assign(&units[..units.len().min(rising + 1)]);
-        let mut indices = Vec::with_capacity(weights.len());
-        self.census.append_labels(weights, &mut indices);
-        Ok(Clustering { table: table.to_vec(), indices, noise })
+    /// Takes in a piece of a group that is too large to be in memory as a whole; its last piece goes to `sort`.
+    pub fn count(&mut self, weights: &[f16]) {
+        self.census.count(weights);
     }
 
-    /// The table entries of the group in the census, ascending and distinct:
-    /// a mean rounds to a value between the ends of its run, so two runs never
-    /// round to the same one.
-    fn centroids(&mut self) -> Vec<i64> {
+    /// Takes in a group, or the last piece of one: its distinct weights in order and how often each occurs.
+    ///
+    /// # Errors
+    /// When a weight is not finite.
+    pub fn sort(&mut self, weights: &[f16]) -> Result<(), NonFinite> {
+        self.centroids.clear();
+        self.census.take(weights)
+    }
+
+    /// Finds the table of the group last sorted.
+    ///
+    /// A group of at most `2^bits` distinct weights is kept exactly (-0.0
+    /// counts as 0.0). Otherwise the clusters have the least possible squared
+    /// error about their means, and the means are rounded to fp16 (nearest,
+    /// ties to even): to values between the ends of their runs, so all differ.
+    pub fn solve(&mut self) {
         let (values, counts) = (self.census.values(), self.census.counts());
+        self.centroids.clear();
         if values.len() <= self.slots {
-            return values.to_vec();
+            self.centroids.extend_from_slice(values);
+            return;
         }
-        let ends = self.partitioner.partition(values, counts, self.slots);
         let mut start = 0;
-        let mut centroids: Vec<i64> = Vec::with_capacity(ends.len());
-        for end in ends {
+        for &end in self.partitioner.partition(values, counts, self.slots) {
             let (sum, count) = fixed::total(&values[start..end], &counts[start..end]);
-            centroids.push(fixed::mean(sum, count));
+            self.centroids.push(fixed::mean(sum, count));
             start = end;
         }
-        centroids
+    }
+
+    /// Takes the `table` that was found for the same weights before, or for a group of which they are a piece,
+    /// instead of finding it again.
+    pub fn adopt(&mut self, table: &[f16]) {
+        self.centroids.clear();
+        for entry in table.iter().map(|&entry| fixed::from_f16(entry)) {
+            // Zeros behind the centroids stay out, except a first one behind negative centroids. That does no harm:
+            // there are such zeros only where every weight has a centroid of its own.
+            if self.centroids.last().is_some_and(|&last| entry <= last) {
+                break;
+            }
+            self.centroids.push(entry);
+        }
+    }
+
+    /// Appends the table: `2^bits` entries.
+    pub fn append_table(&self, table: &mut Vec<f16>) {
+        let unused = self.slots.saturating_sub(self.centroids.len());
+        table.extend(self.centroids.iter().map(|&centroid| fixed::to_f16(centroid)));
+        table.extend(std::iter::repeat_n(f16::ZERO, unused));
+    }
+
+    /// Appends one index per weight: that of the nearest table entry, the
+    /// lower one of two equally near. Tells what the table does to the
+    /// weights.
+    ///
+    /// `weights` is the group last sorted; indices of other weights mean
+    /// nothing.
+    ///
+    /// # Panics
+    /// When the group last sorted has neither been solved nor adopted a table.
+    pub fn label(&mut self, weights: &[f16], indices: &mut Vec<u8>) -> Noise {
+        let noise = self.census.assign(&self.centroids);
+        self.census.append_labels(weights, indices);
+        noise
     }
 }

@@ -5,8 +5,8 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target, leftovers,
+//! Modules, each of which uses only those before it: error, step, progress, ordered, options, digest,
+//! kmeans, head, rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, combine, record, lock, target, leftovers,
 //! check, pipeline.
 
 mod arch;
@@ -22,6 +22,7 @@ mod lock;
 mod meta_yaml;
 mod metadata;
 mod options;
+mod ordered;
 mod parts;
 mod pipeline;
 mod progress;
@@ -45,4 +46,4 @@ pub use pipeline::{
 pub use progress::{Progress, Silent, Stage};
 pub use record::RECORD_FILE;
 pub use step::{CHAT_STEP, Outputs, Step};
-pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};
+pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport, Written};

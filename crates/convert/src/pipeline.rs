@@ -4,7 +4,10 @@ mod build;
 mod describe;
 mod preview;
 
+use std::sync::OnceLock;
+
 use anelith_checkpoint::Checkpoint;
+use anelith_mil::package;
 use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
@@ -53,7 +56,8 @@ pub struct Pipeline<'c> {
     plan: Plan<'c>,
     sampling: Sampling,
     outputs: Outputs,
-    source: String,
+    /// The digest of the weights and of config.json, as soon as it is known.
+    source: OnceLock<String>,
 }
 
 impl<'c> Pipeline<'c> {
@@ -77,8 +81,27 @@ impl<'c> Pipeline<'c> {
         let (sampling, warnings) = Sampling::read(&checkpoint.dir)?;
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
-        let source = source_digest(checkpoint, progress)?;
+        let source = OnceLock::new();
         Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source })
+    }
+
+    /// The digest of the model as far as the packages depend on it. Reads all weights, unless they have been read.
+    fn source(&self, progress: &dyn Progress) -> Result<String> {
+        match self.source.get() {
+            Some(known) => Ok(known.clone()),
+            None => self.learn_source(self.plan.weights.source(progress)?, progress),
+        }
+    }
+
+    /// Learns the digest of the weights that were just read.
+    fn learn_source(&self, weights: String, progress: &dyn Progress) -> Result<String> {
+        let config = Digests::new(progress).file(&self.checkpoint.dir.join("config.json"))?;
+        let source = digest_parts(&[&config.to_string(), &weights]);
+        if *self.source.get_or_init(|| source.clone()) == source {
+            return Ok(source);
+        }
+        let report = Report::new("the model has changed while it was read").at(self.checkpoint.dir.display());
+        Err(Error::Input(report.mending("convert it again when nothing writes into its directory any more")))
     }
 
     /// Step 0: what can be said about this machine and this model before the selected steps begin; writes nothing.
@@ -145,14 +168,14 @@ impl<'c> Pipeline<'c> {
 struct Run<'p, 'c> {
     pipeline: &'p Pipeline<'c>,
     record: Record,
-    digests: Digests,
+    digests: Digests<'p>,
     progress: &'p dyn Progress,
 }
 
 impl<'p, 'c> Run<'p, 'c> {
     fn new(pipeline: &'p Pipeline<'c>, progress: &'p dyn Progress) -> Run<'p, 'c> {
         let record = Record::open(pipeline.outputs.dir());
-        Run { pipeline, record, digests: Digests::default(), progress }
+        Run { pipeline, record, digests: Digests::new(progress), progress }
     }
 
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
@@ -206,7 +229,12 @@ impl<'p, 'c> Run<'p, 'c> {
         let mut report = None;
         progress.begin(step, total);
         match step {
-            Step::Infer => report = Some(build::infer(&p.plan, outputs, progress)?),
+            Step::Infer => {
+                let written = build::infer(&p.plan, outputs, progress)?;
+                p.learn_source(written.source, progress)?;
+                self.digests.learn(&package::weights_path(&outputs.path(step)), written.file)?;
+                report = Some(written.report);
+            }
             Step::Prefill => build::prefill(&p.plan, outputs)?,
             Step::Combine => build::combine(outputs, outputs, progress)?,
             Step::Compile => build::compile(outputs, outputs)?,
@@ -232,6 +260,10 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 
     fn status(&mut self, step: Step) -> Result<Status> {
+        // Inputs may be large; they are read only where there is something to hold against them.
+        if let Some(status) = self.record.status_without(&self.pipeline.outputs, step) {
+            return Ok(status);
+        }
         let inputs = self.inputs(step)?;
         self.record.status(&self.pipeline.outputs, step, &inputs, &mut self.digests)
     }
@@ -275,7 +307,7 @@ impl<'p, 'c> Run<'p, 'c> {
         let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
         match step {
             Step::Infer | Step::Prefill => {
-                parts.push(p.source.clone());
+                parts.push(p.source(self.progress)?);
                 let Luts { embeddings, layers, lm_head } = p.options.luts();
                 let luts = [embeddings, layers, lm_head].map(|lut| (lut.bits(), lut.group()));
                 parts.push(format!("{} {luts:?}", p.options.context));
@@ -306,7 +338,7 @@ fn commands(step: Step) -> String {
 }
 
 /// The digest of what step 3 or 4 depends on, which is packages alone.
-fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests) -> Result<String> {
+fn package_inputs(step: Step, outputs: &Outputs, digests: &mut Digests<'_>) -> Result<String> {
     let mut parts = vec![VERSION.to_owned(), step.number().to_string()];
     for needed in step.needs() {
         parts.push(digests.path(&outputs.path(*needed))?.unwrap_or_default());
@@ -327,21 +359,7 @@ pub fn run_alone(step: Step, input: &Outputs, output: &Outputs, progress: &dyn P
         Step::Compile => build::compile(input, output)?,
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
-    let mut digests = Digests::default();
+    let mut digests = Digests::new(progress);
     let inputs = package_inputs(step, input, &mut digests)?;
     Record::open(output.dir()).note(output, step, inputs, None, &mut digests)
-}
-
-/// The digest of config.json and all weights.
-fn source_digest(checkpoint: &Checkpoint, progress: &dyn Progress) -> Result<String> {
-    let mut digests = Digests::default();
-    let mut parts = vec![digests.file(&checkpoint.dir.join("config.json"))?];
-    for file in checkpoint.tensors.files() {
-        if progress.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        parts.push(digests.file(file)?);
-    }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Ok(digest_parts(&parts))
 }

@@ -1,22 +1,23 @@
 //! How a conversion tells its caller where it is, and learns that it should stop.
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::step::Step;
 
-/// What a thread of step 1 spends its time on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// What the threads of step 1 spend their time on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Stage {
-    /// Reading weights and making fp16 of them.
+    /// Reading the checkpoint, rounding to fp16, and the digest by which it is known again.
     Read,
-    /// Bringing the weights of a group into order.
+    /// Finding the distinct weights of a group and how often each occurs.
     Sort,
-    /// Finding the best table of a group, and the index of each weight.
+    /// Finding the lookup table of a group.
     Cluster,
-    /// Packing indices into bits.
+    /// Finding the indices of a group and packing them.
     Pack,
-    /// Writing to `weight.bin`.
+    /// Writing, and waiting until all is on the disk.
     Write,
 }
 
@@ -28,6 +29,9 @@ pub trait Progress: Sync {
     /// So many more bytes are done.
     fn advance(&self, bytes: u64);
 
+    /// A thread has spent so much time on a stage of step 1.
+    fn spent(&self, _: Stage, _: Duration) {}
+
     /// The step that began last is done and has left `output`.
     fn end(&self, output: &Path);
 
@@ -37,11 +41,34 @@ pub trait Progress: Sync {
     /// Something the user should know but that stops nothing.
     fn warn(&self, message: &str);
 
-    /// A thread has spent so much time on a stage of step 1.
-    fn spent(&self, _: Stage, _: Duration) {}
-
     /// Whether the caller asks to stop.
     fn interrupted(&self) -> bool;
+}
+
+/// Tells a `Progress` what a thread spends its time on, when it is dropped.
+pub(crate) struct Clock<'p> {
+    progress: &'p dyn Progress,
+    last: Instant,
+    spent: BTreeMap<Stage, Duration>,
+}
+
+impl<'p> Clock<'p> {
+    pub(crate) fn start(progress: &'p dyn Progress) -> Clock<'p> {
+        Clock { progress, last: Instant::now(), spent: BTreeMap::new() }
+    }
+
+    /// The time since the last lap went into `stage`.
+    pub(crate) fn lap(&mut self, stage: Stage) {
+        let now = Instant::now();
+        *self.spent.entry(stage).or_default() += now - self.last;
+        self.last = now;
+    }
+}
+
+impl Drop for Clock<'_> {
+    fn drop(&mut self) {
+        self.spent.iter().for_each(|(stage, time)| self.progress.spent(*stage, *time));
+    }
 }
 
 /// Watches nothing and never asks to stop.

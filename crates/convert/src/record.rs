@@ -65,6 +65,15 @@ impl Record {
         format!("{} {}", step.number(), outputs.name(step))
     }
 
+    /// What can be said of the output of `step` without knowing its inputs, if anything.
+    pub(crate) fn status_without(&self, outputs: &Outputs, step: Step) -> Option<Status> {
+        match (outputs.path(step).exists(), self.has(outputs, step)) {
+            (false, _) => Some(Status::Missing),
+            (true, false) => Some(Status::Stale),
+            (true, true) => None,
+        }
+    }
+
     /// Whether the output of `step` is there and was made from `inputs`.
     ///
     /// # Errors
@@ -74,7 +83,7 @@ impl Record {
         outputs: &Outputs,
         step: Step,
         inputs: &str,
-        digests: &mut Digests,
+        digests: &mut Digests<'_>,
     ) -> Result<Status> {
         let path = outputs.path(step);
         if !path.exists() {
@@ -96,7 +105,7 @@ impl Record {
     ///
     /// # Errors
     /// When the output cannot be read.
-    pub(crate) fn is_own(&self, outputs: &Outputs, step: Step, digests: &mut Digests) -> Result<bool> {
+    pub(crate) fn is_own(&self, outputs: &Outputs, step: Step, digests: &mut Digests<'_>) -> Result<bool> {
         let Some(made) = self.steps.get(&Self::key(outputs, step)) else { return Ok(false) };
         Ok(digests.path(&outputs.path(step))?.as_ref() == Some(&made.output))
     }
@@ -116,7 +125,7 @@ impl Record {
         step: Step,
         inputs: String,
         report: Option<WeightReport>,
-        digests: &mut Digests,
+        digests: &mut Digests<'_>,
     ) -> Result<()> {
         let path = outputs.path(step);
         let output = digests.path(&path)?.ok_or_else(|| {

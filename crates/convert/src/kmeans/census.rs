@@ -52,13 +52,18 @@ impl Census {
         }
     }
 
-    /// Counts the distinct values of `weights`.
-    pub(super) fn take(&mut self, weights: &[f16]) -> Result<(), NonFinite> {
+    /// Counts weights that are not all of the group.
+    pub(super) fn count(&mut self, weights: &[f16]) {
         for &weight in weights {
             let key = key(weight);
             self.tally[usize::from(key)] += 1;
             self.present[usize::from(key >> 6)] |= 1 << (key & 63);
         }
+    }
+
+    /// Counts the last `weights` of a group and puts its distinct values in order.
+    pub(super) fn take(&mut self, weights: &[f16]) -> Result<(), NonFinite> {
+        self.count(weights);
         self.merge_zeros();
         self.collect();
         // Infinities and NaNs sort outside of all finite values.

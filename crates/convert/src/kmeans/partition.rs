@@ -28,6 +28,7 @@ pub(super) struct Partitioner {
     centre: i64,
     rounded: Rounded,
     search: Search,
+    ends: Vec<usize>,
 }
 
 /// Count, sum and sum of squares of weights, taken about a centre.
@@ -45,7 +46,7 @@ impl Partitioner {
     /// the number of values.
     ///
     /// `runs` must be at least 2 and below the number of values.
-    pub(super) fn partition(&mut self, values: &[i64], counts: &[u64], runs: usize) -> Vec<usize> {
+    pub(super) fn partition(&mut self, values: &[i64], counts: &[u64], runs: usize) -> &[usize] {
         self.sum_up(values, counts);
         self.rounded.read(&self.moments);
         let spread = self.moments.last().map_or(0, |m| m.squares) as f64;
@@ -55,10 +56,12 @@ impl Partitioner {
         // whole: nothing for usual weights, everything where an outlier hides
         // the spread of the rest.
         if spread * f64::EPSILON * runs as f64 <= least * TOLERANCE {
-            return ends;
+            self.ends = ends;
+            return &self.ends;
         }
         let exact = Exact { values, centre: self.centre, moments: &self.moments };
-        search.solve(&exact, spread, runs).0
+        self.ends = search.solve(&exact, spread, runs).0;
+        &self.ends
     }
 
     /// Sums about the mean, where the squares are smallest and so lose least
@@ -192,9 +195,10 @@ mod tests {
         let values: Vec<i64> = (0..120).collect();
         let counts = vec![1; 120];
         for runs in [16, 50, 90, 119] {
-            let ends = Partitioner::default().partition(&values, &counts, runs);
-            let starts = std::iter::once(&0).chain(&ends);
-            let lengths: Vec<usize> = starts.zip(&ends).map(|(s, e)| e - s).collect();
+            let mut partitioner = Partitioner::default();
+            let ends = partitioner.partition(&values, &counts, runs);
+            let starts = std::iter::once(&0).chain(ends);
+            let lengths: Vec<usize> = starts.zip(ends).map(|(s, e)| e - s).collect();
             let even = |&length: &usize| length.abs_diff(120 / runs) <= 1;
             assert!(lengths.iter().all(even), "{runs}: {lengths:?}");
             assert!(lengths.iter().all(|&l| l >= 120 / runs), "{runs}: {lengths:?}");

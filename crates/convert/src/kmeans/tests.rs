@@ -84,10 +84,11 @@ fn least_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
 
 /// Cost in units of the partition that the production code finds.
 fn found_cost(values: &[i64], counts: &[u64], runs: usize) -> f64 {
-    let ends = Partitioner::default().partition(values, counts, runs);
+    let mut partitioner = Partitioner::default();
+    let ends = partitioner.partition(values, counts, runs);
     assert_eq!((ends.len(), ends.last()), (runs, Some(&values.len())));
     let starts = std::iter::once(0).chain(ends.iter().copied());
-    starts.zip(&ends).map(|(start, &end)| run_cost(&values[start..end], &counts[start..end])).sum()
+    starts.zip(ends).map(|(start, &end)| run_cost(&values[start..end], &counts[start..end])).sum()
 }
 
 #[test]
@@ -219,5 +220,25 @@ fn weights_that_are_not_finite_are_refused() {
         assert_eq!((refused.position, refused.value.to_bits()), (2, value.to_bits()));
         let after = kmeans.cluster(&[f16::ONE]).expect("finite weights");
         assert_eq!((after.table[0], after.table[1]), (f16::ONE, f16::ZERO));
+    }
+}
+
+/// What `solve` found, adopted, labels as it did; both append.
+#[test]
+fn an_adopted_table_gives_the_same_labels() {
+    let mut source = Source(4);
+    let mut kmeans = KMeans::new(3);
+    for case in 0..80 {
+        let size = source.below(200) as usize;
+        let weights: Vec<f16> = (0..size).map(|_| source.weight(case % KINDS)).collect();
+        let found = kmeans.cluster(&weights).expect("finite weights");
+        let (mut table, mut indices) = (vec![f16::ONE], vec![7]);
+        kmeans.sort(&weights[..size / 2]).expect("finite weights");
+        kmeans.sort(&weights).expect("finite weights");
+        kmeans.adopt(&found.table);
+        kmeans.append_table(&mut table);
+        assert_eq!(kmeans.label(&weights, &mut indices), found.noise);
+        assert_eq!((table[0], &table[1..]), (f16::ONE, &found.table[..]));
+        assert_eq!((indices[0], &indices[1..]), (7, &found.indices[..]));
     }
 }

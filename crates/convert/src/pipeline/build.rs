@@ -17,15 +17,15 @@ use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::step::{Outputs, Step};
 use crate::target::{self, Kind};
-use crate::weights::WeightReport;
+use crate::weights::Written;
 
 /// Step 1: streams the weights and writes the inference package around them.
-pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<WeightReport> {
+pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<Written> {
     let staged = staged(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
-    let report = plan.weights.write(&weights, progress)?;
+    let written = plan.weights.write(&weights, progress)?;
     write_package(staged, &plan.infer)?;
-    Ok(report)
+    Ok(written)
 }
 
 /// Step 2: the prefill package, with the weights of step 1.
@@ -41,7 +41,7 @@ pub(super) fn combine(input: &Outputs, output: &Outputs, progress: &dyn Progress
     let [infer, prefill] = [Step::Infer, Step::Prefill].map(|step| input.path(step));
     let out = output.path(Step::Combine);
     target::check_output(&out, Kind::Package)?;
-    let combined = Combined::new([Part::open(&infer)?, Part::open(&prefill)?])?;
+    let combined = Combined::new([Part::open(&infer)?, Part::open(&prefill)?], progress)?;
     combined.check_conversion()?;
     combined.write(&out, progress)
 }
@@ -63,7 +63,7 @@ pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
 pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn Progress) -> Result<()> {
     target::check_named(out, Kind::Package, &[infer, prefill])?;
     let _lock = Lock::acquire_if_used(directory_of(out))?;
-    Combined::new([Part::open(infer)?, Part::open(prefill)?])?.write(out, progress)
+    Combined::new([Part::open(infer)?, Part::open(prefill)?], progress)?.write(out, progress)
 }
 
 /// Two parts, and what is known of the package of both before it is written.
@@ -75,10 +75,10 @@ struct Combined {
 }
 
 impl Combined {
-    fn new(parts: [Part; 2]) -> Result<Combined> {
+    fn new(parts: [Part; 2], progress: &dyn Progress) -> Result<Combined> {
         let [infer, prefill] = &parts;
         let model = combine::combine([&infer.model, &prefill.model], [&infer.path, &prefill.path])?;
-        let shared = combine::shared_file([infer, prefill])?;
+        let shared = combine::shared_file([infer, prefill], progress)?;
         Ok(Combined { parts, model, shared })
     }
 

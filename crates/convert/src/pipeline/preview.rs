@@ -80,7 +80,8 @@ impl Pipeline<'_> {
                 self.check_target(step)?;
             }
             if step == Step::Infer && action == Action::Build {
-                self.plan.weights.check(progress)?;
+                // Reads all that the step would.
+                self.source(progress)?;
             }
             steps.push(StepPlan { step, action, files: self.files(step)? });
         }
