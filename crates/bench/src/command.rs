@@ -10,8 +10,8 @@ use anelith_convert::Lut;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
-use crate::generate::Recipe;
-use crate::place::{self, Place};
+use crate::generate::{Recipe, Tokenizer};
+use crate::place::{self, Place, Source};
 use crate::report::{self, Whole};
 use crate::run::{Bench, Case, Measured};
 use crate::shapes::{Kind, Scale, Shape};
@@ -118,7 +118,7 @@ struct AllArgs {
     /// What the comparison of k-means with other programs has printed; may be absent
     #[arg(long, value_name = "FILE")]
     peers: Option<PathBuf>,
-    /// Keep the checkpoints of other sizes than the models'
+    /// Keep the checkpoints of the growth series
     #[arg(long)]
     keep: bool,
 }
@@ -170,7 +170,9 @@ impl ConvertArgs {
     fn run(&self) -> Result<()> {
         let bench = self.runs.bench(&self.place);
         let cases = match self.checkpoint {
-            Some(kind) => vec![Case::new(kind, self.scale, &self.lut)],
+            Some(kind) => {
+                vec![Case::new(Source { kind, scale: self.scale, tokenizer: Tokenizer::Real }, &self.lut)]
+            }
             None => cases(),
         };
         let measured = cases.iter().map(|case| measure(&bench, case)).collect::<Result<Vec<_>>>()?;
@@ -184,7 +186,8 @@ impl ConvertArgs {
 /// The conversions that have targets.
 fn cases() -> Vec<Case> {
     let all = [(Kind::Qwen3, "4"), (Kind::Qwen3, "none"), (Kind::Llama, "4")];
-    all.map(|(kind, lut)| Case::new(kind, Scale::ONE, lut)).to_vec()
+    let source = |kind| Source { kind, scale: Scale::ONE, tokenizer: Tokenizer::Real };
+    all.map(|(kind, lut)| Case::new(source(kind), lut)).to_vec()
 }
 
 impl RunArgs {
@@ -218,29 +221,27 @@ impl AllArgs {
             machine: machine::describe(&self.place.file(".")?),
             version: format!("anelith {}", env!("CARGO_PKG_VERSION")),
             runs: self.runs.runs,
+            arguments: self.runs.arguments.clone(),
             kmeans: kmeans::table(&place::root().join("target/criterion")),
             peers: self.peers()?,
             ..Whole::default()
         };
         for case in cases() {
-            let measured = measure(&bench, &case)?;
+            whole.measured.push(measure(&bench, &case)?);
             if !case.is_plain() {
-                let split = self.split(&case)?;
-                whole.splits.push((case.title(), split.clone()));
-                if case.kind == Kind::Qwen3 {
-                    whole.growth.push((measured.clone(), split));
-                }
+                whole.splits.push((case.title(), self.split(&case)?));
             }
-            whole.measured.push(measured);
         }
-        for scale in report::other_scales() {
-            let case = Case::new(Kind::Qwen3, scale, "4");
+        // One tokenizer for all sizes: the memory that reading a real one takes would look like growth.
+        let series =
+            Scale::SERIES.map(|scale| Source { kind: Kind::Qwen3, scale, tokenizer: Tokenizer::Demo });
+        for source in series {
+            let case = Case::new(source, "4");
             whole.growth.push((measure(&bench, &case)?, self.split(&case)?));
             if !self.keep {
-                disk::remove(&self.place.checkpoint_dir(case.kind, scale)?)?;
+                disk::remove(&self.place.checkpoint_dir(source)?)?;
             }
         }
-        whole.growth.sort_by_key(|(measured, _)| measured.count);
         self.tell(&whole.print())
     }
 
@@ -252,7 +253,7 @@ impl AllArgs {
 
     fn split(&self, case: &Case) -> Result<Split> {
         let lut = case.lut.parse().map_err(Error::Usage)?;
-        let (model, output) = (self.place.checkpoint_dir(case.kind, case.scale)?, self.place.file("output")?);
+        let (model, output) = (self.place.checkpoint_dir(case.source)?, self.place.file("output")?);
         Splitting { model: &model, output: &output, lut, threads: None }.measure()
     }
 

@@ -177,13 +177,22 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::io("write", path))
 }
 
-/// The folder that a kind's tokenizer is taken from: among those of real models in `tokenizers`, else the demo model's
-/// own, which is in the repository.
-pub(crate) fn tokenizer(shape: &Shape, tokenizers: &Path, root: &Path) -> PathBuf {
-    let real = tokenizers.join(shape.kind.tokenizer());
-    // A real one names tokens that a smaller vocabulary lacks.
-    let fits = shape.vocab >= Shape::of(shape.kind).vocab;
-    if fits && real.join("tokenizer.json").exists() { real } else { root.join("models/demo-qwen3") }
+/// Whose tokenizer lies beside the weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tokenizer {
+    /// The model's, where it is to be had and the vocabulary has all of its tokens; else as `Demo`.
+    Real,
+    /// The demo model's, which is in the repository: its 1024 tokens fit any vocabulary.
+    Demo,
+}
+
+impl Tokenizer {
+    /// The folder that it is taken from; `tokenizers` holds those of real models, `root` is the repository.
+    pub(crate) fn folder(self, shape: &Shape, tokenizers: &Path, root: &Path) -> PathBuf {
+        let real = tokenizers.join(shape.kind.tokenizer());
+        let fits = shape.vocab >= Shape::of(shape.kind).vocab && real.join("tokenizer.json").exists();
+        if self == Tokenizer::Real && fits { real } else { root.join("models/demo-qwen3") }
+    }
 }
 
 #[cfg(test)]

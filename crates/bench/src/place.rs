@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::generate::{Recipe, tokenizer};
+use crate::generate::{Recipe, Tokenizer};
 use crate::shapes::{Kind, Scale, Shape};
 
 /// The root of the repository: this program runs where it was built.
@@ -43,20 +43,34 @@ impl Place {
         Err(Error::Usage(format!("no binary at {}; {mend}", path.display())))
     }
 
-    /// Makes the checkpoint of a model unless it is there, and brings it into the page cache.
-    pub(crate) fn checkpoint(&self, kind: Kind, scale: Scale) -> Result<PathBuf> {
-        let shape = Shape::of(kind).scaled(scale)?;
-        let dir = self.checkpoint_dir(kind, scale)?;
+    /// Makes the checkpoint unless it is there, and brings it into the page cache.
+    pub(crate) fn checkpoint(&self, source: Source) -> Result<PathBuf> {
+        let (shape, dir) = (source.shape()?, self.checkpoint_dir(source)?);
         let tokenizers = self.tokenizers.clone().unwrap_or_else(|| root().join("../shared/data/tokenizers"));
-        let tokenizer = tokenizer(&shape, &tokenizers, &root());
+        let tokenizer = source.tokenizer.folder(&shape, &tokenizers, &root());
         Recipe { shape: &shape, seed: 0, tokenizer: &tokenizer }.make(&dir)?;
         disk::warm(&dir)?;
         Ok(dir)
     }
 
-    pub(crate) fn checkpoint_dir(&self, kind: Kind, scale: Scale) -> Result<PathBuf> {
-        let scale = scale.to_string().replace('/', "-of-");
-        self.file(&format!("{kind}-x{scale}"))
+    pub(crate) fn checkpoint_dir(&self, source: Source) -> Result<PathBuf> {
+        let scale = source.scale.to_string().replace('/', "-of-");
+        let tokenizer = if source.tokenizer == Tokenizer::Demo { "-demo" } else { "" };
+        self.file(&format!("{}-x{scale}{tokenizer}", source.kind))
+    }
+}
+
+/// A checkpoint that is made for a measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Source {
+    pub(crate) kind: Kind,
+    pub(crate) scale: Scale,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl Source {
+    pub(crate) fn shape(self) -> Result<Shape> {
+        Shape::of(self.kind).scaled(self.scale)
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::markdown::{self, Table};
 use crate::run::Measured;
-use crate::shapes::Scale;
 use crate::stages::Split;
 use crate::targets;
 
@@ -53,7 +52,7 @@ pub(crate) fn growth(all: &[(Measured, Split)]) -> Table {
     for (m, split) in all {
         let each = m.wall() * 1e9 / m.count.max(1) as f64;
         let mut cells = vec![
-            format!("x {}", m.case.scale),
+            format!("x {}", m.case.source.scale),
             millions(m.count),
             markdown::seconds(m.wall()),
             format!("{each:.2} ns"),
@@ -75,6 +74,8 @@ pub(crate) struct Whole {
     pub(crate) machine: String,
     pub(crate) version: String,
     pub(crate) runs: usize,
+    /// Of `anelith convert`, besides model, output and LUT.
+    pub(crate) arguments: Vec<String>,
     pub(crate) measured: Vec<Measured>,
     /// By the title of the conversion.
     pub(crate) splits: Vec<(String, Split)>,
@@ -93,8 +94,11 @@ impl Whole {
             let _ = write!(text, "## {heading}\n\n{}\n\n", body.to_string().trim_end());
         };
         let made = format!(
-            "{}, {}.\nMedians of {} runs, except for memory, where the largest counts.",
-            self.version, self.machine, self.runs
+            "{}, {}.\nEach conversion ran {} times as `anelith convert ... {}`: median times, and the largest memory.",
+            self.version,
+            self.machine,
+            self.runs,
+            self.arguments.join(" ")
         );
         add("Machine", &made);
         add("Targets", &targets::table(&self.measured));
@@ -130,11 +134,6 @@ fn replace(text: &str, tables: &str) -> Option<String> {
     let (before, rest) = text.split_once(MARKS[0])?;
     let (_, after) = rest.split_once(MARKS[1])?;
     Some(format!("{before}{}\n\n{}\n\n{}{after}", MARKS[0], tables.trim_end(), MARKS[1]))
-}
-
-/// The scales of a series, without the model itself, which is measured with the others.
-pub(crate) fn other_scales() -> impl Iterator<Item = Scale> {
-    Scale::SERIES.into_iter().filter(|scale| *scale != Scale::ONE)
 }
 
 #[cfg(test)]

@@ -7,28 +7,28 @@ use anelith_convert::Lut;
 use crate::disk::{self, Used};
 use crate::error::{Error, Result};
 use crate::markdown::median;
-use crate::place::Place;
-use crate::shapes::{Kind, Scale, Shape};
+use crate::place::{Place, Source};
+use crate::shapes::Scale;
 use crate::usage::{self, Usage};
 
 /// A conversion to be measured.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Case {
-    pub(crate) kind: Kind,
-    pub(crate) scale: Scale,
+    pub(crate) source: Source,
     /// As `--lut` takes it.
     pub(crate) lut: String,
 }
 
 impl Case {
-    pub(crate) fn new(kind: Kind, scale: Scale, lut: &str) -> Case {
-        Case { kind, scale, lut: lut.to_owned() }
+    pub(crate) fn new(source: Source, lut: &str) -> Case {
+        Case { source, lut: lut.to_owned() }
     }
 
     /// The model and the option.
     pub(crate) fn title(&self) -> String {
-        let scale = if self.scale == Scale::ONE { String::new() } else { format!(" x {}", self.scale) };
-        format!("{}{scale} `--lut {}`", self.kind.model(), self.lut)
+        let Source { kind, scale, .. } = self.source;
+        let scale = if scale == Scale::ONE { String::new() } else { format!(" x {scale}") };
+        format!("{}{scale} `--lut {}`", kind.model(), self.lut)
     }
 
     /// Whether nothing is palettized.
@@ -98,10 +98,10 @@ impl Bench<'_> {
     /// Makes the checkpoint, converts it as often as there are runs, each into a new directory, and copies as many
     /// bytes after each. Only the checkpoint stays.
     pub(crate) fn measure(&self, case: &Case) -> Result<Measured> {
-        let (anelith, model) = (self.place.anelith()?, self.place.checkpoint(case.kind, case.scale)?);
+        let (anelith, model) = (self.place.anelith()?, self.place.checkpoint(case.source)?);
         let (output, log) = (self.place.file("output")?, self.place.file("convert.log")?);
         let [source, copy] = [self.place.file("plain")?, self.place.file("plain-copy")?];
-        let count = Shape::of(case.kind).scaled(case.scale)?.weights();
+        let count = case.source.shape()?.weights();
         let mut measured =
             Measured { case: case.clone(), count, runs: vec![], used: Used::default(), copies: vec![] };
         let paths = ["--model".as_ref(), model.as_os_str(), "--output".as_ref(), output.as_os_str()];
@@ -137,12 +137,18 @@ impl Bench<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::generate::Tokenizer;
+    use crate::shapes::Kind;
+
+    fn case(kind: Kind, lut: &str) -> Case {
+        Case::new(Source { kind, scale: Scale::ONE, tokenizer: Tokenizer::Real }, lut)
+    }
 
     /// A conversion that took 9, 12 and 10 seconds for 400 MB, of which 380 MB weights.
     pub(crate) fn measured(kind: Kind, lut: &str) -> Measured {
         let run = |wall, peak| Usage { wall, cpu: 1.9 * wall, peak };
         Measured {
-            case: Case::new(kind, Scale::ONE, lut),
+            case: case(kind, lut),
             count: 600_000_000,
             runs: vec![run(9.0, 300_000_000), run(12.0, 301_000_000), run(10.0, 299_000_000)],
             used: Used { all: 399_000_000, beside: 12_000_000, weights: 380_000_000 },
@@ -161,7 +167,7 @@ pub(crate) mod tests {
 
     #[test]
     fn plain_conversions_are_known_by_any_spelling() {
-        let is_plain = |lut: &str| Case::new(Kind::Qwen3, Scale::ONE, lut).is_plain();
+        let is_plain = |lut: &str| case(Kind::Qwen3, lut).is_plain();
         assert!(is_plain("none") && is_plain("No") && !is_plain("4") && !is_plain("4,t"));
     }
 }

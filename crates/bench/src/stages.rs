@@ -227,5 +227,6 @@ mod tests {
         let steps: Vec<u32> = split.steps.iter().map(|(step, _)| step.number()).collect();
         assert_eq!(steps, [1, 2, 3, 4, 5]);
         assert_eq!(split.count, 918_912);
+        assert!(split.in_stages() > 0.0, "the conversion does not say where its time goes");
     }
 }

@@ -36,7 +36,7 @@ struct Target {
 
 fn targets(measured: &Measured) -> Vec<Target> {
     let case = &measured.case;
-    if case.scale != Scale::ONE {
+    if case.source.scale != Scale::ONE {
         return Vec::new();
     }
     if case.is_plain() {
@@ -48,7 +48,7 @@ fn targets(measured: &Measured) -> Vec<Target> {
             is_met: ratio <= COPIES,
         }];
     }
-    let Some(limit) = seconds(case.kind).filter(|_| case.lut == "4") else { return Vec::new() };
+    let Some(limit) = seconds(case.source.kind).filter(|_| case.lut == "4") else { return Vec::new() };
     let (wall, peak, disk) = (measured.wall(), measured.peak(), measured.against_weights());
     vec![
         Target {
@@ -88,8 +88,10 @@ pub(crate) fn table(all: &[Measured]) -> Table {
 
 /// How the conversion that upstream's figures are of compares with them.
 pub(crate) fn against_upstream(all: &[Measured]) -> Option<Table> {
-    let is_same =
-        |m: &&Measured| m.case.kind == Kind::Qwen3 && m.case.scale == Scale::ONE && m.case.lut == "4";
+    let is_same = |m: &&Measured| {
+        let source = m.case.source;
+        source.kind == Kind::Qwen3 && source.scale == Scale::ONE && m.case.lut == "4"
+    };
     let measured = all.iter().find(is_same)?;
     let mut table = Table::new(&["Qwen3-0.6B `--lut 4`", "upstream, recorded", "anelith", "ratio"]);
     let (wall, peak) = (measured.wall(), measured.peak());
@@ -97,7 +99,7 @@ pub(crate) fn against_upstream(all: &[Measured]) -> Option<Table> {
     table.row(vec![
         "time".into(),
         format!("{}, steps 1 to 3", markdown::seconds(upstream_wall)),
-        format!("{}, steps 0 to 5", markdown::seconds(wall)),
+        markdown::seconds(wall),
         markdown::times(upstream_wall / wall),
     ]);
     table.row(vec![

@@ -158,11 +158,17 @@ mod tests {
                 thread::sleep(std::time::Duration::from_micros(37 * (number as u64 % 5)));
                 (number, *worked)
             };
-            let done: Result<(), ()> = in_order(200, threads, || 0, uneven, |(number, worked)| {
-                assert!(worked > 0, "every thread keeps its state");
-                taken.push(number);
-                Ok(())
-            });
+            let done: Result<(), ()> = in_order(
+                200,
+                threads,
+                || 0,
+                uneven,
+                |(number, worked)| {
+                    assert!(worked > 0, "every thread keeps its state");
+                    taken.push(number);
+                    Ok(())
+                },
+            );
             assert_eq!(done, Ok(()));
             assert_eq!(taken, (0..200).collect::<Vec<_>>(), "{threads} threads");
         }
@@ -175,10 +181,16 @@ mod tests {
             let ahead = number - taken.load(Ordering::SeqCst).min(number);
             assert!(ahead < results_at_once(threads), "{ahead}");
         };
-        let done: Result<(), ()> = in_order(500, threads, || (), work, |()| {
-            taken.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        });
+        let done: Result<(), ()> = in_order(
+            500,
+            threads,
+            || (),
+            work,
+            |()| {
+                taken.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            },
+        );
         assert_eq!(done, Ok(()));
     }
 

@@ -467,7 +467,8 @@ fn a_group_may_be_larger_than_a_piece() {
     for lut in ["3,t", "4,70003"] {
         converted.with(lut, |plan, store, _| {
             let tensors = palettized(plan, store);
-            let embedding = tensors.iter().find(|t| t.name == "model_embed_tokens_weight").expect("it is large");
+            let embedding =
+                tensors.iter().find(|t| t.name == "model_embed_tokens_weight").expect("it is large");
             let (table, indices) = &embedding.groups[0];
             let weights = original(&converted.model, plan, &embedding.name);
             let halves: Vec<f16> = weights.iter().map(|w| f16::from_f64(*w)).collect();

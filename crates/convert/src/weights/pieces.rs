@@ -53,10 +53,11 @@ impl Weights<'_> {
 
     /// Where entry `i` is cut in any case: at its ends, and at those of the entries of which it is the twin.
     fn cuts(&self, i: usize, twins: &[Option<Twin>]) -> BTreeSet<usize> {
-        let copies = twins.iter().zip(&self.entries).filter_map(|(twin, entry)| Some((twin.as_ref()?, entry)));
-        let ends = copies.filter(|(twin, _)| twin.entry == i).flat_map(|(twin, entry)| {
-            [twin.skipped, twin.skipped + entry.elements() as usize]
-        });
+        let copies =
+            twins.iter().zip(&self.entries).filter_map(|(twin, entry)| Some((twin.as_ref()?, entry)));
+        let ends = copies
+            .filter(|(twin, _)| twin.entry == i)
+            .flat_map(|(twin, entry)| [twin.skipped, twin.skipped + entry.elements() as usize]);
         ends.chain([0, self.entries[i].elements() as usize]).collect()
     }
 
@@ -107,9 +108,8 @@ impl Entry {
     fn pieces(&self, entry: usize, cuts: &BTreeSet<usize>) -> Vec<Piece> {
         let step = self.step();
         let runs = cuts.iter().zip(cuts.iter().skip(1));
-        let pieces = runs.flat_map(|(&from, &to)| {
-            (from..to).step_by(step).map(move |start| start..to.min(start + step))
-        });
+        let pieces = runs
+            .flat_map(|(&from, &to)| (from..to).step_by(step).map(move |start| start..to.min(start + step)));
         pieces.map(|elements| Piece { entry, elements }).collect()
     }
 

@@ -78,7 +78,8 @@ impl Weights<'_> {
     /// The tables of all groups that are larger than a piece.
     fn large_tables(&self, twins: &[Option<Twin>], progress: &dyn Progress) -> Result<Tables> {
         let mut groups: Vec<(usize, u32, Range<usize>)> = Vec::new();
-        for (i, entry) in self.entries.iter().enumerate().filter(|(i, e)| twins[*i].is_none() && e.is_large()) {
+        for (i, entry) in self.entries.iter().enumerate().filter(|(i, e)| twins[*i].is_none() && e.is_large())
+        {
             let Some(palette) = entry.palette else { continue };
             let (all, group) = (entry.elements() as usize, entry.group());
             groups.extend((0..all).step_by(group).map(|start| (i, palette.bits, start..start + group)));
