@@ -40,6 +40,12 @@ const LAYERS: &[Layer] = &[
         uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
         modules: "args failure terminal threads foreign tables chat gate convert packages run",
     },
+    Layer {
+        name: "bench",
+        uses: &["checkpoint", "convert"],
+        modules: "error markdown shapes normal generate disk usage machine place run targets stages kmeans \
+                  report command",
+    },
     Layer { name: "tidy", uses: &[], modules: "" },
 ];
 
