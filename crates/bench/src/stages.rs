@@ -63,9 +63,9 @@ impl Splitting<'_> {
         let start = Instant::now();
         let checkpoint = Checkpoint::open(self.model)?;
         let pipeline = Pipeline::new(&checkpoint, &self.options(), &watch)?;
-        pipeline.check(Selection::Needed, &watch)?;
+        pipeline.check(Selection::needed(), &watch)?;
         let check = start.elapsed().as_secs_f64();
-        pipeline.run(Selection::Needed, &watch)?;
+        pipeline.run(Selection::needed(), &watch)?;
         let count = weights(&checkpoint);
         Ok(watch.split(count, check))
     }
