@@ -12,8 +12,11 @@ use super::flush::Flusher;
 use super::layout::BlobLayout;
 use super::record::{ALIGNMENT, METADATA_LEN, Record, header};
 
-/// Bytes that are gathered before they are written, and that are copied at a time.
-const BUFFER: usize = 1 << 20;
+/// Bytes that are gathered before they are written: small pieces are, large ones go to the system as they are.
+const GATHERED: usize = 1 << 16;
+
+/// Bytes that are copied at a time.
+const COPIED: usize = 1 << 20;
 
 /// A weight file being written. Blobs come in plan order, each as `begin` and any number of `write` and `copy`; then
 /// `finish`. A writer that is dropped without `finish` leaves an incomplete file.
@@ -55,7 +58,7 @@ impl BlobWriter {
         };
         let mut writer = BlobWriter {
             path: path.to_path_buf(),
-            file: BufWriter::with_capacity(BUFFER, file),
+            file: BufWriter::with_capacity(GATHERED, file),
             flusher: Flusher::start(second),
             planned: layout.metadata().map(planned).collect(),
             begun: 0,
@@ -117,9 +120,9 @@ impl BlobWriter {
         // A handle of its own, since this one stands at the end of the file.
         let mut written = File::open(&self.path).map_err(Error::io("cannot read", &self.path))?;
         written.seek(SeekFrom::Start(start)).map_err(Error::io("cannot read", &self.path))?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = vec![0; COPIED];
         while left > 0 {
-            let piece = &mut buffer[..left.min(BUFFER as u64) as usize];
+            let piece = &mut buffer[..left.min(COPIED as u64) as usize];
             go_on(piece.len() as u64)?;
             written.read_exact(piece).map_err(Error::io("cannot read", &self.path))?;
             self.write(piece)?;
