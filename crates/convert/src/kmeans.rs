@@ -2,7 +2,7 @@
 //! indices of one palettization group.
 //!
 //! In one dimension the best clusters are runs of the sorted weights, so the
-//! best of all partitions can be found, not just a good one (`partition`).
+//! best of all tables can be found, not just a good one (`partition`).
 //! Every fp16 value is a multiple of 2^-24 and is handled as that integer
 //! (`fixed`), so sums, centroids and errors are exact and do not depend on the
 //! order or the machine.
@@ -102,9 +102,11 @@ impl KMeans {
     /// Finds the table of the group last sorted.
     ///
     /// A group of at most `2^bits` distinct weights is kept exactly (-0.0
-    /// counts as 0.0). Otherwise the clusters have the least possible squared
-    /// error about their means, and the means are rounded to fp16 (nearest,
-    /// ties to even): to values between the ends of their runs, so all differ.
+    /// counts as 0.0). Otherwise no `2^bits` fp16 entries give a smaller
+    /// squared error: they are the means, rounded to fp16 (nearest, ties to
+    /// even), of the runs of sorted weights that cost least when every weight
+    /// takes its run's rounded mean. A mean rounds to a value between the ends
+    /// of its run, so all entries differ.
     pub fn solve(&mut self) {
         let (values, counts) = (self.census.values(), self.census.counts());
         self.centroids.clear();

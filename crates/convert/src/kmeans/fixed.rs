@@ -44,11 +44,23 @@ pub(super) fn mean(sum: i128, count: u64) -> i64 {
     if sum < 0 { -(rounded as i64) } else { rounded as i64 }
 }
 
-/// Sum and number of weights given as distinct `values` and their `counts`.
+/// Sum and number of weights given as ascending distinct `values` and their `counts`.
 pub(super) fn total(values: &[i64], counts: &[u64]) -> (i128, u64) {
-    let weighted = values.iter().zip(counts);
-    let sum = weighted.map(|(&v, &c)| i128::from(v) * i128::from(c)).sum();
-    (sum, counts.iter().sum())
+    let count = counts.iter().sum();
+    let weighted = || values.iter().zip(counts);
+    let sum = match squares_fit(values, 0, count) {
+        true => i128::from(weighted().map(|(&v, &c)| v * c as i64).sum::<i64>()),
+        false => weighted().map(|(&v, &c)| i128::from(v) * i128::from(c)).sum(),
+    };
+    (sum, count)
+}
+
+/// Whether the squared differences of `count` of the ascending `values` from `centre` surely add up within 63 bits.
+pub(super) fn squares_fit(values: &[i64], centre: i64, count: u64) -> bool {
+    let ends = [values.first(), values.last()].into_iter().flatten();
+    let farthest = ends.map(|value| value.abs_diff(centre)).max().unwrap_or_default();
+    let bits = |number: u64| u64::BITS - number.leading_zeros();
+    2 * bits(farthest) + bits(count) < u64::BITS
 }
 
 /// Base-two logarithm of the distance between fp16 values at `magnitude`.

@@ -1,6 +1,6 @@
 //! The figure of the palettization report: squared error against variance.
 
-use super::fixed::UNIT;
+use super::fixed::{self, UNIT};
 
 /// Exact sums over palettized weights, in fixed point.
 ///
@@ -16,15 +16,18 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// Counts `count` weights of `value` units that the table replaces by
+    /// Counts weights, given in units as ascending distinct `values` and their `counts`, that the table replaces by
     /// `entry` units.
-    pub(super) fn record(&mut self, count: u64, value: i64, entry: i64) {
-        let (times, value) = (i128::from(count), i128::from(value));
-        let difference = value - i128::from(entry);
+    pub(super) fn record(&mut self, values: &[i64], counts: &[u64], entry: i64) {
+        let count = counts.iter().sum();
+        let sums = match fixed::squares_fit(values, 0, count) && fixed::squares_fit(values, entry, count) {
+            true => narrow_sums(values, counts, entry).map(i128::from),
+            false => wide_sums(values, counts, entry),
+        };
         self.count += count;
-        self.sum += times * value;
-        self.squares += times * (value * value);
-        self.error += times * (difference * difference);
+        self.sum += sums[0];
+        self.squares += sums[1];
+        self.error += sums[2];
     }
 
     /// Adds the weights of `other`.
@@ -72,6 +75,31 @@ impl Noise {
     }
 }
 
+/// Sums of the values, of their squares and of their squared differences from `entry`, which 63 bits must hold.
+fn narrow_sums(values: &[i64], counts: &[u64], entry: i64) -> [i64; 3] {
+    let mut sums = [0; 3];
+    for (&value, &count) in values.iter().zip(counts) {
+        let (times, difference) = (count as i64, value - entry);
+        sums[0] += times * value;
+        sums[1] += times * (value * value);
+        sums[2] += times * (difference * difference);
+    }
+    sums
+}
+
+/// The same of any weights.
+fn wide_sums(values: &[i64], counts: &[u64], entry: i64) -> [i128; 3] {
+    let mut sums = [0; 3];
+    for (&value, &count) in values.iter().zip(counts) {
+        let (times, value) = (i128::from(count), i128::from(value));
+        let difference = value - i128::from(entry);
+        sums[0] += times * value;
+        sums[1] += times * (value * value);
+        sums[2] += times * (difference * difference);
+    }
+    sums
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,8 +109,8 @@ mod tests {
     #[test]
     fn states_error_against_variance() {
         let (mut first, mut second) = (Noise::default(), Noise::default());
-        first.record(2, ONE, ONE);
-        second.record(2, 3 * ONE, 2 * ONE);
+        first.record(&[ONE], &[2], ONE);
+        second.record(&[3 * ONE], &[2], 2 * ONE);
         let mut both = first;
         both.merge(&second);
         assert_eq!(both.count(), 4);
@@ -96,9 +124,9 @@ mod tests {
     fn has_no_figure_without_error_or_variance() {
         let mut noise = Noise::default();
         assert_eq!(noise.decibels(), None);
-        noise.record(5, ONE, ONE);
+        noise.record(&[ONE], &[5], ONE);
         assert_eq!(noise.decibels(), None, "no error");
-        noise.record(5, ONE, 0);
+        noise.record(&[ONE], &[5], 0);
         assert_eq!(noise.decibels(), None, "no variance");
     }
 
@@ -107,8 +135,8 @@ mod tests {
     fn small_spread_on_a_large_mean_is_kept() {
         let large = 65504 * ONE;
         let mut noise = Noise::default();
-        noise.record(1 << 30, large, large);
-        noise.record(1 << 30, large + 2, large);
+        noise.record(&[large], &[1 << 30], large);
+        noise.record(&[large + 2], &[1 << 30], large);
         let expected = (1u64 << 31) as f64 * UNIT * UNIT;
         assert_eq!(noise.squared_deviation(), expected);
     }

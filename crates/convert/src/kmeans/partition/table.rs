@@ -1,107 +1,108 @@
 //! The dynamic programme over the number of runs.
 //!
-//! `least[q][i]`, the least cost of the first `i` values in `q` runs, is the
-//! minimum over `j` of `least[q - 1][j] + cost(j, i)`. As the best `j` grows
-//! with `i` and with `q`, the rows are filled in halving steps, each search
-//! bounded by the answers of its neighbours and of the row before:
-//! O(k n log n), less where runs are short.
+//! The least cost of the first `i` values in `q` runs is the least, over the
+//! start `j` of the last run, of that of the first `j` values in `q - 1` runs
+//! and `cost(j, i)`.
+//!
+//! The ends of the best runs interleave with those of the best partition into
+//! another number of runs: with `d` more of them, end `q` lies between ends
+//! `q - d` and `q` of the other. So a partition into nearly as many runs leaves
+//! few places to fill.
 
-use super::Costs;
+use super::costs::{Costs, LANES};
+use super::fill::Bases;
 
-/// The dynamic programme's two live rows and every split it chose.
+/// The dynamic programme's rows, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    previous: Vec<f64>,
-    current: Vec<f64>,
-    /// Row `q - 2`, column `i`: where the last of `q` runs that end at `i`
-    /// starts. 16 bits suffice: there are fewer fp16 values.
-    splits: Vec<u16>,
-    columns: usize,
+    rows: Vec<Row>,
+    /// Least costs by the place where the row's runs end, with some infinite ones behind each row.
+    least: Vec<f64>,
+    /// Places not behind the start of the last of those runs. 16 bits suffice: there are fewer fp16 values.
+    lows: Vec<u16>,
 }
 
-/// One row to be filled: `runs` runs, ending at `first..=last`.
+/// The places where a run may end, and where in the lists those of the first are.
+#[derive(Debug, Clone, Copy)]
 struct Row {
-    runs: usize,
     first: usize,
     last: usize,
+    offset: usize,
+}
+
+impl Row {
+    /// Where in the lists the row's part ends.
+    fn behind(&self) -> usize {
+        self.offset + self.last + 1 - self.first
+    }
 }
 
 impl Table {
-    /// The ends of `runs` runs of least cost. Splits that no solution can use
-    /// are left out.
-    pub(super) fn fill(&mut self, costs: &impl Costs, runs: usize) -> Vec<usize> {
+    /// Writes into `ends` those of `runs` runs of least cost.
+    ///
+    /// `near` are the ends of the best partition into another number of runs, or empty.
+    pub(super) fn fill(&mut self, costs: &impl Costs, near: &[usize], runs: usize, ends: &mut Vec<usize>) {
         let count = costs.count();
-        self.columns = count + 1;
-        self.splits.clear();
-        self.splits.resize((runs - 1) * self.columns, 0);
-        self.previous.clear();
-        self.previous.resize(self.columns, f64::INFINITY);
-        self.current.clone_from(&self.previous);
-        for end in 1..=count {
-            self.previous[end] = costs.cost(0, end);
+        self.lay_out(near, runs, count);
+        for end in self.rows[0].first..=self.rows[0].last {
+            self.least[end - self.rows[0].first] = costs.cost(0, end);
         }
-        for runs_so_far in 2..=runs {
-            // Each later run needs a value of its own.
-            let last = count - (runs - runs_so_far);
-            let mut row = Row { runs: runs_so_far, first: runs_so_far, last };
-            if runs_so_far == runs {
-                row.first = last;
+        for pair in self.rows.windows(2) {
+            let (before, row) = (pair[0], pair[1]);
+            let (known, rest) = self.least.split_at_mut(row.offset);
+            let bases = Bases { costs: &known[before.offset..], first: before.first };
+            let places = row.offset..row.behind();
+            let starts = (before.first, before.last.min(row.last - 1));
+            bases.fill(costs, row.first, starts, (&mut rest[..places.len()], &mut self.lows[places]));
+        }
+        ends.clear();
+        ends.resize(runs, count);
+        for q in (1..runs).rev() {
+            ends[q - 1] = self.start(costs, q, ends[q]);
+        }
+    }
+
+    /// Where the run starts that ends row `q` at `end`.
+    fn start(&self, costs: &impl Costs, q: usize, end: usize) -> usize {
+        let (before, row) = (self.rows[q - 1], self.rows[q]);
+        let place = row.offset + end - row.first;
+        let mut start = usize::from(self.lows[place]);
+        let last = before.last.min(end - 1);
+        let total = |start: usize| self.least[before.offset + start - before.first] + costs.cost(start, end);
+        while start < last && total(start) > self.least[place] {
+            start += 1;
+        }
+        start
+    }
+
+    /// The rows, without the places that no solution can use.
+    fn lay_out(&mut self, near: &[usize], runs: usize, count: usize) {
+        // End `q` of the other partition; beyond its own it has none inside.
+        let other = |q: isize| match usize::try_from(q) {
+            Err(_) | Ok(0) => 0,
+            Ok(q) => near.get(q - 1).copied().unwrap_or(count),
+        };
+        let more = runs as isize - near.len() as isize;
+        self.rows.clear();
+        let (mut before, mut offset) = (0, 0);
+        for q in 1..=runs {
+            let place = q as isize;
+            // Each run needs a value of its own.
+            let (mut first, mut last) = (before + 1, count - (runs - q));
+            if !near.is_empty() {
+                first = first.max(other(place.min(place - more)));
+                last = last.min(other(place.max(place - more)));
             }
-            self.fill_row(costs, &row);
-            std::mem::swap(&mut self.previous, &mut self.current);
-        }
-        self.ends(count, runs)
-    }
-
-    /// Fills one row coarse to fine: each column lies between two filled ones.
-    fn fill_row(&mut self, costs: &impl Costs, row: &Row) {
-        let (before, rest) = self.splits.split_at_mut((row.runs - 2) * self.columns);
-        let above = before.rchunks(self.columns).next();
-        let splits = &mut rest[..self.columns];
-        let length = row.last - row.first + 1;
-        let mut step = length.next_power_of_two();
-        while step > 0 {
-            // Odd multiples of the step, counting the row's columns from 1.
-            for place in (step..=length).step_by(2 * step) {
-                let end = row.first + place - 1;
-                let left = (place > step).then(|| splits[end - step]);
-                let right = (place + step <= length).then(|| splits[end + step]);
-                let low = left.max(above.map(|above| above[end]));
-                let low = low.map_or(0, usize::from).max(row.runs - 1);
-                let high = right.map_or(end - 1, usize::from);
-                let (start, cost) = best(costs, &self.previous, low..=high.clamp(low, end - 1), end);
-                splits[end] = start as u16;
-                self.current[end] = cost;
+            if q == runs {
+                first = last;
             }
-            step /= 2;
+            let row = Row { first, last, offset };
+            offset = row.behind() + LANES;
+            before = first;
+            self.rows.push(row);
         }
+        self.least.clear();
+        self.least.resize(offset, f64::INFINITY);
+        self.lows.resize(offset, 0);
     }
-
-    /// The ends of the runs of the least cost for `count` values.
-    fn ends(&self, count: usize, runs: usize) -> Vec<usize> {
-        let mut ends = vec![count; runs];
-        for q in (2..=runs).rev() {
-            let split = self.splits[(q - 2) * self.columns + ends[q - 1]];
-            ends[q - 2] = usize::from(split);
-        }
-        ends
-    }
-}
-
-/// The first start of least total cost for a last run that ends at `end`.
-#[inline(always)]
-fn best(
-    costs: &impl Costs,
-    previous: &[f64],
-    starts: std::ops::RangeInclusive<usize>,
-    end: usize,
-) -> (usize, f64) {
-    let mut found = (*starts.start(), f64::INFINITY);
-    for start in starts {
-        let cost = previous[start] + costs.cost(start, end);
-        if cost < found.1 {
-            found = (start, cost);
-        }
-    }
-    found
 }
