@@ -10,7 +10,11 @@ ORACLE_PYTHON ?= $(PYTHON)
 # How long `make fuzz` searches each target.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help check format lints test docs bless conformance oracle fuzz fuzz-short
+# Where the peers of `make bench` live, and what they have measured.
+BENCH_VENV := target/bench-venv
+BENCH_PEERS := target/bench/kmeans-peers.md
+
+.PHONY: help check format lints test docs bless conformance oracle bench bench-peers fuzz fuzz-short
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -57,4 +61,22 @@ $(VENV)/torch-ready: $(VENV)/ready
 $(VENV)/ready:
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3'
+	touch $@
+
+bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 15 minutes, 10 GB of disk)
+	cargo build --release
+	cargo bench -p anelith-convert --bench kmeans
+	@mkdir -p target/bench && rm -f $(BENCH_PEERS)
+	@$(MAKE) -s bench-peers 2> target/bench/peers.log || echo "skipped: k-means of others, which needs python3 with pip: target/bench/peers.log says why"
+	target/release/anelith-bench all --tokenizers $(SHARED)/data/tokenizers --document docs/performance.md --peers $(BENCH_PEERS)
+
+# Under another name until it is whole.
+bench-peers: $(BENCH_VENV)/ready
+	$(BENCH_VENV)/bin/python bench/kmeans_peers.py > $(BENCH_PEERS).partial
+	mv $(BENCH_PEERS).partial $(BENCH_PEERS)
+
+# The scikit-learn is the last one that coremltools 9.0 was tested with.
+$(BENCH_VENV)/ready:
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet 'numpy<2.3' scikit-learn==1.5.1 kmeans1d==0.5.0
 	touch $@

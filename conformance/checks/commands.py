@@ -257,6 +257,13 @@ OPTIONS = {
     "batch-above-context": ("--context 32 --batch 64", 2, ["batch", "64", "32"]),
     "restart-0": ("--restart 0", 2, ["--restart"]),
     "restart-7": ("--restart 7", 2, ["--restart"]),
+    "until-0": ("--until 0", 2, ["--until"]),
+    "until-7": ("--until 7", 2, ["--until"]),
+    "no-link": ("--no-link", 0, {}),
+    "until-5": ("--until 5", 0, {}),
+    "threads": ("--threads 3", 0, {}),
+    "threads-0": ("--threads 0", 2, ["--threads"]),
+    "threads-words": ("--threads many", 2, ["--threads"]),
     "only-7": ("--only 7", 2, ["--only"]),
     "unknown": ("--frobnicate", 2, ["--frobnicate"]),
 }

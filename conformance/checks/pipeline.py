@@ -80,6 +80,51 @@ def restart() -> dict:
     return {"files": files}
 
 
+@check("pipeline/until")
+def until() -> dict:
+    """`--until N` stops after N and chats before 6 with nobody; with `--restart` it
+    bounds what is built; the whole command goes on where it stopped."""
+    for step in STEPS:
+        output = fresh(f"pipeline-until-{step}") / "out"
+        said = convert(DEMO, output, "--until", step)
+        ran = [n for n in STEPS if f"step {n}: " in said.stderr]
+        require(ran == list(range(1, step + 1)), f"--until {step} ran {ran}")
+        require((ANSWER in said.stdout) == (step == 6), f"--until {step} printed {said.stdout[-300:]!r}")
+        said = convert(DEMO, output, "--restart", step, "--until", step)
+        require(said.stderr.count("  done (") == (step < 6), f"--restart {step} --until {step}: {said.stderr[-300:]}")
+        convert(DEMO, output)
+        same_as(undisturbed(), output)
+    convert(DEMO, output, "--restart", 3, "--until", 2, status=2)
+    convert(DEMO, output, "--only", 3, "--until", 3, status=2)
+    return {"steps": len(STEPS)}
+
+
+def names_of_weights(output: Path) -> list[int]:
+    """How many names the weight file of each output has."""
+    return [path.stat().st_nlink for path in sorted(output.rglob("weight.bin"))]
+
+
+@check("pipeline/no-link")
+def no_link() -> dict:
+    """`--no-link` gives every output a weight file of its own, the linked ones of an
+    earlier run too, with the same bytes; writing into one leaves the others whole."""
+    output = fresh("pipeline-no-link") / "out"
+    convert(DEMO, output, "--until", 5)
+    convert(DEMO, output, "--until", 5, "--no-link")
+    require(names_of_weights(output) == [1] * 4, f"after links: {names_of_weights(output)}")
+    files = same_as(undisturbed(), output)
+    output = fresh("pipeline-no-link-at-once") / "out"
+    convert(DEMO, output, "--no-link")
+    require(names_of_weights(output) == [1] * 4, f"at once: {names_of_weights(output)}")
+    same_as(undisturbed(), output)
+    with open(next((output / "qwen_monolithic_prefill.mlpackage").rglob("weight.bin")), "ab") as weights:
+        weights.write(b"changed")
+    said = convert(DEMO, output, "--no-link")
+    require(said.stderr.count("  done (") == 1, f"more than one output was changed: {said.stderr[-500:]}")
+    same_as(undisturbed(), output)
+    return {"files": files}
+
+
 @check("pipeline/missing")
 def missing() -> dict:
     """A step that lacks an earlier output names it and the step that makes it."""

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anelith_mil::compiled::{Compiler, Source, read, write};
-use anelith_mil::validate_model;
+use anelith_mil::{disk, validate_model};
 
 use crate::scratch;
 
@@ -24,7 +24,14 @@ pub fn check(bytes: &[u8]) {
     let copy = scratch::dir().join("copy.mlmodelc");
     let _ = fs::remove_dir_all(&copy);
     fs::create_dir_all(&copy).expect("a directory");
-    let source = Source { specification: b"", model_name: "model", weights_root: dir, class_name: "model" };
+    let source = Source {
+        specification: b"",
+        model_name: "model",
+        weights_root: dir,
+        class_name: "model",
+        // The program has no weights.
+        place: &|from, to| disk::share_file(from, to, &|_| true),
+    };
     let compiler = Compiler::default();
     if write(&copy, &model, &info, &source, &compiler).is_err() {
         // Enumerated shapes can be read and not written.

@@ -2,6 +2,7 @@
 
 mod diagnose;
 mod index;
+mod round;
 mod source;
 mod tensor_ref;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
-use anelith_convert::Lut;
+use anelith_convert::{Lut, Sharing};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 const STATUSES: &str = "\
@@ -34,6 +34,7 @@ Examples:
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4,16 --lut-embeddings none --argmax
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --dry-run
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --restart 4
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --until 5
 
 {STATUSES}"))]
     Convert(ConvertArgs),
@@ -133,6 +134,10 @@ pub(crate) struct ModelArgs {
     #[arg(long)]
     pub(crate) skip_check: bool,
     #[command(flatten)]
+    pub(crate) link: LinkArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+    #[command(flatten)]
     pub(crate) foreign: ForeignArgs,
 }
 
@@ -154,11 +159,48 @@ pub(crate) struct ForeignArgs {
     #[arg(long, hide = true)]
     pub(crate) revision: Option<String>,
     #[arg(long, hide = true)]
-    pub(crate) threads: Option<String>,
-    #[arg(long, hide = true)]
     pub(crate) json: bool,
     #[arg(long, hide = true)]
     pub(crate) quiet: bool,
+}
+
+/// How outputs come to the weights of others.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// Copy the weights into each package and the bundle. Without this they share one weight.bin on disk where the
+    /// file system can (as clones, else hard links): deleting, moving or copying one leaves the others whole, but what
+    /// another program writes into one weight.bin in place may change all of them
+    #[arg(long)]
+    pub(crate) no_link: bool,
+}
+
+impl LinkArgs {
+    pub(crate) fn sharing(&self) -> Sharing {
+        if self.no_link { Sharing::Copy } else { Sharing::Link }
+    }
+}
+
+/// How much of the machine is used.
+#[derive(Debug, Args)]
+pub(crate) struct ThreadArgs {
+    /// Threads to work on, 1 to 1024; the result is the same with any number [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+impl Command {
+    /// The number of threads to work on, where one is given.
+    pub(crate) fn threads(&self) -> Option<u16> {
+        match self {
+            Command::Convert(args) => args.model.threads.threads,
+            Command::Part(args) => args.model.threads.threads,
+            Command::Chat(args) => args.meta.threads.threads,
+            Command::Generate(args) => args.meta.threads.threads,
+            Command::Run(args) => args.threads.threads,
+            // Their time is the disk's.
+            Command::Combine(_) | Command::Compile(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +213,9 @@ pub(crate) struct ConvertArgs {
     /// Run step N (1-6) alone and exit
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6))]
     pub(crate) only: Option<u32>,
+    /// Stop after step N (1-6; step 6 is the last one anyway); before it, no chat runs the model
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6), conflicts_with = "only")]
+    pub(crate) until: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -225,6 +270,8 @@ pub(crate) struct StepArgs {
     /// Directory of the output [default: that of the inputs]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
 }
 
 impl StepArgs {
@@ -272,6 +319,8 @@ pub(crate) struct MetaArgs {
     /// Compute in f32, without rounding to fp16 where the program says fp16
     #[arg(long)]
     pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
 }
 
 #[derive(Debug, Args)]
@@ -323,4 +372,6 @@ pub(crate) struct RunArgs {
     /// Compute in f32, without rounding to fp16 where the program says fp16
     #[arg(long)]
     pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
 }

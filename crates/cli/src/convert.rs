@@ -15,28 +15,39 @@ use crate::tables;
 use crate::terminal::{Interrupt, Steps, note, report};
 
 pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
-    let selection = match (args.restart, args.only) {
-        (_, Some(only)) => Selection::Only(only),
-        (Some(first), None) => Selection::From(first),
-        (None, None) => Selection::Needed,
-    };
+    let selection = selection(args)?;
     let options = options(&args.model)?;
     let checkpoint = Checkpoint::open(&options.model)?;
     if args.model.dry_run {
-        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+        return preview(&checkpoint, &options, selection, &args.model, interrupt);
     }
-    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
-    let chatted = match selection {
-        Selection::Only(n) if n != CHAT_STEP => Ok(()),
-        _ => {
-            note(&format!("step {CHAT_STEP}: chat with the compiled model"));
-            let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
-            report("\n")?;
-            chatted
-        }
+    let outcome = run(&checkpoint, &options, selection, &args.model, interrupt)?;
+    let chatted = if selection.chats() {
+        note(&format!("step {CHAT_STEP}: chat with the compiled model"));
+        let chatted = gate::chat(&outcome.outputs.path(Step::Describe));
+        report("\n")?;
+        chatted
+    } else {
+        Ok(())
     };
     show_weights(&outcome)?;
     chatted
+}
+
+/// What `--restart`, `--only` and `--until` select.
+fn selection(args: &ConvertArgs) -> Result<Selection> {
+    let (first, last) = (args.restart.unwrap_or(1), args.until.unwrap_or(CHAT_STEP));
+    if first > last {
+        let report = Report::new("--until stops before the step that --restart begins with").at("--until");
+        let report = report.expecting(format!("{first} to {CHAT_STEP}")).finding(last);
+        return Err(Failure::usage(report.mending("name a later step, or leave one of the two out")));
+    }
+    let selection = match (args.restart, args.only) {
+        (_, Some(only)) => Selection::only(only),
+        (Some(first), None) => Selection::from(first),
+        (None, None) => Selection::needed(),
+    };
+    Ok(selection.until(last))
 }
 
 pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
@@ -49,11 +60,11 @@ pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
         Part::Monolithic => Step::Infer,
         Part::MonolithicPrefill => Step::Prefill,
     };
-    let selection = Selection::Only(step.number());
+    let selection = Selection::only(step.number());
     if args.model.dry_run {
-        return preview(&checkpoint, &options, selection, args.model.skip_check, interrupt);
+        return preview(&checkpoint, &options, selection, &args.model, interrupt);
     }
-    let outcome = run(&checkpoint, &options, selection, args.model.skip_check, interrupt)?;
+    let outcome = run(&checkpoint, &options, selection, &args.model, interrupt)?;
     show_weights(&outcome)
 }
 
@@ -62,12 +73,12 @@ fn check<'c>(
     checkpoint: &'c Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     steps: &Steps,
 ) -> Result<Pipeline<'c>> {
     note("step 0: check");
-    let pipeline = Pipeline::new(checkpoint, options, steps)?;
-    if !skip_check {
+    let pipeline = Pipeline::new(checkpoint, options, steps)?.with_sharing(args.link.sharing());
+    if !args.skip_check {
         note(&tables::findings(&pipeline.check(selection, steps)?));
         // Step 6 needs tokenizer and template; what is wrong with them is said before the work, not after it.
         let session = Session::open(&options.model, SessionOptions::default())?;
@@ -109,18 +120,17 @@ fn preview(
     checkpoint: &Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     interrupt: &Interrupt,
 ) -> Result<()> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
+    let pipeline = check(checkpoint, options, selection, args, &steps)?;
     let preview = pipeline.preview(selection, &steps)?;
     let deviations = tables::deviations(&preview.weights);
     if !deviations.is_empty() {
         note(&deviations);
     }
-    let chats = !matches!(selection, Selection::Only(n) if n != CHAT_STEP);
-    report(&tables::preview(&preview, pipeline.outputs(), chats))
+    report(&tables::preview(&preview, pipeline.outputs(), selection.chats()))
 }
 
 /// Step 0, then the selected ones of steps 1 to 5.
@@ -128,12 +138,12 @@ fn run(
     checkpoint: &Checkpoint,
     options: &Options,
     selection: Selection,
-    skip_check: bool,
+    args: &ModelArgs,
     interrupt: &Interrupt,
 ) -> Result<Outcome> {
     let steps = Steps::new(interrupt);
-    let pipeline = check(checkpoint, options, selection, skip_check, &steps)?;
-    if !skip_check {
+    let pipeline = check(checkpoint, options, selection, args, &steps)?;
+    if !args.skip_check {
         interrupt.defer(|| Ok(pipeline.check_sharing(selection, &steps)?))?;
     }
     let outcome = interrupt.defer(|| Ok(pipeline.run(selection, &steps)?))?;

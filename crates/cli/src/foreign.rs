@@ -36,12 +36,7 @@ pub(crate) fn check(args: &ForeignArgs) -> Result<()> {
 }
 
 fn later(args: &ForeignArgs) -> Result<()> {
-    let later = [
-        (args.revision.is_some(), "--revision"),
-        (args.threads.is_some(), "--threads"),
-        (args.json, "--json"),
-        (args.quiet, "--quiet"),
-    ];
+    let later = [(args.revision.is_some(), "--revision"), (args.json, "--json"), (args.quiet, "--quiet")];
     match later.into_iter().find(|(given, _)| *given) {
         Some((_, option)) => Err(Failure::not_yet(option)),
         None => Ok(()),

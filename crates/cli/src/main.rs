@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: args, failure,
-//! terminal, foreign, tables, chat, gate, convert, packages, run.
+//! terminal, threads, foreign, tables, chat, gate, convert, packages, run.
 
 mod args;
 mod chat;
@@ -13,6 +13,7 @@ mod packages;
 mod run;
 mod tables;
 mod terminal;
+mod threads;
 
 use std::panic;
 use std::path::Path;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     quiet_contained_panics();
     let command = Cli::parse().command;
     let interrupt = Interrupt::catch();
-    let done = match command {
+    let done = threads::start(command.threads()).and_then(|()| match command {
         Command::Convert(args) => convert::convert(&args, &interrupt),
         Command::Part(args) => convert::part(&args, &interrupt),
         Command::Combine(args) => packages::combine(&args, &interrupt),
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
-    };
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::{fmt, fs};
 
 use anelith_convert::{
-    Group, Lut, Outputs, Step, check_prefix, combine_packages, compile_package, run_alone,
+    Group, Lut, Outputs, Progress, Sharing, Step, check_prefix, combine_packages, compile_package, run_alone,
 };
 use anelith_mil::compiled::Compiler;
-use anelith_mil::package::Package;
+use anelith_mil::package::{Package, weights_path};
 use anelith_mil::{Argument, Function, Model, Op, Operand, TensorType, proto};
 use anelith_report::{Report, Reported};
 
@@ -24,8 +24,12 @@ pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
         check_source(prefill)?;
         assert_lut(infer, args.step.lut)?;
         assert_lut(prefill, args.step.lut)?;
-        let steps = Steps::new(interrupt);
-        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, &steps)?))?;
+        let (sharing, steps) = (args.step.link.sharing(), Steps::new(interrupt));
+        // Of different weights a file is made that is no copy.
+        let copied = weight_bytes(infer).filter(|bytes| weight_bytes(prefill) == Some(*bytes));
+        begin(Step::Combine, sharing, copied, &steps);
+        interrupt.defer(|| Ok(combine_packages(infer, prefill, out, sharing, &steps)?))?;
+        steps.end(out);
         return print(&format!("{}\n", out.display()));
     }
     if !args.monolithic {
@@ -42,7 +46,10 @@ pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
         check_source(source)?;
         assert_lut(source, args.step.lut)?;
         let compiler = compiler.unwrap_or_default();
-        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler)?))?;
+        let (sharing, steps) = (args.step.link.sharing(), Steps::new(interrupt));
+        begin(Step::Compile, sharing, weight_bytes(source), &steps);
+        let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler, sharing, &steps)?))?;
+        steps.end(bundle);
         if let Some(warning) = warning {
             note(&format!("warning: {warning}"));
         }
@@ -69,10 +76,24 @@ fn run_step(step: Step, args: &StepArgs, interrupt: &Interrupt) -> Result<(Outpu
         require(&input, *needed)?;
         assert_lut(&input.path(*needed), args.lut)?;
     }
-    let steps = Steps::new(interrupt);
-    interrupt.defer(|| Ok(run_alone(step, &input, &output, &steps)?))?;
+    let (sharing, steps) = (args.link.sharing(), Steps::new(interrupt));
+    begin(step, sharing, weight_bytes(&input.path(step.needs()[0])), &steps);
+    interrupt.defer(|| Ok(run_alone(step, &input, &output, sharing, &steps)?))?;
+    steps.end(&output.path(step));
     print(&format!("{}\n", output.path(step).display()))?;
     Ok((input, output))
+}
+
+/// Tells of a step that copies the weights, which takes a while; the others take none.
+fn begin(step: Step, sharing: Sharing, copied: Option<u64>, steps: &Steps) {
+    if sharing == Sharing::Copy {
+        steps.begin(step, copied.unwrap_or(0));
+    }
+}
+
+/// Bytes of the weight file of a package, where it has one.
+fn weight_bytes(package: &Path) -> Option<u64> {
+    fs::metadata(weights_path(package)).ok().map(|metadata| metadata.len())
 }
 
 /// Refuses a path that leads nowhere.

@@ -1,8 +1,8 @@
 //! Tables for people.
 
 use anelith_convert::{
-    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, Small, StepPlan,
-    WeightReport,
+    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, Sharing, Small,
+    StepPlan, WeightReport,
 };
 
 /// Step 0: what was looked at, what was found, and what to know; without the last line end.
@@ -51,6 +51,7 @@ pub(crate) fn preview(preview: &Preview, outputs: &Outputs, chats: bool) -> Stri
         let action = match action {
             Action::Build => "to do",
             Action::Reuse => "done, to be reused",
+            Action::Separate => "done, to be copied, as it shares its weight.bin with other files",
             Action::Recheck => "to do, unless the steps before it make again what was there",
         };
         text += &format!("{step}: {}: {action}\n", step.title());
@@ -60,7 +61,11 @@ pub(crate) fn preview(preview: &Preview, outputs: &Outputs, chats: bool) -> Stri
     if chats {
         text += &format!("step {CHAT_STEP}: chat with the compiled model: to do\n");
     }
-    text += &format!("weight.bin: {}, stored once where the file system can\n", size(preview.weight_bytes));
+    let stored = match preview.sharing {
+        Sharing::Link => "stored once where the file system can",
+        Sharing::Copy => "stored in each package and the bundle",
+    };
+    text += &format!("weight.bin: {}, {stored}\n", size(preview.weight_bytes));
     text + &aligned(&planned_rows(&preview.weights))
 }
 

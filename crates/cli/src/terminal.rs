@@ -82,7 +82,8 @@ struct Current {
     bar: Option<ProgressBar>,
 }
 
-const BAR: &str = "  [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+const BAR: &str =
+    "  [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left {msg}";
 
 impl Steps {
     pub(crate) fn new(interrupt: &Interrupt) -> Steps {
@@ -93,19 +94,41 @@ impl Steps {
         act(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes the bar away; answers with the time at which it began.
+    fn clear(&self) -> Option<Instant> {
+        let Current { start, bar } = self.with_current(Option::take)?;
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        Some(start)
+    }
+
     fn with_bar(&self, act: impl FnOnce(&ProgressBar)) -> bool {
         self.with_current(|current| current.as_ref().and_then(|c| c.bar.as_ref()).map(act).is_some())
     }
 }
 
+/// A bar over `total` bytes, on a terminal.
+fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
+    (total > 0 && io::stderr().is_terminal()).then(|| {
+        let style = ProgressStyle::with_template(BAR).expect("the template is valid");
+        ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message)
+    })
+}
+
 impl Progress for Steps {
+    fn compare(&self, total: u64) {
+        let bar = bar(total, "comparing the model with what is there");
+        self.with_current(|current| *current = Some(Current { start: Instant::now(), bar }));
+    }
+
+    fn compared(&self) {
+        self.clear();
+    }
+
     fn begin(&self, step: Step, total: u64) {
         note(&format!("{step}: {}", step.title()));
-        let has_bar = total > 0 && io::stderr().is_terminal();
-        let bar = has_bar.then(|| {
-            let style = ProgressStyle::with_template(BAR).expect("the template is valid");
-            ProgressBar::new(total).with_style(style.progress_chars("=> "))
-        });
+        let bar = bar(total, "");
         self.with_current(|current| *current = Some(Current { start: Instant::now(), bar }));
     }
 
@@ -114,10 +137,7 @@ impl Progress for Steps {
     }
 
     fn end(&self, output: &Path) {
-        let Some(Current { start, bar }) = self.with_current(Option::take) else { return };
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
-        }
+        let Some(start) = self.clear() else { return };
         note(&format!("  done ({:.1} s): {}", start.elapsed().as_secs_f64(), output.display()));
     }
 

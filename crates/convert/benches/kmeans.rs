@@ -75,7 +75,8 @@ fn clustering(criterion: &mut Criterion) {
                     indices.clear();
                     kmeans.sort(group).expect("the weights are finite");
                     kmeans.solve();
-                    black_box(kmeans.label(group, &mut table, &mut indices));
+                    kmeans.append_table(&mut table);
+                    black_box(kmeans.label(group, &mut indices));
                 });
             }
         }
@@ -87,8 +88,7 @@ fn stages(criterion: &mut Criterion) {
     let mut source = Source(4);
     let (name, size) = SIZES[0];
     let weights = weights(size, || source.normal());
-    let mut kmeans = KMeans::new(4);
-    let (mut table, mut indices) = (Vec::new(), Vec::new());
+    let (mut kmeans, mut indices) = (KMeans::new(4), Vec::new());
     let mut group = criterion.benchmark_group("stages of 4 bits");
     let mut stage = |stage: &str, routine: &mut dyn FnMut(&mut KMeans, &[f16])| {
         let id = BenchmarkId::new(stage, name);
@@ -97,9 +97,8 @@ fn stages(criterion: &mut Criterion) {
     stage("sort", &mut |kmeans, group| kmeans.sort(group).expect("the weights are finite"));
     stage("solve", &mut |kmeans, _| kmeans.solve());
     stage("label", &mut |kmeans, group| {
-        table.clear();
         indices.clear();
-        black_box(kmeans.label(group, &mut table, &mut indices));
+        black_box(kmeans.label(group, &mut indices));
     });
 }
 

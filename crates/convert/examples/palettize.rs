@@ -80,7 +80,8 @@ fn cluster(
     let sorted = Instant::now();
     kmeans.solve();
     let solved = Instant::now();
-    kmeans.label(group, table, indices);
+    kmeans.append_table(table);
+    kmeans.label(group, indices);
     let labelled = Instant::now();
     Ok([(start, sorted), (sorted, solved), (solved, labelled)]
         .map(|(from, to)| (to - from).as_secs_f64() * 1e6))

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anelith_checkpoint::{Checkpoint, tokenizer_files};
-use anelith_mil::{disk, package};
+use anelith_mil::disk::{self, Sharing};
 use anelith_report::{Report, Reported};
 
 use crate::error::{Error, Result, io};
 use crate::leftovers::leftovers;
+use crate::links::{Links, WEIGHT_STEPS, weight_file};
 use crate::lock::{LOCK_FILE, Lock};
 use crate::options::Options;
 use crate::parts::Plan;
@@ -86,12 +87,13 @@ fn foreign_file(checkpoint: &Checkpoint, outputs: &Outputs) -> Result<Option<Pat
 
 /// The table of step 0.
 ///
-/// `rebuilt` says which of `WEIGHT_STEPS` will be run.
+/// `written` says which of `WEIGHT_STEPS` will write their output.
 pub(crate) fn findings(
     checkpoint: &Checkpoint,
     outputs: &Outputs,
     plan: &Plan<'_>,
-    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+    sharing: Sharing,
+    written: impl FnOnce() -> Result<[bool; 4]>,
 ) -> Result<Vec<Finding>> {
     let config = &checkpoint.config;
     let files = tokenizer_files(&checkpoint.dir)?;
@@ -111,7 +113,7 @@ pub(crate) fn findings(
         ),
         finding("tokenizer", names.join(", ")),
         weights(plan),
-        free_space(outputs, plan, rebuilt)?,
+        free_space(outputs, plan, sharing, written)?,
         memory(plan)?,
     ])
 }
@@ -128,17 +130,6 @@ fn weights(plan: &Plan<'_>) -> Finding {
     Finding { subject: "weight.bin", found: megabytes(bytes), warning: warning.map(str::to_owned) }
 }
 
-/// The steps whose outputs hold the weights.
-pub(crate) const WEIGHT_STEPS: [Step; 4] = [Step::Infer, Step::Prefill, Step::Combine, Step::Compile];
-
-/// Where the output of one of `WEIGHT_STEPS` holds the weights.
-fn weight_file(outputs: &Outputs, step: Step) -> PathBuf {
-    match step {
-        Step::Compile => outputs.path(step).join("weights/weight.bin"),
-        _ => package::weights_path(&outputs.path(step)),
-    }
-}
-
 /// The disk of the outputs, and what they take there.
 struct Disk<'p> {
     place: &'p Path,
@@ -147,17 +138,20 @@ struct Disk<'p> {
 }
 
 impl<'p> Disk<'p> {
-    /// `rebuilt` says which of `WEIGHT_STEPS` will be run; it is asked only where the answer makes a difference.
-    fn of(outputs: &'p Outputs, weights: u64, rebuilt: impl FnOnce() -> Result<[bool; 4]>) -> Result<Self> {
+    /// `written` says which of `WEIGHT_STEPS` will write their output; it is asked only where the answer makes a
+    /// difference.
+    fn of(
+        outputs: &'p Outputs,
+        weights: u64,
+        sharing: Sharing,
+        written: impl FnOnce() -> Result<[bool; 4]>,
+    ) -> Result<Self> {
         let existing = outputs.dir().ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
         let place = existing.unwrap_or(Path::new("."));
         let available = fs4::available_space(place).map_err(io("find the free space of", place))?;
-        let is_there = |path: PathBuf| fs::metadata(path).is_ok_and(|m| m.len() >= weights);
-        let there = WEIGHT_STEPS.map(|step| is_there(weight_file(outputs, step)));
-        let mut room = Room::of(weights, there, [true; 4]);
-        if available < room.copied {
-            room = Room::of(weights, there, rebuilt()?);
-        }
+        let room = |written| Room::of(weights, replaceable(outputs, weights, sharing, written), written);
+        let most = room([true; 4]);
+        let room = if available < most.copied { room(written()?) } else { most };
         Ok(Disk { place, available, room })
     }
 
@@ -169,13 +163,35 @@ impl<'p> Disk<'p> {
     }
 }
 
+/// Which outputs hold as many bytes as the new `weights`, which come free when that one is replaced. Of a file under
+/// several names no byte comes free until the last of them is taken away.
+fn replaceable(outputs: &Outputs, weights: u64, sharing: Sharing, written: [bool; 4]) -> [bool; 4] {
+    let mut links = Links::default();
+    let is_there = |path: PathBuf| fs::metadata(path).is_ok_and(|m| m.len() >= weights);
+    let mut there = [false; 4];
+    for ((there, step), is_written) in there.iter_mut().zip(WEIGHT_STEPS).zip(written) {
+        let keeps_its_bytes = sharing == Sharing::Copy && links.is_linked(outputs, step);
+        *there = is_there(weight_file(outputs, step)) && !keeps_its_bytes;
+        if is_written {
+            links.replace(outputs, step);
+        }
+    }
+    there
+}
+
 /// Room for the weights of the steps that will be run, and for everything else.
 fn free_space(
     outputs: &Outputs,
     plan: &Plan<'_>,
-    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+    sharing: Sharing,
+    written: impl FnOnce() -> Result<[bool; 4]>,
 ) -> Result<Finding> {
-    let disk = Disk::of(outputs, plan.weights.layout().file_len(), rebuilt)?;
+    let disk = Disk::of(outputs, plan.weights.layout().file_len(), sharing, written)?;
+    if sharing == Sharing::Copy && disk.available < disk.room.copied {
+        return Err(
+            disk.refusal(disk.room.copied, ", as --no-link keeps the outputs from sharing the weights")
+        );
+    }
     if disk.available < disk.room.once {
         return Err(disk.refusal(disk.room.once, ""));
     }
@@ -190,9 +206,9 @@ fn free_space(
 pub(crate) fn copies_fit(
     outputs: &Outputs,
     plan: &Plan<'_>,
-    rebuilt: impl FnOnce() -> Result<[bool; 4]>,
+    written: impl FnOnce() -> Result<[bool; 4]>,
 ) -> Result<()> {
-    let disk = Disk::of(outputs, plan.weights.layout().file_len(), rebuilt)?;
+    let disk = Disk::of(outputs, plan.weights.layout().file_len(), Sharing::Link, written)?;
     if disk.available >= disk.room.copied {
         return Ok(());
     }
@@ -213,12 +229,12 @@ struct Room {
 }
 
 impl Room {
-    /// For outputs that are `there` or not with as many bytes as the new `weights`, and will be `rebuilt` or not: what is
-    /// rebuilt stands beside the old one until it takes its place.
-    fn of(weights: u64, there: [bool; 4], rebuilt: [bool; 4]) -> Room {
-        let outputs = || there.into_iter().zip(rebuilt);
-        let missing = outputs().filter(|(there, rebuilt)| *rebuilt && !there).count() as u64;
-        let replaced = u64::from(outputs().any(|(there, rebuilt)| rebuilt && there));
+    /// For outputs that are `there` or not with as many bytes as the new `weights`, and will be `written` or not: what is
+    /// written stands beside the old one until it takes its place.
+    fn of(weights: u64, there: [bool; 4], written: [bool; 4]) -> Room {
+        let outputs = || there.into_iter().zip(written);
+        let missing = outputs().filter(|(there, written)| *written && !there).count() as u64;
+        let replaced = u64::from(outputs().any(|(there, written)| written && there));
         // Programs and tokenizer; those of a small model are small, and those that are there take nothing.
         let rest = weights.saturating_add(16 << 20).min(64 << 20);
         let total =
@@ -264,7 +280,7 @@ mod tests {
         const MB: u64 = 1 << 20;
         const NONE: [bool; 4] = [false; 4];
         const ALL: [bool; 4] = [true; 4];
-        for (there, rebuilt, once, copied, why) in [
+        for (there, written, once, copied, why) in [
             (NONE, ALL, 164, 464, "a first run"),
             (ALL, ALL, 164, 164, "the new one stands beside the old one, each in its turn"),
             ([true, true, false, false], ALL, 164, 364, "two are new, and one old one stands beside them"),
@@ -272,9 +288,32 @@ mod tests {
             ([true, true, true, false], [false, false, false, true], 164, 164, "the last one is missing"),
         ] {
             let expected = Room { once: once * MB, copied: copied * MB };
-            assert_eq!(Room::of(100 * MB, there, rebuilt), expected, "{why}");
+            assert_eq!(Room::of(100 * MB, there, written), expected, "{why}");
         }
         assert_eq!(Room::of(MB, NONE, ALL), Room { once: 18 * MB, copied: 21 * MB }, "a small model");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_under_several_names_come_free_with_the_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let outputs = Outputs::new(dir.path(), "a");
+        let files = WEIGHT_STEPS.map(|step| weight_file(&outputs, step));
+        for file in &files {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+        }
+        fs::write(&files[0], [0; 10]).unwrap();
+        files[1..].iter().for_each(|file| fs::hard_link(&files[0], file).unwrap());
+        let there = |weights, sharing, written| replaceable(&outputs, weights, sharing, written);
+        const ALL: [bool; 4] = [true; 4];
+        assert_eq!(there(10, Sharing::Copy, ALL), [false, false, false, true]);
+        assert_eq!(there(10, Sharing::Copy, [true, true, true, false]), [false, false, false, true]);
+        assert_eq!(there(10, Sharing::Copy, [false, false, false, true]), [false; 4]);
+        assert_eq!(there(11, Sharing::Copy, ALL), [false; 4], "too few");
+        assert_eq!(there(10, Sharing::Link, ALL), ALL);
+        disk::copy_file(&files[1], &files[1], &|_| true).unwrap();
+        fs::remove_file(&files[2]).unwrap();
+        assert_eq!(there(10, Sharing::Copy, ALL), [false, true, false, true]);
     }
 
     #[test]

@@ -1,63 +1,83 @@
-//! SHA-256 of files and directories: how a step knows its inputs and outputs again.
+//! How a step knows its inputs and outputs again: digests of files, directories and texts.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use anelith_mil::digest::{Digest, Digester};
 
-use crate::error::{Result, io};
+use crate::error::{Error, Result, io};
+use crate::progress::Progress;
 
-/// Hashes files, each physical file once however many names it has.
-#[derive(Debug, Default)]
-pub(crate) struct Digests {
-    known: BTreeMap<Identity, String>,
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
+
+/// The digests of files, each physical file read once however many names it has.
+pub(crate) struct Digests<'p> {
+    known: BTreeMap<Identity, Digest>,
+    progress: &'p dyn Progress,
 }
 
-/// The hash of several parts; a part cannot run into the next.
+/// The digest of several parts; a part cannot run into the next.
 pub(crate) fn digest_parts(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
+    let mut digester = Digester::new();
     for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+        digester.update(&(part.len() as u64).to_le_bytes());
+        digester.update(part.as_bytes());
     }
-    hex(&hash.finalize())
+    digester.digest().to_string()
 }
 
-impl Digests {
-    /// The hash of a file's contents.
+impl<'p> Digests<'p> {
+    /// Knows no file yet; reading one ends where `progress` asks to stop.
+    pub(crate) fn new(progress: &'p dyn Progress) -> Digests<'p> {
+        Digests { known: BTreeMap::new(), progress }
+    }
+
+    /// The digest of a file's contents.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub(crate) fn file(&mut self, path: &Path) -> Result<String> {
+    /// When the file cannot be read, or `Interrupted`.
+    pub(crate) fn file(&mut self, path: &Path) -> Result<Digest> {
         let metadata = fs::metadata(path).map_err(io("read", path))?;
         let key = identity(&metadata);
         if let Some(known) = key.and_then(|k| self.known.get(&k)) {
-            return Ok(known.clone());
+            return Ok(*known);
         }
         let mut file = File::open(path).map_err(io("read", path))?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
+        let mut digester = Digester::new();
+        let mut buffer = vec![0; PIECE];
         loop {
+            if self.progress.interrupted() {
+                return Err(Error::Interrupted);
+            }
             let n = file.read(&mut buffer).map_err(io("read", path))?;
             if n == 0 {
                 break;
             }
-            hash.update(&buffer[..n]);
+            digester.update(&buffer[..n]);
         }
-        let digest = hex(&hash.finalize());
-        if let Some(key) = key {
-            self.known.insert(key, digest.clone());
-        }
+        let digest = digester.digest();
+        self.known.extend(key.map(|key| (key, digest)));
         Ok(digest)
     }
 
-    /// The hash of a file, or of the names and contents of all files below a directory; `None` if there is none.
+    /// Learns the digest of a file that was just written, so that it need not be read.
+    ///
+    /// # Errors
+    /// When the file is not there.
+    pub(crate) fn learn(&mut self, path: &Path, digest: Digest) -> Result<()> {
+        let metadata = fs::metadata(path).map_err(io("read", path))?;
+        self.known.extend(identity(&metadata).map(|key| (key, digest)));
+        Ok(())
+    }
+
+    /// The digest of a file, or of the names and contents of all files below a directory; `None` if there is none.
     /// Links and pipes in it count as such and are not followed.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When a file cannot be read, or `Interrupted`.
     pub(crate) fn path(&mut self, path: &Path) -> Result<Option<String>> {
         if !path.exists() {
             return Ok(None);
@@ -71,8 +91,8 @@ impl Digests {
         for file in &files {
             let name = file.strip_prefix(path).unwrap_or(file).to_string_lossy().into_owned();
             let metadata = fs::symlink_metadata(file).map_err(io("read", file))?;
-            let digest = if metadata.is_file() { self.file(file)? } else { "no file".to_owned() };
-            parts.extend([name, digest]);
+            let is_file = metadata.is_file();
+            parts.extend([name, if is_file { self.file(file)?.to_string() } else { "no file".to_owned() }]);
         }
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(Some(digest_parts(&parts)))
@@ -105,18 +125,15 @@ fn identity(_: &fs::Metadata) -> Option<Identity> {
     None
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
 
     #[test]
     fn a_directory_is_known_by_names_and_contents() {
         let dir = tempfile::tempdir().unwrap();
-        let digest = || Digests::default().path(dir.path()).unwrap().unwrap();
+        let digest = || Digests::new(&Silent).path(dir.path()).unwrap().unwrap();
         fs::write(dir.path().join("a"), "1").unwrap();
         let one = digest();
         fs::write(dir.path().join("a"), "2").unwrap();
@@ -124,7 +141,7 @@ mod tests {
         fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
         let renamed = digest();
         assert!(one != other && other != renamed && one != renamed);
-        assert_eq!(Digests::default().path(&dir.path().join("none")).unwrap(), None);
+        assert_eq!(Digests::new(&Silent).path(&dir.path().join("none")).unwrap(), None);
     }
 
     #[cfg(unix)]
@@ -136,7 +153,7 @@ mod tests {
         fs::write(at("outside"), "1").unwrap();
         fs::write(at("package/a"), "1").unwrap();
         std::os::unix::fs::symlink("package", at("link")).unwrap();
-        let digest = |name: &str| Digests::default().path(&at(name)).unwrap();
+        let digest = |name: &str| Digests::new(&Silent).path(&at(name)).unwrap();
         let plain = digest("package");
         assert_eq!(digest("link"), plain);
         fs::remove_file(at("package/a")).unwrap();
@@ -150,5 +167,18 @@ mod tests {
     #[test]
     fn parts_do_not_run_together() {
         assert_ne!(digest_parts(&["ab", "c"]), digest_parts(&["a", "bc"]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_learnt_is_not_read_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        fs::write(&path, "1").unwrap();
+        let mut digests = Digests::new(&Silent);
+        digests.learn(&path, Digest::of(b"learnt")).unwrap();
+        assert_eq!(digests.file(&path).unwrap(), Digest::of(b"learnt"));
+        fs::write(&path, "longer").unwrap();
+        assert_eq!(digests.file(&path).unwrap(), Digest::of(b"longer"));
     }
 }

@@ -80,11 +80,17 @@ impl KMeans {
         let (mut table, mut indices) = (Vec::with_capacity(self.slots), Vec::with_capacity(weights.len()));
         self.sort(weights)?;
         self.solve();
-        let noise = self.label(weights, &mut table, &mut indices);
+        self.append_table(&mut table);
+        let noise = self.label(weights, &mut indices);
         Ok(Clustering { table, indices, noise })
     }
 
-    /// Takes in a group: its distinct weights in order and how often each occurs.
+    /// Takes in a piece of a group that is too large to be in memory as a whole; its last piece goes to `sort`.
+    pub fn count(&mut self, weights: &[f16]) {
+        self.census.count(weights);
+    }
+
+    /// Takes in a group, or the last piece of one: its distinct weights in order and how often each occurs.
     ///
     /// # Errors
     /// When a weight is not finite.
@@ -116,7 +122,8 @@ impl KMeans {
         }
     }
 
-    /// Takes the `table` that `label` has appended for the same weights before, instead of finding it again.
+    /// Takes the `table` that was found for the same weights before, or for a group of which they are a piece,
+    /// instead of finding it again.
     pub fn adopt(&mut self, table: &[f16]) {
         self.centroids.clear();
         for entry in table.iter().map(|&entry| fixed::from_f16(entry)) {
@@ -129,20 +136,24 @@ impl KMeans {
         }
     }
 
-    /// Appends the table, `2^bits` entries, and one index per weight: that of
-    /// the nearest entry, the lower one of two equally near. Tells what the
-    /// table does to the weights.
+    /// Appends the table: `2^bits` entries.
+    pub fn append_table(&self, table: &mut Vec<f16>) {
+        let unused = self.slots.saturating_sub(self.centroids.len());
+        table.extend(self.centroids.iter().map(|&centroid| fixed::to_f16(centroid)));
+        table.extend(std::iter::repeat_n(f16::ZERO, unused));
+    }
+
+    /// Appends one index per weight: that of the nearest table entry, the
+    /// lower one of two equally near. Tells what the table does to the
+    /// weights.
     ///
     /// `weights` is the group last sorted; indices of other weights mean
     /// nothing.
     ///
     /// # Panics
     /// When the group last sorted has neither been solved nor adopted a table.
-    pub fn label(&mut self, weights: &[f16], table: &mut Vec<f16>, indices: &mut Vec<u8>) -> Noise {
+    pub fn label(&mut self, weights: &[f16], indices: &mut Vec<u8>) -> Noise {
         let noise = self.census.assign(&self.centroids);
-        let unused = self.slots.saturating_sub(self.centroids.len());
-        table.extend(self.centroids.iter().map(|&centroid| fixed::to_f16(centroid)));
-        table.extend(std::iter::repeat_n(f16::ZERO, unused));
         self.census.append_labels(weights, indices);
         noise
     }

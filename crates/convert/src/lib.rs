@@ -5,9 +5,9 @@
 //! `pipeline` streams the weights, palettizing each group by `kmeans`, and writes packages and bundle.
 //! This crate never runs a program and never prints; it tells a `Progress` where it is.
 //!
-//! Modules, each of which uses only those before it: error, step, progress, options, kmeans, head, rotary,
-//! weights, graph, arch, metadata, parts, sampling, meta_yaml, digest, combine, record, lock, target, leftovers,
-//! check, pipeline.
+//! Modules, each of which uses only those before it: error, step, selection, progress, ordered, options, digest,
+//! kmeans, head, rotary, weights, graph, arch, metadata, parts, sampling, meta_yaml, combine, record, lock, target,
+//! leftovers, links, check, pipeline.
 
 mod arch;
 mod check;
@@ -18,20 +18,24 @@ mod graph;
 mod head;
 pub mod kmeans;
 mod leftovers;
+mod links;
 mod lock;
 mod meta_yaml;
 mod metadata;
 mod options;
+mod ordered;
 mod parts;
 mod pipeline;
 mod progress;
 mod record;
 mod rotary;
 mod sampling;
+mod selection;
 mod step;
 mod target;
 mod weights;
 
+pub use anelith_mil::disk::Sharing;
 pub use check::Finding;
 pub use error::{Error, Result};
 pub use head::HeadSplit;
@@ -39,10 +43,10 @@ pub use lock::abandon;
 pub use options::{Group, Lut, Luts, Options, check_prefix};
 pub use parts::Plan;
 pub use pipeline::{
-    Action, File, Outcome, Pipeline, Preview, Selection, StepPlan, combine_packages, compile_package,
-    run_alone,
+    Action, File, Outcome, Pipeline, Preview, StepPlan, combine_packages, compile_package, run_alone,
 };
-pub use progress::{Progress, Silent};
+pub use progress::{Progress, Silent, Stage};
 pub use record::RECORD_FILE;
+pub use selection::Selection;
 pub use step::{CHAT_STEP, Outputs, Step};
-pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport};
+pub use weights::{Component, ComponentReport, Regrouped, Small, WeightReport, Written};

@@ -28,11 +28,22 @@ pub(crate) struct Record {
     steps: BTreeMap<String, Made>,
 }
 
+/// What the output of a step depends on.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Inputs {
+    /// Digest of everything but the model: options, version, earlier outputs.
+    #[serde(rename = "inputs")]
+    pub(crate) digest: String,
+    /// Digest of the model, which takes long to make; where the step reads its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
+}
+
 /// What a step made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Made {
-    /// Digest of everything that the output depends on.
-    inputs: String,
+    #[serde(flatten)]
+    inputs: Inputs,
     /// Digest of the output as it was left.
     output: String,
     /// What palettization did; step 1 only.
@@ -65,7 +76,7 @@ impl Record {
         format!("{} {}", step.number(), outputs.name(step))
     }
 
-    /// Whether the output of `step` is there and was made from `inputs`.
+    /// Whether the output of `step` is there and was made from inputs with this digest, of whatever model.
     ///
     /// # Errors
     /// When the output cannot be read.
@@ -74,17 +85,23 @@ impl Record {
         outputs: &Outputs,
         step: Step,
         inputs: &str,
-        digests: &mut Digests,
+        digests: &mut Digests<'_>,
     ) -> Result<Status> {
         let path = outputs.path(step);
         if !path.exists() {
             return Ok(Status::Missing);
         }
         let Some(made) = self.steps.get(&Self::key(outputs, step)) else { return Ok(Status::Stale) };
-        if made.inputs != inputs || digests.path(&path)?.as_ref() != Some(&made.output) {
+        if made.inputs.digest != inputs || digests.path(&path)?.as_ref() != Some(&made.output) {
             return Ok(Status::Stale);
         }
         Ok(Status::Current)
+    }
+
+    /// Whether the output of `step` was made of the model with the digest `source`, if of any.
+    pub(crate) fn is_of(&self, outputs: &Outputs, step: Step, source: Option<&str>) -> bool {
+        let made = self.steps.get(&Self::key(outputs, step));
+        made.is_some_and(|made| made.inputs.source.as_deref() == source)
     }
 
     /// Whether `step` has been run here, with whatever inputs.
@@ -96,7 +113,7 @@ impl Record {
     ///
     /// # Errors
     /// When the output cannot be read.
-    pub(crate) fn is_own(&self, outputs: &Outputs, step: Step, digests: &mut Digests) -> Result<bool> {
+    pub(crate) fn is_own(&self, outputs: &Outputs, step: Step, digests: &mut Digests<'_>) -> Result<bool> {
         let Some(made) = self.steps.get(&Self::key(outputs, step)) else { return Ok(false) };
         Ok(digests.path(&outputs.path(step))?.as_ref() == Some(&made.output))
     }
@@ -114,9 +131,9 @@ impl Record {
         &mut self,
         outputs: &Outputs,
         step: Step,
-        inputs: String,
+        inputs: Inputs,
         report: Option<WeightReport>,
-        digests: &mut Digests,
+        digests: &mut Digests<'_>,
     ) -> Result<()> {
         let path = outputs.path(step);
         let output = digests.path(&path)?.ok_or_else(|| {

@@ -4,9 +4,13 @@
 //! next place in the file. Sizes alone decide the offsets, so the plan costs nothing, is the same in every
 //! process, and both functions of the model name the same blobs.
 
+mod pieces;
+mod report;
+mod source;
+mod work;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anelith_checkpoint::{TensorRef, Tensors};
@@ -20,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::options::{Group, Lut, Luts};
 use crate::rotary::RotaryTable;
 
-pub use write::{ComponentReport, Regrouped, Small, WeightReport};
+pub use report::{ComponentReport, Regrouped, Small, WeightReport};
+pub use write::Written;
 
 /// Matrices of at most this many elements stay fp16.
 const SMALLEST_PALETTIZED: u64 = 2048;
@@ -115,7 +120,7 @@ pub struct Weights<'c> {
     luts: Luts,
     entries: Vec<Entry>,
     index: BTreeMap<String, usize>,
-    claimed: BTreeSet<String>,
+    claimed: BTreeMap<String, TensorRef>,
     layout: BlobLayout,
 }
 
@@ -127,7 +132,7 @@ impl<'c> Weights<'c> {
             luts,
             entries: Vec::new(),
             index: BTreeMap::new(),
-            claimed: BTreeSet::new(),
+            claimed: BTreeMap::new(),
             layout: BlobLayout::new(),
         }
     }
@@ -205,13 +210,13 @@ impl<'c> Weights<'c> {
         let wide = |d: &u64| usize::try_from(*d).map_err(|_| too_large(name));
         let shape = shape.iter().map(wide).collect::<Result<Vec<_>>>()?;
         let tensor = self.tensors.get(name, &shape)?;
-        self.claimed.insert(name.to_owned());
+        self.claimed.insert(name.to_owned(), tensor.clone());
         Ok(tensor)
     }
 
     /// Names of the checkpoint's tensors that nothing asked for.
     pub fn unclaimed(&self) -> impl Iterator<Item = &str> {
-        self.tensors.names().filter(|n| !self.claimed.contains(*n))
+        self.tensors.names().filter(|n| !self.claimed.contains_key(*n))
     }
 
     fn palette(&self, component: Component, rows: u64, columns: u64) -> Option<Palette> {

@@ -66,7 +66,7 @@ fn meta_yaml() {
         let options = Options { prefix, lut_embeddings, lut_lmhead, argmax, ..written.options(lut) };
         let checkpoint = written.open();
         let pipeline = Pipeline::new(&checkpoint, &options, &Silent).expect("a pipeline");
-        pipeline.run(Selection::Only(Step::Describe.number()), &Silent).expect("a step");
+        pipeline.run(Selection::only(Step::Describe.number()), &Silent).expect("a step");
         let path = pipeline.outputs().path(Step::Describe);
         check(&format!("{golden}.meta.yaml"), &std::fs::read_to_string(path).expect("a file"));
     }

@@ -236,7 +236,7 @@ fn functions_look_like_upstreams_from_outside() {
         let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
         let pipeline = Pipeline::new(&checkpoint, &options, &Silent).expect("a pipeline");
         for step in [Step::Infer, Step::Prefill, Step::Combine] {
-            pipeline.run(Selection::Only(step.number()), &Silent).expect("a step");
+            pipeline.run(Selection::only(step.number()), &Silent).expect("a step");
         }
         let ours = read(&pipeline.outputs().path(Step::Combine));
 

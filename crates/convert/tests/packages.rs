@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anelith_convert::{Error, Progress, Silent, Step, combine_packages};
+use anelith_convert::{Error, Progress, Sharing, Silent, Step, combine_packages};
 use anelith_mil::blob::{BlobLayout, BlobWriter, WEIGHT_FILE};
 use anelith_mil::package::{Package, write_into};
 use anelith_mil::{
@@ -119,7 +119,7 @@ fn interface(function: &Function) -> Interface {
 }
 
 fn combine(infer: &Path, prefill: &Path, out: &Path) -> Bundle {
-    combine_packages(infer, prefill, out, &Silent).unwrap_or_else(|e| panic!("{e}"));
+    combine_packages(infer, prefill, out, Sharing::Link, &Silent).unwrap_or_else(|e| panic!("{e}"));
     Bundle::open(out).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -141,7 +141,7 @@ fn weight_file(package: &Path) -> PathBuf {
 }
 
 fn refusal(infer: &Path, prefill: &Path, out: &Path) -> (Error, String) {
-    let error = combine_packages(infer, prefill, out, &Silent).expect_err("a refusal");
+    let error = combine_packages(infer, prefill, out, Sharing::Link, &Silent).expect_err("a refusal");
     let text = match &error {
         Error::Usage(r) | Error::Input(r) | Error::Machine(r) => {
             let lines = [&r.location, &r.expected, &r.found, &r.mend];
@@ -379,7 +379,8 @@ fn an_interrupted_combination_leaves_nothing_behind() {
     let out = folder.path().join("out.mlpackage");
     for looks in [0, 4, 7] {
         let progress = Impatient(AtomicU32::new(looks));
-        let error = combine_packages(&infer, &prefill, &out, &progress).expect_err("an interruption");
+        let error =
+            combine_packages(&infer, &prefill, &out, Sharing::Link, &progress).expect_err("an interruption");
         assert!(matches!(error, Error::Interrupted), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

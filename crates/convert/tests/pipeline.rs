@@ -72,44 +72,48 @@ fn only_what_is_missing_or_stale_is_built() {
     let written = model();
     let options = written.options("4");
     let out = written.out();
-    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&options, Selection::needed()), [1, 2, 3, 4, 5]);
     let first = contents(&out);
-    assert_eq!(built(&options, Selection::Needed), [0u32; 0]);
+    assert_eq!(built(&options, Selection::needed()), [0u32; 0]);
     assert_eq!(contents(&out), first, "a run that does nothing changes nothing");
 
     let batch = Options { batch: 4, ..options.clone() };
-    assert_eq!(built(&batch, Selection::Needed), [2, 3, 4, 5]);
+    assert_eq!(built(&batch, Selection::needed()), [2, 3, 4, 5]);
     let context = Options { context: 64, ..batch.clone() };
-    assert_eq!(built(&context, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&context, Selection::needed()), [1, 2, 3, 4, 5]);
     let lut = Options { lut: "none".parse().expect("a lut"), ..context.clone() };
-    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&lut, Selection::needed()), [1, 2, 3, 4, 5]);
     let embeddings = Options { lut_embeddings: Some("6".parse().expect("a lut")), ..lut.clone() };
-    assert_eq!(built(&embeddings, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&embeddings, Selection::needed()), [1, 2, 3, 4, 5]);
     let lmhead = Options { lut_lmhead: Some("6,t".parse().expect("a lut")), ..lut.clone() };
-    assert_eq!(built(&lmhead, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&lmhead, Selection::needed()), [1, 2, 3, 4, 5]);
     let argmax = Options { argmax: true, ..lmhead.clone() };
-    assert_eq!(built(&argmax, Selection::Needed), [1, 3, 4, 5], "prefill has no head");
+    assert_eq!(built(&argmax, Selection::needed()), [1, 3, 4, 5], "prefill has no head");
     let says_the_same = Options { lut_embeddings: Some("no".parse().expect("a lut")), ..argmax.clone() };
-    assert_eq!(built(&says_the_same, Selection::Needed), [0u32; 0], "other words for the same");
-    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&says_the_same, Selection::needed()), [0u32; 0], "other words for the same");
+    assert_eq!(built(&lut, Selection::needed()), [1, 2, 3, 4, 5]);
     fs::write(written.model.join("tokenizer.json"), "{\"version\": \"1.0\"}\n").expect("a file");
-    assert_eq!(built(&lut, Selection::Needed), [5]);
+    assert_eq!(built(&lut, Selection::needed()), [5]);
     fs::write(out.join("tokenizer.json"), "{}").expect("a file");
-    assert_eq!(built(&lut, Selection::Needed), [5], "a copy that was changed");
+    assert_eq!(built(&lut, Selection::needed()), [5], "a copy that was changed");
     fs::write(written.model.join("README.md"), "---\nlicense: mit\n---\n").expect("a file");
-    assert_eq!(built(&lut, Selection::Needed), [5]);
+    assert_eq!(built(&lut, Selection::needed()), [5]);
     fs::remove_dir_all(out.join("qwen_monolithic_combined.mlmodelc")).expect("a bundle");
-    assert_eq!(built(&lut, Selection::Needed), [4]);
+    assert_eq!(built(&lut, Selection::needed()), [4]);
     let manifest = out.join("qwen_monolithic.mlpackage/Manifest.json");
     fs::write(&manifest, "{}").expect("a file");
-    assert_eq!(built(&lut, Selection::Needed), [1], "what is made again is what it was, so the rest stands");
+    assert_eq!(
+        built(&lut, Selection::needed()),
+        [1],
+        "what is made again is what it was, so the rest stands"
+    );
     fs::remove_file(out.join(anelith_convert::RECORD_FILE)).expect("a record");
-    assert_eq!(built(&lut, Selection::Needed), [1, 2, 3, 4, 5], "nothing says what the outputs are");
+    assert_eq!(built(&lut, Selection::needed()), [1, 2, 3, 4, 5], "nothing says what the outputs are");
 
     let other = Synthetic::tiny("qwen3").weights();
     fs::write(written.model.join("config.json"), serde_json::to_vec(&other.config).expect("json"))
         .expect("a file");
-    let refused = run(&lut, Selection::Needed).expect_err("config and weights differ");
+    let refused = run(&lut, Selection::needed()).expect_err("config and weights differ");
     assert!(refused.to_string().contains("model.embed_tokens.weight"), "{refused}");
 }
 
@@ -154,25 +158,40 @@ fn actions(options: &Options, selection: Selection) -> [Vec<u32>; 3] {
 fn a_preview_says_what_a_run_does() {
     let written = model();
     let options = written.options("4");
-    assert_eq!(actions(&options, Selection::Needed), [vec![1, 2, 3, 4, 5], vec![], vec![]]);
-    assert!(preview(&options, Selection::From(2)).is_err(), "nothing is there to start from");
+    assert_eq!(actions(&options, Selection::needed()), [vec![1, 2, 3, 4, 5], vec![], vec![]]);
+    assert!(preview(&options, Selection::from(2)).is_err(), "nothing is there to start from");
     assert!(!options.output.exists(), "a preview writes nothing, not even the directory");
-    built(&options, Selection::Needed);
+    built(&options, Selection::needed());
     let before = contents(&options.output);
     let argmax = Options { argmax: true, ..options.clone() };
     for (options, selection, expected) in [
-        (&options, Selection::Needed, [vec![], vec![], vec![1, 2, 3, 4, 5]]),
-        (&options, Selection::From(3), [vec![3, 4, 5], vec![], vec![1, 2]]),
-        (&options, Selection::Only(2), [vec![2], vec![], vec![]]),
-        (&argmax, Selection::Needed, [vec![1, 5], vec![3, 4], vec![2]]),
+        (&options, Selection::needed(), [vec![], vec![], vec![1, 2, 3, 4, 5]]),
+        (&options, Selection::from(3), [vec![3, 4, 5], vec![], vec![1, 2]]),
+        (&options, Selection::only(2), [vec![2], vec![], vec![]]),
+        (&argmax, Selection::needed(), [vec![1, 5], vec![3, 4], vec![2]]),
     ] {
         assert_eq!(actions(options, selection), expected, "{selection:?} {}", options.argmax);
         assert_eq!(contents(&options.output), before, "{selection:?}");
     }
-    assert_eq!(built(&argmax, Selection::Needed), [1, 3, 4, 5]);
+    assert_eq!(built(&argmax, Selection::needed()), [1, 3, 4, 5]);
     fs::write(options.output.join("qwen_monolithic.mlpackage/Manifest.json"), "{}").expect("a file");
-    assert_eq!(actions(&argmax, Selection::Needed), [vec![1], vec![3, 4], vec![2, 5]]);
-    assert_eq!(built(&argmax, Selection::Needed), [1], "it is made again as it was");
+    assert_eq!(actions(&argmax, Selection::needed()), [vec![1], vec![3, 4], vec![2, 5]]);
+    assert_eq!(built(&argmax, Selection::needed()), [1], "it is made again as it was");
+}
+
+#[test]
+fn a_run_stops_where_it_is_told_to() {
+    let written = model();
+    let options = written.options("4");
+    assert_eq!(built(&options, Selection::needed().until(2)), [1, 2]);
+    let out = written.out();
+    let lacks = |step: Step| !anelith_convert::Outputs::new(&out, "qwen").path(step).exists();
+    assert!([Step::Combine, Step::Compile, Step::Describe].into_iter().all(lacks));
+    assert_eq!(actions(&options, Selection::needed().until(3)), [vec![3], vec![], vec![1, 2]]);
+    assert_eq!(built(&options, Selection::needed().until(4)), [3, 4]);
+    assert_eq!(built(&options, Selection::from(2).until(3)), [2, 3]);
+    assert!(run(&options, Selection::from(6)).is_err(), "step 5 has not been run");
+    assert_eq!(built(&options, Selection::needed().until(5)), [5]);
 }
 
 #[test]
@@ -182,10 +201,10 @@ fn a_preview_states_the_names_and_sizes_of_what_a_run_writes() {
     let written = model.write();
     let lut = |text: &str| Some(text.parse().expect("a lut"));
     let options = Options { lut_embeddings: lut("8,t"), lut_lmhead: lut("none"), ..written.options("4,32") };
-    let preview = preview(&options, Selection::Needed).expect("a preview");
+    let preview = preview(&options, Selection::needed()).expect("a preview");
     let checkpoint = written.open();
     let pipeline = Pipeline::new(&checkpoint, &options, &Silent).expect("a pipeline");
-    let outcome = pipeline.run(Selection::Needed, &Silent).expect("a run");
+    let outcome = pipeline.run(Selection::needed(), &Silent).expect("a run");
     let files = contents(&options.output);
     let mut named: Vec<PathBuf> = Vec::new();
     for file in preview.steps.iter().flat_map(|s| &s.files) {
@@ -208,14 +227,14 @@ fn a_preview_refuses_what_a_run_refuses() {
     let (_, values) = model.tensors.get_mut("model.layers.1.mlp.up_proj.weight").expect("a tensor");
     values[17] = f32::NAN;
     let written = model.write();
-    let error = preview(&written.options("4"), Selection::Needed).expect_err("not a number");
+    let error = preview(&written.options("4"), Selection::needed()).expect_err("not a number");
     assert!(error.to_string().contains("`model.layers.1.mlp.up_proj.weight`"), "{error}");
     let written = self::model();
     let options = written.options("4");
     let bundle = options.output.join("qwen_monolithic_combined.mlmodelc");
     fs::create_dir_all(&bundle).expect("a directory");
     fs::write(bundle.join("notes.txt"), "mine").expect("a file");
-    let error = preview(&options, Selection::Needed).expect_err("something else is there");
+    let error = preview(&options, Selection::needed()).expect_err("something else is there");
     assert_eq!(error.to_string(), "something else stands at the output");
 }
 
@@ -223,20 +242,20 @@ fn a_preview_refuses_what_a_run_refuses() {
 fn steps_alone_give_the_bytes_of_a_whole_run() {
     let written = model();
     let whole = written.options("4");
-    built(&whole, Selection::Needed);
+    built(&whole, Selection::needed());
     let apart = Options { output: written.out().with_file_name("apart"), ..whole.clone() };
     for step in Step::ALL {
-        assert_eq!(built(&apart, Selection::Only(step.number())), [step.number()]);
+        assert_eq!(built(&apart, Selection::only(step.number())), [step.number()]);
     }
     assert_same(&whole.output, &apart.output, "steps alone");
     for first in 1..=5 {
         let rest: Vec<u32> = (first..=5).collect();
-        assert_eq!(built(&apart, Selection::From(first)), rest);
+        assert_eq!(built(&apart, Selection::from(first)), rest);
         assert_same(&whole.output, &apart.output, &format!("from step {first}"));
     }
     let threads = Options { output: written.out().with_file_name("threads"), ..whole.clone() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(7).build().expect("threads");
-    pool.install(|| built(&threads, Selection::Needed));
+    pool.install(|| built(&threads, Selection::needed()));
     assert_same(&whole.output, &threads.output, "seven threads");
 }
 
@@ -246,7 +265,7 @@ fn all_outputs_share_one_weight_file() {
     use std::os::unix::fs::MetadataExt;
     let written = model();
     let options = written.options("4");
-    built(&options, Selection::Needed);
+    built(&options, Selection::needed());
     let weights = contents(&options.output).into_keys().filter(|name| name.ends_with("weight.bin"));
     let files: Vec<u64> =
         weights.map(|name| fs::metadata(options.output.join(name)).expect("a file").ino()).collect();
@@ -257,7 +276,7 @@ fn all_outputs_share_one_weight_file() {
 fn earlier_steps_must_be_there_and_match() {
     let written = model();
     let options = written.options("4");
-    let cases = [(Selection::From(3), 1), (Selection::Only(2), 1), (Selection::Only(4), 3)];
+    let cases = [(Selection::from(3), 1), (Selection::only(2), 1), (Selection::only(4), 3)];
     for (selection, missing) in cases {
         let error = run(&options, selection).expect_err("nothing is there");
         assert!(matches!(error, Error::Input(_)));
@@ -268,10 +287,10 @@ fn earlier_steps_must_be_there_and_match() {
         let commands = format!("{part}convert --restart {missing}, or --only {missing}");
         assert_eq!(report.mend, Some(format!("run step {missing} again ({commands})")), "{selection:?}");
     }
-    built(&options, Selection::Needed);
+    built(&options, Selection::needed());
     let other = Options { lut: "6".parse().expect("a lut"), ..options.clone() };
     for step in [2, 3, 4, 6] {
-        let error = run(&other, Selection::Only(step)).expect_err("what it depends on has 4 bits");
+        let error = run(&other, Selection::only(step)).expect_err("what it depends on has 4 bits");
         assert!(matches!(error, Error::Input(_)), "step {step}: {error}");
         let report = report(error);
         assert!(
@@ -284,9 +303,9 @@ fn earlier_steps_must_be_there_and_match() {
             Some("run step 1 again (part --part monolithic, or convert --restart 1, or --only 1)")
         );
     }
-    let report = report(run(&other, Selection::From(2)).expect_err("other options"));
+    let report = report(run(&other, Selection::from(2)).expect_err("other options"));
     assert!(report.what.starts_with("qwen_monolithic.mlpackage was made"), "{}", report.what);
-    assert_eq!(built(&options, Selection::From(6)), [0u32; 0], "all are current");
+    assert_eq!(built(&options, Selection::from(6)), [0u32; 0], "all are current");
 }
 
 #[test]
@@ -296,13 +315,13 @@ fn a_stopped_run_leaves_nothing_and_the_next_clears_up() {
     let leftover = written.out().join(".qwen_monolithic.mlpackage.partial");
     fs::create_dir_all(leftover.join("Data")).expect("a directory");
     for bytes in [0, 1000, 20_000] {
-        let stopped = run_watched(&options, Selection::Needed, &Watch::stopping_after(bytes));
+        let stopped = run_watched(&options, Selection::needed(), &Watch::stopping_after(bytes));
         assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
         let names: Vec<PathBuf> = contents(&written.out()).into_keys().collect();
         assert!(names.is_empty(), "stopped after {bytes} bytes: {names:?}");
         assert!(!leftover.exists());
     }
-    assert_eq!(built(&options, Selection::Needed), [1, 2, 3, 4, 5]);
+    assert_eq!(built(&options, Selection::needed()), [1, 2, 3, 4, 5]);
 }
 
 /// Tries to convert into the same directory while a conversion is under way.
@@ -310,7 +329,7 @@ struct Second<'o>(&'o Options);
 
 impl Progress for Second<'_> {
     fn begin(&self, _: Step, _: u64) {
-        let error = run(self.0, Selection::Needed).expect_err("the directory is taken");
+        let error = run(self.0, Selection::needed()).expect_err("the directory is taken");
         assert!(matches!(error, Error::Machine(_)), "{error}");
         assert_eq!(error.to_string(), "another run holds the output directory");
     }
@@ -327,7 +346,52 @@ impl Progress for Second<'_> {
 fn one_run_at_a_time() {
     let written = model();
     let options = written.options("4");
-    run_watched(&options, Selection::Needed, &Second(&options)).expect("the first run goes on");
+    run_watched(&options, Selection::needed(), &Second(&options)).expect("the first run goes on");
+}
+
+/// Replaces the weights of the model when step 1 begins.
+struct Replacing<'w>(&'w Written);
+
+impl Progress for Replacing<'_> {
+    fn begin(&self, step: Step, _: u64) {
+        if step == Step::Infer {
+            let other = Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights();
+            change_weights(self.0, other, 2.0);
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn end(&self, _: &Path) {}
+    fn reuse(&self, _: Step, _: &Path) {}
+    fn warn(&self, _: &str) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}
+
+/// Writes other weights into the file of the model, in place: its length stays.
+fn change_weights(written: &Written, mut other: Synthetic, value: f32) {
+    for (_, values) in other.tensors.values_mut() {
+        values[0] = value;
+    }
+    let other = other.write();
+    let weights = other.model.join("model.safetensors");
+    fs::write(written.model.join("model.safetensors"), fs::read(weights).expect("a file")).expect("a file");
+}
+
+#[test]
+fn a_model_that_changes_while_it_is_read_is_refused() {
+    let written = model();
+    let options = written.options("4");
+    run(&options, Selection::only(1)).expect("a run");
+    change_weights(&written, Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights(), 1.0);
+    // Step 1 is stale, which only the weights tell; they change again before they are converted.
+    let error = run_watched(&options, Selection::needed(), &Replacing(&written)).expect_err("other weights");
+    assert_eq!(report(error).what, "the model has changed while it was read");
+    assert_eq!(
+        built(&options, Selection::needed()),
+        [1, 2, 3, 4, 5],
+        "what it left is not taken for anything"
+    );
 }
 
 /// `meta.yaml` as a YAML library reads it.
@@ -347,7 +411,7 @@ fn meta_yaml_survives_any_name() {
         let readme = format!("---\nlicense: {name}\n---\n");
         fs::write(written.model.join("README.md"), readme).expect("a file");
         let options = Options { prefix: Some("123".into()), ..written.options("4") };
-        built(&options, Selection::Only(5));
+        built(&options, Selection::only(5));
         let (text, value) = meta(&options);
         let info = &value["model_info"];
         assert_eq!(info["name"], format!("anemll-{name}-ctx32-monolithic"), "{text}");
@@ -379,7 +443,7 @@ fn the_template_goes_where_every_consumer_looks() {
         }
         let written = model.write();
         let options = written.options("none");
-        run(&options, Selection::Only(5))?;
+        run(&options, Selection::only(5))?;
         Ok::<_, Error>(fs::read_to_string(options.output.join("tokenizer_config.json")).expect("a file"))
     };
     assert_eq!(merged(config, None).expect("a run"), config);
@@ -413,18 +477,18 @@ fn what_another_model_left_does_not_stay() {
     }
     let full = model.write();
     let options = bare.options("none");
-    built(&Options { model: full.model.clone(), ..options.clone() }, Selection::Needed);
+    built(&Options { model: full.model.clone(), ..options.clone() }, Selection::needed());
     assert!(options.output.join("merges.txt").is_file());
-    assert_eq!(built(&options, Selection::Needed), [5]);
+    assert_eq!(built(&options, Selection::needed()), [5]);
     let fresh = Options { output: options.output.with_file_name("fresh"), ..options.clone() };
-    built(&fresh, Selection::Needed);
+    built(&fresh, Selection::needed());
     let described = |dir: &Path| {
         contents(dir).into_iter().filter(|(name, _)| name.components().count() == 1).collect::<Vec<_>>()
     };
     assert_eq!(described(&options.output), described(&fresh.output));
 
     fs::write(options.output.join("merges.txt"), "").expect("a file");
-    assert_eq!(built(&options, Selection::Needed), [5], "one that came later");
+    assert_eq!(built(&options, Selection::needed()), [5], "one that came later");
     assert!(!options.output.join("merges.txt").exists());
 }
 
@@ -439,7 +503,7 @@ fn another_models_files_are_not_overwritten() {
             fs::write(options.output.join(name), "{}").expect("a file");
         }
         let before = contents(&options.output);
-        let result = run(&options, Selection::Only(5));
+        let result = run(&options, Selection::only(5));
         if let Err(error) = &result {
             assert!(matches!(error, Error::Usage(_)), "{present:?}: {error}");
             assert_eq!(contents(&options.output), before, "{present:?}");

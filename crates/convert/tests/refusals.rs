@@ -123,10 +123,10 @@ fn the_table_of_step_0() {
     let written = Synthetic::tiny("qwen3").weights().write();
     let checkpoint = written.open();
     let pipeline = Pipeline::new(&checkpoint, &written.options("4"), &Silent).expect("a pipeline");
-    let findings = pipeline.check(Selection::Needed, &Silent).expect("findings");
+    let findings = pipeline.check(Selection::needed(), &Silent).expect("findings");
     let subjects: Vec<&str> = findings.iter().map(|f| f.subject).collect();
     assert_eq!(subjects, ["architecture", "model", "tokenizer", "weight.bin", "disk", "memory"]);
     std::fs::remove_file(written.model.join("tokenizer.json")).expect("a file");
-    let error = pipeline.check(Selection::Needed, &Silent).expect_err("no tokenizer");
+    let error = pipeline.check(Selection::needed(), &Silent).expect_err("no tokenizer");
     assert_eq!(error.to_string(), "no tokenizer.json in the model directory");
 }

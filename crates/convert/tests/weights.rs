@@ -6,8 +6,10 @@ mod fixture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anelith_convert::{Component, ComponentReport, Options, Plan, Silent, WeightReport};
+use anelith_convert::kmeans::KMeans;
+use anelith_convert::{Component, ComponentReport, Options, Plan, Silent, WeightReport, Written as Done};
 use anelith_mil::blob::WeightStore;
+use anelith_mil::digest::Digest;
 use anelith_mil::package::weights_path;
 use anelith_mil::{Data, Function, Model, Op, Opcode, Operand, Value};
 use half::f16;
@@ -150,7 +152,8 @@ impl Converted {
         let path = weights_path(dir.path());
         let weights = path.parent().expect("a parent");
         std::fs::create_dir_all(weights).expect("a directory");
-        let report = plan.weights.write(&path, &Silent).expect("a weight file");
+        let Done { report, file, .. } = plan.weights.write(&path, &Silent).expect("a weight file");
+        assert_eq!(file, Digest::of(&std::fs::read(&path).expect("the file")));
         let root = weights.parent().unwrap_or(Path::new("."));
         let store = WeightStore::open(root, &plan.infer.program).expect("weights");
         look(&plan, &store, &report);
@@ -453,5 +456,55 @@ fn a_tied_head_is_stored_as_one_of_its_own_would_be() {
         let (tied, own) = (write(true), write(false));
         assert!(tied.0 == own.0, "{lut} {lmhead}: other bytes");
         assert_eq!(tied.1, own.1, "{lut} {lmhead}");
+    }
+}
+
+/// Groups are read twice, piece by piece, where they are larger than a piece; they are clustered as whole groups.
+#[test]
+fn a_group_may_be_larger_than_a_piece() {
+    let sizes = json!({ "vocab_size": 70_003, "hidden_size": 32 });
+    let converted = Converted::new(sizes);
+    for lut in ["3,t", "4,70003"] {
+        converted.with(lut, |plan, store, _| {
+            let tensors = palettized(plan, store);
+            let embedding =
+                tensors.iter().find(|t| t.name == "model_embed_tokens_weight").expect("it is large");
+            let (table, indices) = &embedding.groups[0];
+            let weights = original(&converted.model, plan, &embedding.name);
+            let halves: Vec<f16> = weights.iter().map(|w| f16::from_f64(*w)).collect();
+            assert!(halves.len() > 1 << 21);
+            let bits = if lut == "3,t" { 3 } else { 4 };
+            let expected = KMeans::new(bits).cluster(&halves).expect("finite weights");
+            assert_eq!(*table, expected.table.iter().map(|e| e.to_f64()).collect::<Vec<_>>(), "{lut}");
+            assert!(indices.iter().zip(&expected.indices).all(|(i, e)| *i == usize::from(*e)), "{lut}");
+        });
+    }
+}
+
+/// The digest of the source is the same however the weights are cut, copied or left in the program, and another one
+/// when a weight is.
+#[test]
+fn the_source_is_known_by_its_weights() {
+    let model = Synthetic::tiny("qwen3").with(json!({ "vocab_size": 345, "hidden_size": 64 })).weights();
+    let source = |model: &Synthetic, lut: &str| {
+        let written = model.write();
+        let checkpoint = written.open();
+        let plan = Plan::new(&checkpoint, &written.options(lut), &Silent).expect("a plan");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        plan.weights.write(&dir.path().join("weight.bin"), &Silent).expect("a weight file").source
+    };
+    for tied in [false, true] {
+        let model = model.clone().with(json!({ "tie_word_embeddings": tied })).weights();
+        let plain = source(&model, "none");
+        for lut in ["1,1", "3,5", "4", "6,t"] {
+            assert_eq!(source(&model, lut), plain, "{lut}");
+        }
+        let names: Vec<String> = model.tensors.keys().cloned().collect();
+        for name in names {
+            let mut other = model.clone();
+            let (_, values) = other.tensors.get_mut(&name).expect("a tensor");
+            *values.last_mut().expect("values") += 0.5;
+            assert_ne!(source(&other, "4"), plain, "{name}");
+        }
     }
 }

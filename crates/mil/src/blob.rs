@@ -13,6 +13,7 @@ use std::path::{Component, Path};
 
 use crate::error::{Error, Result};
 
+mod flush;
 mod layout;
 mod map;
 mod pool;

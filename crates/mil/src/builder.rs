@@ -11,20 +11,24 @@ use crate::value::Value;
 
 /// A function under construction.
 ///
-/// Literal arguments of plain ops become `const` ops of their own, named `{op}_{parameter}_0`, as coremltools
-/// writes them; those of `constexpr_*` ops stay inline, as coremltools writes those.
+/// Literal arguments of plain ops become `const` ops; those of `constexpr_*` ops stay inline. So coremltools writes
+/// them. Equal literals of parameters of one name are one `const`, `{parameter}_{number}`: a model has thousands of
+/// them and few that differ. coremltools has both forms, one for each op and one for several.
 #[derive(Debug)]
 pub struct FunctionBuilder {
     function: Function,
     names: BTreeSet<String>,
     definitions: Vec<Option<usize>>,
+    /// The literals so far, by parameter.
+    literals: BTreeMap<String, Vec<(Value, VarId)>>,
 }
 
 impl FunctionBuilder {
     /// A function without inputs or ops.
     pub fn new(name: &str, opset: Opset) -> FunctionBuilder {
         let function = Function::new(name, opset);
-        FunctionBuilder { function, names: BTreeSet::new(), definitions: Vec::new() }
+        let (names, literals) = (BTreeSet::new(), BTreeMap::new());
+        FunctionBuilder { function, names, definitions: Vec::new(), literals }
     }
 
     /// Declares a tensor input.
@@ -108,7 +112,7 @@ impl FunctionBuilder {
         let kind = OpKind::Known(opcode);
         let inline = kind.is_constant();
         let place = |(param, arg): &(&str, Argument)| {
-            let arg = if inline { arg.clone() } else { self.without_literals(name, param, arg) };
+            let arg = if inline { arg.clone() } else { self.without_literals(param, arg) };
             ((*param).to_owned(), arg)
         };
         let inputs: BTreeMap<String, Argument> = args.iter().map(place).collect();
@@ -130,13 +134,24 @@ impl FunctionBuilder {
     }
 
     /// The argument with each literal moved into a `const` op.
-    fn without_literals(&mut self, op: &str, param: &str, argument: &Argument) -> Argument {
-        let mut place = |i: usize, operand: &Operand| match operand {
+    fn without_literals(&mut self, param: &str, argument: &Argument) -> Argument {
+        let place = |operand: &Operand| match operand {
             Operand::Var(v) => Operand::Var(*v),
-            Operand::Value(v) => Operand::Var(self.constant(&format!("{op}_{param}_{i}"), v.clone())),
+            Operand::Value(v) => Operand::Var(self.literal(param, v)),
         };
-        let operands = argument.operands().iter().enumerate();
-        operands.map(|(i, o)| place(i, o)).collect::<Vec<_>>().into()
+        argument.operands().iter().map(place).collect::<Vec<_>>().into()
+    }
+
+    /// The variable of a literal: that of an equal one of the same parameter, of whatever op, or a new one.
+    fn literal(&mut self, param: &str, value: &Value) -> VarId {
+        let known = self.literals.entry(param.to_owned()).or_default();
+        if let Some((_, var)) = known.iter().find(|(literal, _)| literal == value) {
+            return *var;
+        }
+        let name = format!("{param}_{}", known.len());
+        let var = self.constant(&name, value.clone());
+        self.literals.entry(param.to_owned()).or_default().push((value.clone(), var));
+        var
     }
 
     fn infer(&self, opcode: Opcode, inputs: &BTreeMap<String, Argument>) -> Result<Vec<Type>, String> {

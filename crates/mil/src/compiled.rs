@@ -42,7 +42,7 @@ const MAX_PROGRAM_BYTES: u64 = 1 << 28;
 const MAX_CORE_DATA_BYTES: u64 = 1 << 26;
 
 /// Where a model that is to be compiled comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Source<'a> {
     /// The bytes of the source's `model.mlmodel`, whose hash the compiled model carries.
     pub specification: &'a [u8],
@@ -52,6 +52,8 @@ pub struct Source<'a> {
     pub weights_root: &'a Path,
     /// The stem of the source itself, from which the name of the generated Swift class is made.
     pub class_name: &'a str,
+    /// Gives a weight file of the source, the first path, to the compiled model, where nothing stands at the second.
+    pub place: &'a dyn Fn(&Path, &Path) -> Result<()>,
 }
 
 /// The versions that a compiled model says it was compiled by, in the build info of its program.
@@ -79,7 +81,7 @@ impl Default for Compiler {
 /// `Unsupported` for specification versions other than 6 to 9, enumerated shapes, and weight files where the
 /// compiled model has files of its own; `Malformed` for weight files outside the source's directory; `Invalid`
 /// for a described function or a function that the other side lacks; `Io` for a weight file that is missing, and
-/// for a file of `dir` that exists already.
+/// for a file of `dir` that exists already; those of `source.place`.
 pub fn write(
     dir: &Path,
     model: &Model,
@@ -103,7 +105,7 @@ pub fn write(
     let analytics = dir.join(ANALYTICS);
     std::fs::create_dir(&analytics).map_err(Error::io("cannot create", &analytics))?;
     create(&analytics.join(CORE_DATA), &core_data::analytics(source))?;
-    weights::place(&model.program, source.weights_root, dir)
+    weights::place(&model.program, source, dir)
 }
 
 /// Reads the compiled model in `dir`. Weight files stay where they are, `@model_path` being `dir`.

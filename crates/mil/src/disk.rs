@@ -1,9 +1,10 @@
-//! Files and directories that appear whole or not at all, and files that share their bytes.
+//! Files and directories that appear whole or not at all, and files that share their bytes or do not.
 //!
 //! What is written is staged under a name of its own beside its final place, `.NAME.partial`, and renamed
 //! when it is complete and on the disk. The name is always the same, so what a killed run left behind is found
 //! and cleared by the next; two processes must not stage the same path at once.
 
+mod share;
 mod stages;
 
 use std::ffi::OsString;
@@ -12,87 +13,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+pub use share::{
+    Names, Sharing, Watch, can_share, copy_directory, copy_file, is_same_file, names, share_file,
+};
 pub use stages::abandon;
 
 /// How the file begins that stands in the place of a large one in a Git repository whose large files were not
 /// fetched; users meet it, so readers tell it from garbage.
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
-
-/// Gives the contents of `source` to `dest` too, replacing what is there; nothing happens if both are the same
-/// file already. `dest` appears at once.
-///
-/// The contents take space once where the file system can do that: a copy-on-write clone comes first, since a later
-/// write to one name leaves the other alone; then a hard link, and a copy where neither can be had. As the two
-/// may be one file, the rule for both names is: replace the file, never write into it.
-///
-/// # Errors
-/// `Io` when `source` is missing or `dest` cannot be written.
-pub fn share_file(source: &Path, dest: &Path) -> Result<()> {
-    // A link is made to the file itself, not to a symbolic link that leads to it.
-    let source = fs::canonicalize(source).map_err(Error::io("cannot open", source))?;
-    if is_same_file(&source, dest) {
-        return Ok(());
-    }
-    let staged = Staged::file(dest)?;
-    if !clone(&source, staged.path()) {
-        remove(staged.path())?;
-        if fs::hard_link(&source, staged.path()).is_err() {
-            fs::copy(&source, staged.path()).map_err(Error::io("cannot copy to", staged.path()))?;
-        }
-    }
-    staged.commit()
-}
-
-/// Makes `dest` a copy-on-write clone of `source`, if the file system has such; if not, part of a file may stay.
-#[cfg(target_os = "linux")]
-fn clone(source: &Path, dest: &Path) -> bool {
-    let files = File::open(source).and_then(|source| Ok((source, File::create_new(dest)?)));
-    files.is_ok_and(|(source, dest)| rustix::fs::ioctl_ficlone(dest, source).is_ok())
-}
-
-/// Makes `dest` a copy-on-write clone of `source`: the standard copy does so on APFS, and copies elsewhere.
-#[cfg(target_os = "macos")]
-fn clone(source: &Path, dest: &Path) -> bool {
-    fs::copy(source, dest).is_ok()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn clone(_: &Path, _: &Path) -> bool {
-    false
-}
-
-/// The names under which `can_share` tries; `.NAME.partial`, so that `clear_partials` knows them.
-const PROBES: [&str; 2] = ["anelith-one", "anelith-other"];
-
-/// Whether files in `dir` can take space once under several names, as `share_file` would have it: tried with two empty
-/// files that are gone afterwards, or after the next `clear_partials` if the process is killed meanwhile. `None` where
-/// nothing can be tried, because `dir` cannot be written. Whoever calls this must know that no other run is at work
-/// there.
-pub fn can_share(dir: &Path) -> Option<bool> {
-    let [one, other] = PROBES.map(|name| dir.join(format!(".{name}.partial")));
-    remove(&one).and_then(|()| remove(&other)).ok()?;
-    File::create_new(&one).ok()?;
-    let is_shared = clone(&one, &other) || {
-        let _ = remove(&other);
-        fs::hard_link(&one, &other).is_ok()
-    };
-    for path in [&one, &other] {
-        let _ = remove(path);
-    }
-    Some(is_shared)
-}
-
-#[cfg(unix)]
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let identity = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
-    identity(a).is_some_and(|id| identity(b) == Some(id))
-}
-
-#[cfg(not(unix))]
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
-}
 
 /// Writes `bytes` as the file `path`, replacing what is there at once. Missing parents are created.
 ///
@@ -238,7 +166,7 @@ pub fn clear_partials(dir: &Path, files: &[&str]) -> Result<()> {
             continue;
         };
         let is_output = name.ends_with(".mlpackage") || name.ends_with(".mlmodelc");
-        if !is_output && !files.contains(&name) && !PROBES.contains(&name) {
+        if !is_output && !files.contains(&name) && !share::PROBES.contains(&name) {
             continue;
         }
         match role {

@@ -78,7 +78,7 @@
 //! # The order of modules
 //!
 //! Each module may use only what stands before it: `error`, `dtype`, `types`, `value`, `infer`, `opset`,
-//! `program`, `call`, `builder`, `model`, `pack`, `text`, `validate`, `disk`, `blob`, `proto`, `package`,
+//! `program`, `call`, `builder`, `model`, `pack`, `text`, `validate`, `digest`, `disk`, `blob`, `proto`, `package`,
 //! `compiled`, `bundle`. A test holds them to it.
 //!
 //! # What is deliberately absent
@@ -95,6 +95,7 @@ mod builder;
 mod bundle;
 mod call;
 pub mod compiled;
+pub mod digest;
 pub mod disk;
 mod dtype;
 mod error;

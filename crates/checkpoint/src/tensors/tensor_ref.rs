@@ -8,6 +8,7 @@ use half::bf16;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
+use super::round::{bf16_to_f16, first_not_finite};
 use super::source::Source;
 use crate::error::{Error, Result};
 
@@ -89,14 +90,15 @@ impl TensorRef {
             let start = out.len();
             match self.dtype {
                 Dtype::F16 => out.extend(halves(bytes).map(f16::from_bits)),
-                Dtype::F32 | Dtype::Bf16 => {
+                Dtype::Bf16 => out.extend(halves(bytes).map(bf16_to_f16)),
+                Dtype::F32 => {
                     wide.clear();
                     self.extend_f32(bytes, &mut wide);
                     out.resize(start + wide.len(), f16::ZERO);
                     out[start..].convert_from_f32_slice(&wide);
                 }
             }
-            match out[start..].iter().position(|x| !x.is_finite()) {
+            match first_not_finite(&out[start..]) {
                 Some(i) => Err(self.not_finite(first + i, i, bytes)),
                 None => Ok(()),
             }

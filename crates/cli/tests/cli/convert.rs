@@ -1,12 +1,14 @@
 //! `convert` as a whole: the answer, the files, and that they depend on nothing else.
 
 use std::fs;
+#[cfg(target_os = "linux")]
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::anelith::{ANSWER, arguments, command, convert, converted, demo};
+use crate::anelith::{ANSWER, arguments, command, convert, converted, demo, run};
 use crate::checkpoint::Model;
 use crate::files::{assert_same, contents};
 
@@ -50,15 +52,52 @@ fn what_the_directory_holds_at_the_end() {
     assert_eq!(partial, None);
 }
 
+/// The result of a conversion with each number of threads, and once with all cores.
 #[test]
 fn two_runs_and_any_number_of_threads_give_the_same_bytes() {
-    for threads in ["1", "3"] {
-        let dir = TempDir::new().unwrap();
-        let mut run = command(arguments(&["convert"], &demo(), dir.path(), &[]));
-        let output = run.env("RAYON_NUM_THREADS", threads).output().unwrap();
-        assert!(output.status.success());
-        assert_same(converted(), dir.path());
+    for lut in [&["--lut", "4"][..], &["--lut", "8,t", "--lut-lmhead", "6,16"], &["--lut", "none"]] {
+        let run = |more: &[&str]| {
+            let dir = TempDir::new().unwrap();
+            convert(&demo(), dir.path(), &[lut, &["--until", "5"], more].concat()).status(0);
+            dir
+        };
+        let first = run(&[]);
+        for threads in ["1", "2", "3", "7"] {
+            assert_same(first.path(), run(&["--threads", threads]).path());
+        }
     }
+}
+
+#[test]
+fn a_model_answers_the_same_on_any_number_of_threads() {
+    let meta = converted().join("meta.yaml").display().to_string();
+    for threads in ["1", "5"] {
+        run(["chat", "--meta", &meta, "--prompt", "Who are you?", "--threads", threads])
+            .status(0)
+            .prints(ANSWER);
+    }
+    run(["chat", "--meta", &meta, "--threads", "0"]).status(2).says("0 is not in 1..=1024");
+}
+
+/// How many threads a chat has that waits for a question.
+#[cfg(target_os = "linux")]
+fn threads_of_a_chat(threads: &str) -> usize {
+    let meta = converted().join("meta.yaml").display().to_string();
+    let mut chat = command(["chat", "--meta", &meta, "--threads", threads]);
+    let mut chat = chat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    chat.stdin.as_mut().unwrap().write_all(b"Who are you?\n").unwrap();
+    // The first byte of an answer: by now all threads are there.
+    chat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    let count = fs::read_dir(format!("/proc/{}/task", chat.id())).unwrap().count();
+    drop(chat.stdin.take());
+    chat.wait_with_output().unwrap();
+    count
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn as_many_threads_are_started_as_asked_for() {
+    assert_eq!(threads_of_a_chat("9") - threads_of_a_chat("4"), 5);
 }
 
 #[test]

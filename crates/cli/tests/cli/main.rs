@@ -8,6 +8,7 @@ mod convert;
 mod files;
 mod inputs;
 mod interrupt;
+mod links;
 mod options;
 mod packages;
 mod refusals;

@@ -133,6 +133,9 @@ fn a_dry_run_prints_the_plan_and_writes_nothing() {
     convert(&demo(), converted(), &["--dry-run"]).status(0).prints("done, to be reused");
     convert(&demo(), converted(), &["--dry-run", "--restart", "4"]).status(0).prints("step 4: compile");
     assert_eq!(contents(converted()), before);
+    let ran = convert(&demo(), &output, &["--dry-run", "--until", "2"]).status(0).prints("step 2: ");
+    assert!(!ran.stdout.contains("step 3") && !ran.stdout.contains("step 6"), "{}", ran.stdout);
+    convert(&demo(), &output, &["--dry-run", "--until", "6"]).status(0).prints("step 6: ");
     let part = ["--part", "monolithic_prefill", "--dry-run"];
     run(arguments(&["part"], &demo(), &output, &part)).status(3).says("qwen_monolithic.mlpackage is missing");
     let part = ["--part", "monolithic", "--dry-run"];

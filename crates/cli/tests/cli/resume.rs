@@ -96,6 +96,24 @@ fn restart_rebuilds_from_there_on() {
 }
 
 #[test]
+fn a_run_ends_where_until_says_and_the_next_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let ran = convert(&demo(), dir.path(), &["--until", "2"]).status(0);
+    assert_eq!(count(&ran.stderr, "  done ("), 2, "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("component"), "nobody is asked, and the table is there: {}", ran.stdout);
+    assert!(!dir.path().join("qwen_monolithic_combined.mlpackage").exists());
+    let ran = convert(&demo(), dir.path(), &["--until", "5"]).status(0);
+    assert_eq!(count(&ran.stderr, "  up to date: "), 2, "{}", ran.stderr);
+    assert_eq!(count(&ran.stderr, "step 6"), 0, "{}", ran.stderr);
+    assert_same(converted(), dir.path());
+    let ran = convert(&demo(), dir.path(), &["--restart", "3", "--until", "4"]).status(0);
+    assert_eq!(count(&ran.stderr, "  done ("), 2, "{}", ran.stderr);
+    assert_eq!(count(&ran.stderr, "step 5"), 0, "{}", ran.stderr);
+    convert(&demo(), dir.path(), &["--restart", "6", "--until", "6"]).status(0).prints(ANSWER);
+    assert_same(converted(), dir.path());
+}
+
+#[test]
 fn a_step_without_its_inputs_names_them_and_the_step_that_makes_them() {
     let dir = copy_of_converted();
     fs::remove_dir_all(dir.path().join("qwen_monolithic_prefill.mlpackage")).unwrap();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anelith_mil::blob::{BlobPool, BlobWriter, WEIGHT_FILE, repoint};
+use anelith_mil::disk;
 use anelith_mil::{BlobRef, Model, TensorType};
 
-use crate::digest::Digests;
 use crate::error::{Error, Result, io};
 use crate::progress::Progress;
 
@@ -21,7 +22,7 @@ const PIECE: usize = 1 << 20;
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(crate) fn shared_file(parts: [&Part; 2]) -> Result<Option<PathBuf>> {
+pub(crate) fn shared_file(parts: [&Part; 2], progress: &dyn Progress) -> Result<Option<PathBuf>> {
     let uses_one = |part: &&Part| {
         let mut files = part.weights.files().map(|(name, _)| name);
         files.next() == Some(WEIGHT_FILE) && files.next().is_none()
@@ -34,8 +35,27 @@ pub(crate) fn shared_file(parts: [&Part; 2]) -> Result<Option<PathBuf>> {
     if length(&first)? != length(&second)? {
         return Ok(None);
     }
-    let mut digests = Digests::default();
-    Ok((digests.file(&first)? == digests.file(&second)?).then_some(first))
+    Ok(are_equal(&first, &second, progress)?.then_some(first))
+}
+
+/// Whether two files of equal length have equal contents, byte by byte.
+fn are_equal(first: &Path, second: &Path, progress: &dyn Progress) -> Result<bool> {
+    if disk::is_same_file(first, second) {
+        return Ok(true);
+    }
+    let open = |path: &Path| fs::File::open(path).map_err(io("read", path));
+    let (mut one, mut other) = (open(first)?, open(second)?);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    loop {
+        check_interrupted(progress)?;
+        for (path, file, bytes) in [(first, &mut one, &mut ours), (second, &mut other, &mut theirs)] {
+            bytes.clear();
+            file.take(PIECE as u64).read_to_end(bytes).map_err(io("read", path))?;
+        }
+        if ours != theirs || ours.is_empty() {
+            return Ok(ours == theirs);
+        }
+    }
 }
 
 /// Writes one weight file, at `path`, of all blobs that the functions of `model` refer to in the weights of their
@@ -93,7 +113,8 @@ fn write(pool: &BlobPool<'_>, path: &Path, progress: &dyn Progress) -> Result<()
             writer.write(piece)?;
         }
     }
-    Ok(writer.finish()?)
+    writer.finish()?;
+    Ok(())
 }
 
 fn check_interrupted(progress: &dyn Progress) -> Result<()> {

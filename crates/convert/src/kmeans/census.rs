@@ -21,6 +21,8 @@ const AT_ONCE: usize = u32::MAX as usize;
 pub(super) struct Census {
     /// Occurrences by [`slot`]; all zero between two groups.
     tally: Box<[u32; PATTERNS]>,
+    /// How many weights are in `tally`.
+    tallied: usize,
     /// Occurrences that went before those in `tally`; empty for a group that is counted at once.
     earlier: Vec<u64>,
     /// One bit per pattern that occurs; all zero between two groups.
@@ -42,6 +44,7 @@ impl Census {
     pub(super) fn new() -> Self {
         Self {
             tally: Box::new([0; PATTERNS]),
+            tallied: 0,
             earlier: Vec::new(),
             present: Box::new([0; PATTERNS / 64]),
             labels: Box::new([0; PATTERNS]),
@@ -51,9 +54,14 @@ impl Census {
         }
     }
 
-    /// Counts the distinct values of `weights`.
+    /// Counts weights that are not all of the group.
+    pub(super) fn count(&mut self, weights: &[f16]) {
+        self.count_parts(weights, AT_ONCE);
+    }
+
+    /// Counts the last `weights` of a group and puts its distinct values in order.
     pub(super) fn take(&mut self, weights: &[f16]) -> Result<(), NonFinite> {
-        self.count(weights, AT_ONCE);
+        self.count(weights);
         self.collect();
         // Infinities and NaNs sort outside of all finite values.
         let ends = [self.patterns.first(), self.patterns.last()];
@@ -66,22 +74,28 @@ impl Census {
         Err(NonFinite { position, value })
     }
 
-    /// Fills tally and bit set, `at_once` weights at a time.
-    fn count(&mut self, weights: &[f16], at_once: usize) {
-        self.earlier.clear();
-        for (i, part) in weights.chunks(at_once).enumerate() {
-            if i > 0 {
-                self.earlier.resize(PATTERNS, 0);
-                for (earlier, count) in self.earlier.iter_mut().zip(self.tally.iter_mut()) {
-                    *earlier += u64::from(std::mem::take(count));
-                }
+    /// Fills tally and bit set; no more than `at_once` weights are in the tally.
+    fn count_parts(&mut self, weights: &[f16], at_once: usize) {
+        for part in weights.chunks(at_once) {
+            if self.tallied + part.len() > at_once {
+                self.spill();
             }
+            self.tallied += part.len();
             for weight in part {
                 let pattern = weight.to_bits();
                 self.tally[slot(pattern)] += 1;
                 self.present[usize::from(pattern >> 6)] |= 1 << (pattern & 63);
             }
         }
+    }
+
+    /// Moves the tally to the earlier ones.
+    fn spill(&mut self) {
+        self.earlier.resize(PATTERNS, 0);
+        for (earlier, count) in self.earlier.iter_mut().zip(self.tally.iter_mut()) {
+            *earlier += u64::from(std::mem::take(count));
+        }
+        self.tallied = 0;
     }
 
     /// Moves tally and bit set into the sorted lists; -0.0 is counted as 0.0.
@@ -116,6 +130,8 @@ impl Census {
                 }
             }
         }
+        self.earlier.clear();
+        self.tallied = 0;
     }
 
     /// Appends a pattern to the lists and takes its count off the tally.
@@ -176,7 +192,7 @@ mod tests {
         let mut parts = Census::new();
         whole.take(&weights).expect("finite weights");
         for at_once in [1, 2, 3, 7] {
-            parts.count(&weights, at_once);
+            parts.count_parts(&weights, at_once);
             parts.collect();
             assert_eq!((parts.values(), parts.counts()), (whole.values(), whole.counts()));
         }

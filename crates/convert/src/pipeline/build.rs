@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anelith_mil as mil;
 use anelith_mil::blob::WeightStore;
 use anelith_mil::compiled::{self, Compiler, Source};
-use anelith_mil::disk::{self, Staged};
+use anelith_mil::disk::{self, Sharing, Staged};
 use anelith_mil::package::{self, Package};
 use anelith_mil::{Model, proto, validate_model};
 use anelith_report::{Report, Reported};
@@ -17,53 +18,95 @@ use crate::parts::Plan;
 use crate::progress::Progress;
 use crate::step::{Outputs, Step};
 use crate::target::{self, Kind};
-use crate::weights::WeightReport;
+use crate::weights::Written;
+
+/// How outputs come to the weights of others.
+#[derive(Clone, Copy)]
+pub(super) struct Placing<'p> {
+    pub sharing: Sharing,
+    pub progress: &'p dyn Progress,
+}
+
+impl Placing<'_> {
+    /// Gives the weight file `source` to an output in the making.
+    fn place(self, source: &Path, dest: &Path) -> mil::Result<()> {
+        self.sharing.place(source, dest, &|bytes| self.goes_on(bytes))
+    }
+
+    /// Tells of bytes that were copied, and learns whether to copy more.
+    fn goes_on(self, bytes: u64) -> bool {
+        self.progress.advance(bytes);
+        !self.progress.interrupted()
+    }
+
+    /// Why a copy has failed, which may have been told to.
+    fn failure(self, error: mil::Error) -> Error {
+        if self.progress.interrupted() { Error::Interrupted } else { error.into() }
+    }
+}
 
 /// Step 1: streams the weights and writes the inference package around them.
-pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<WeightReport> {
+pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<Written> {
     let staged = staged(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
-    let report = plan.weights.write(&weights, progress)?;
+    let written = plan.weights.write(&weights, progress)?;
     write_package(staged, &plan.infer)?;
-    Ok(report)
+    Ok(written)
 }
 
 /// Step 2: the prefill package, with the weights of step 1.
-pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs) -> Result<()> {
+pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs, placing: Placing<'_>) -> Result<()> {
     let staged = staged(&outputs.path(Step::Prefill))?;
     let source = Package::open(&outputs.path(Step::Infer))?;
-    disk::share_file(&source.root.join("weights/weight.bin"), &weights_file(staged.path())?)?;
+    let weights = weights_file(staged.path())?;
+    placing.place(&source.root.join("weights/weight.bin"), &weights).map_err(|e| placing.failure(e))?;
     write_package(staged, &plan.prefill)
 }
 
 /// Step 3: the package of both functions.
-pub(super) fn combine(input: &Outputs, output: &Outputs, progress: &dyn Progress) -> Result<()> {
+pub(super) fn combine(input: &Outputs, output: &Outputs, placing: Placing<'_>) -> Result<()> {
     let [infer, prefill] = [Step::Infer, Step::Prefill].map(|step| input.path(step));
     let out = output.path(Step::Combine);
     target::check_output(&out, Kind::Package)?;
-    let combined = Combined::new([Part::open(&infer)?, Part::open(&prefill)?])?;
+    let combined = Combined::new([Part::open(&infer)?, Part::open(&prefill)?], placing.progress)?;
     combined.check_conversion()?;
-    combined.write(&out, progress)
+    combined.write(&out, placing)
 }
 
 /// Step 4: the bundle of the combined package.
-pub(super) fn compile(input: &Outputs, output: &Outputs) -> Result<()> {
+pub(super) fn compile(input: &Outputs, output: &Outputs, placing: Placing<'_>) -> Result<()> {
     let bundle = output.path(Step::Compile);
     target::check_output(&bundle, Kind::Bundle)?;
-    write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default()).map(drop)
+    write_bundle(&input.path(Step::Combine), &bundle, &Compiler::default(), placing).map(drop)
+}
+
+/// Replaces an output of step 1 to 4 by a copy that shares no file with it.
+pub(super) fn separate(output: &Path, progress: &dyn Progress) -> Result<()> {
+    let placing = Placing { sharing: Sharing::Copy, progress };
+    let staged = Staged::directory(output)?;
+    disk::copy_directory(output, staged.path(), &|bytes| placing.goes_on(bytes))
+        .map_err(|e| placing.failure(e))?;
+    Ok(staged.commit()?)
 }
 
 /// Combines two packages of one function each, whoever made them, into one of `infer` and `prefill`; equal weights
-/// are stored once.
+/// are stored once. Where both have the same weight file, `sharing` says how the third comes to it.
 ///
 /// # Errors
 /// When a package cannot be read or is not of that kind, or when their states differ. `Usage` when `out` does not
 /// end in `.mlpackage`, or when what stands there is not a package or is, holds or surrounds a source. `Machine` when
 /// a conversion is under way in the directory of `out`. `Interrupted` leaves nothing behind.
-pub fn combine_packages(infer: &Path, prefill: &Path, out: &Path, progress: &dyn Progress) -> Result<()> {
+pub fn combine_packages(
+    infer: &Path,
+    prefill: &Path,
+    out: &Path,
+    sharing: Sharing,
+    progress: &dyn Progress,
+) -> Result<()> {
     target::check_named(out, Kind::Package, &[infer, prefill])?;
     let _lock = Lock::acquire_if_used(directory_of(out))?;
-    Combined::new([Part::open(infer)?, Part::open(prefill)?])?.write(out, progress)
+    let placing = Placing { sharing, progress };
+    Combined::new([Part::open(infer)?, Part::open(prefill)?], progress)?.write(out, placing)
 }
 
 /// Two parts, and what is known of the package of both before it is written.
@@ -75,10 +118,10 @@ struct Combined {
 }
 
 impl Combined {
-    fn new(parts: [Part; 2]) -> Result<Combined> {
+    fn new(parts: [Part; 2], progress: &dyn Progress) -> Result<Combined> {
         let [infer, prefill] = &parts;
         let model = combine::combine([&infer.model, &prefill.model], [&infer.path, &prefill.path])?;
-        let shared = combine::shared_file([infer, prefill])?;
+        let shared = combine::shared_file([infer, prefill], progress)?;
         Ok(Combined { parts, model, shared })
     }
 
@@ -96,34 +139,46 @@ impl Combined {
         Err(Error::Input(report.mending(mend)))
     }
 
-    fn write(mut self, out: &Path, progress: &dyn Progress) -> Result<()> {
+    fn write(mut self, out: &Path, placing: Placing<'_>) -> Result<()> {
         let staged = Staged::directory(out)?;
         let weights = weights_file(staged.path())?;
         match self.shared {
-            Some(file) => disk::share_file(&file, &weights)?,
-            None => combine::write_merged(&mut self.model, &self.parts, &weights, progress)?,
+            Some(file) => placing.place(&file, &weights).map_err(|e| placing.failure(e))?,
+            None => combine::write_merged(&mut self.model, &self.parts, &weights, placing.progress)?,
         }
         write_package(staged, &self.model)
     }
 }
 
-/// Compiles a package, or a bare specification, into a bundle; gives a warning where the bundle will not load yet.
+/// Compiles a package, or a bare specification, into a bundle, which comes to the weights as `sharing` says; gives a
+/// warning where the bundle will not load yet.
 ///
 /// # Errors
 /// When the source cannot be read, is not a valid ML program, or the bundle cannot be written. `Usage` when `bundle`
 /// does not end in `.mlmodelc`, or when what stands there is not a bundle or is, holds or surrounds the source.
-/// `Machine` when a conversion is under way in the directory of `bundle`.
-pub fn compile_package(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
+/// `Machine` when a conversion is under way in the directory of `bundle`. `Interrupted` leaves nothing behind.
+pub fn compile_package(
+    source: &Path,
+    bundle: &Path,
+    compiler: &Compiler,
+    sharing: Sharing,
+    progress: &dyn Progress,
+) -> Result<Option<String>> {
     target::check_named(bundle, Kind::Bundle, &[source])?;
     let _lock = Lock::acquire_if_used(directory_of(bundle))?;
-    write_bundle(source, bundle, compiler)
+    write_bundle(source, bundle, compiler, Placing { sharing, progress })
 }
 
 fn directory_of(target: &Path) -> &Path {
     target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Option<String>> {
+fn write_bundle(
+    source: &Path,
+    bundle: &Path,
+    compiler: &Compiler,
+    placing: Placing<'_>,
+) -> Result<Option<String>> {
     let package = Package::open(source)?;
     let model = read_model(&package)?;
     let info = combine::validated(&model, source)?;
@@ -135,9 +190,10 @@ fn write_bundle(source: &Path, bundle: &Path, compiler: &Compiler) -> Result<Opt
         model_name: &model_name,
         weights_root: &package.root,
         class_name: &class_name,
+        place: &|from, to| placing.place(from, to),
     };
     let staged = Staged::directory(bundle)?;
-    compiled::write(staged.path(), &model, &info, &source, compiler)?;
+    compiled::write(staged.path(), &model, &info, &source, compiler).map_err(|e| placing.failure(e))?;
     staged.commit()?;
     Ok(warning)
 }

@@ -78,7 +78,7 @@ pub(super) fn inputs(
     checkpoint: &Checkpoint,
     options: &Options,
     outputs: &Outputs,
-    digests: &mut Digests,
+    digests: &mut Digests<'_>,
 ) -> Result<String> {
     let mut parts = vec![
         format!("{} {} {:?} {}", options.context, options.batch, options.luts(), outputs.prefix()),
@@ -87,7 +87,7 @@ pub(super) fn inputs(
         license(&checkpoint.dir)?.unwrap_or_default(),
     ];
     for TokenizerFile { name, path } in tokenizer_files(&checkpoint.dir)? {
-        parts.extend([name.to_owned(), digests.file(&path)?]);
+        parts.extend([name.to_owned(), digests.file(&path)?.to_string()]);
         parts.push(digests.path(&outputs.dir().join(name))?.unwrap_or_default());
     }
     parts.extend(leftovers(checkpoint, outputs.dir()).iter().map(|path| path.display().to_string()));

@@ -1,13 +1,15 @@
 //! What a run would do, found out without writing anything.
 
 use anelith_checkpoint::tokenizer_files;
+use anelith_mil::disk::Sharing;
 use anelith_mil::{Model, proto, validate_model};
 
-use super::{Pipeline, Run, Selection, describe};
+use super::{Pipeline, Run, describe};
 use crate::combine::combine;
 use crate::error::Result;
 use crate::progress::Progress;
 use crate::record::Status;
+use crate::selection::{Selection, Which};
 use crate::step::Step;
 use crate::target::{self, Kind};
 use crate::weights::WeightReport;
@@ -19,8 +21,10 @@ pub struct Preview {
     pub steps: Vec<StepPlan>,
     /// What palettization will do to the weights, but for the errors.
     pub weights: WeightReport,
-    /// Bytes of the weight file, of which the outputs share one copy where the file system can.
+    /// Bytes of the weight file.
     pub weight_bytes: u64,
+    /// How the outputs come to it.
+    pub sharing: Sharing,
 }
 
 /// What becomes of one step.
@@ -41,8 +45,17 @@ pub enum Action {
     Build,
     /// Its output would be used as it is.
     Reuse,
+    /// Its output would be used, and first get weights of its own by being copied.
+    Separate,
     /// Its output would be used if the steps before it make again what was there, else made anew.
     Recheck,
+}
+
+impl Action {
+    /// Whether the output may become another one.
+    fn makes_anew(self) -> bool {
+        matches!(self, Action::Build | Action::Recheck)
+    }
 }
 
 /// An output.
@@ -65,27 +78,33 @@ impl Pipeline<'_> {
         let mut steps: Vec<StepPlan> = Vec::new();
         for step in Step::ALL {
             let Some(is_reused) = run.is_reused(step, selection)? else { continue };
-            let made_anew = |s: &StepPlan| s.action != Action::Reuse && step.needs().contains(&s.step);
+            let made_anew = |s: &StepPlan| s.action.makes_anew() && step.needs().contains(&s.step);
             // Steps 3 and 4 depend on the packages before them; the others' inputs are known by now.
-            let is_open = selection == Selection::Needed
+            let is_open = selection.which == Which::Needed
                 && matches!(step, Step::Combine | Step::Compile)
                 && steps.iter().any(made_anew)
                 && run.record.has(&self.outputs, step);
             let action = match is_reused {
                 _ if is_open && run.status(step)? != Status::Missing => Action::Recheck,
+                true if run.is_to_separate(step, selection) => Action::Separate,
                 true => Action::Reuse,
                 false => Action::Build,
             };
-            if action != Action::Reuse {
+            if action.makes_anew() {
                 self.check_target(step)?;
             }
+            if action != Action::Reuse {
+                run.links.replace(&self.outputs, step);
+            }
             if step == Step::Infer && action == Action::Build {
-                self.plan.weights.check(progress)?;
+                // Reads all that the step would.
+                self.source(progress)?;
             }
             steps.push(StepPlan { step, action, files: self.files(step)? });
         }
         let weights = self.plan.weights.planned();
-        Ok(Preview { steps, weights, weight_bytes: self.plan.weights.layout().file_len() })
+        let weight_bytes = self.plan.weights.layout().file_len();
+        Ok(Preview { steps, weights, weight_bytes, sharing: self.sharing })
     }
 
     /// Refuses what `run` would refuse to replace.

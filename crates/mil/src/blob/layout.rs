@@ -60,8 +60,8 @@ impl BlobLayout {
         self.entries.iter().map(|(record, _)| record)
     }
 
-    /// The encoded metadata of the blobs, each with the length of its data, in file order.
-    pub(super) fn metadata(&self) -> impl Iterator<Item = ([u8; METADATA_LEN], u64)> + '_ {
-        self.entries.iter().map(|(record, dtype_number)| (record.encode(*dtype_number), record.byte_len))
+    /// The encoded metadata of the blobs, each with what it says, in file order.
+    pub(super) fn metadata(&self) -> impl Iterator<Item = ([u8; METADATA_LEN], &Record)> + '_ {
+        self.entries.iter().map(|(record, dtype_number)| (record.encode(*dtype_number), record))
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest::Digest;
 use crate::dtype::DataType;
 use crate::error::Result;
 
 use super::layout::BlobLayout;
 
 /// What equal blobs have in common.
-type Key = (DataType, u64, [u8; 32]);
+type Key = (DataType, u64, Digest);
 
 /// The blobs of a weight file to be, each a borrowed slice of the file that it comes from, so that however many
 /// there are they take no memory of their own.
@@ -35,7 +34,7 @@ impl<'d> BlobPool<'d> {
     /// # Errors
     /// `Unsupported` when blobs cannot have that type or the file would be too long.
     pub fn add(&mut self, dtype: DataType, elements: u64, data: &'d [u8]) -> Result<u64> {
-        let alike = self.known.entry((dtype, elements, Sha256::digest(data).into())).or_default();
+        let alike = self.known.entry((dtype, elements, Digest::of(data))).or_default();
         let equal = alike.iter().filter_map(|i| self.blobs.get(*i)).find(|(_, known)| *known == data);
         if let Some((offset, _)) = equal {
             return Ok(*offset);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::disk::copy_file;
 use crate::dtype::DataType;
 use crate::error::Error;
 use crate::model::{Description, Feature, Flexibility, Interface, Model};
@@ -47,8 +48,13 @@ fn write_into(dir: &Path, model: &Model) -> Result<(), Error> {
     for file in ["weight.bin", "other.bin"] {
         std::fs::write(from.join("weights").join(file), file).expect("a file");
     }
-    let source =
-        Source { specification: b"abc", model_name: "model", weights_root: &from, class_name: "a-b.c" };
+    let source = Source {
+        specification: b"abc",
+        model_name: "model",
+        weights_root: &from,
+        class_name: "a-b.c",
+        place: &|from, to| copy_file(from, to, &|_| true),
+    };
     write(&to, model, &ProgramInfo { functions: Vec::new() }, &source, &Compiler::default())
 }
 

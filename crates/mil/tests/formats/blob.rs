@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anelith_mil::blob::{BlobLayout, BlobWriter, Record, WeightFile, WeightStore};
+use anelith_mil::digest::Digest;
 use anelith_mil::{BlobRef, DataType, Error, Function, Op, OpKind, Opset, Program, TensorType, Value, proto};
 
 use crate::shared;
@@ -109,10 +110,12 @@ fn writing_anything_but_the_plan_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("weight.bin");
     let create = || BlobWriter::create(&path, &layout).expect("a new file");
-    let problem = |result: Result<(), Error>| match result.expect_err("a refusal") {
-        Error::Malformed { problem, .. } => problem,
-        other => panic!("{other}"),
-    };
+    fn problem<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+        match result.expect_err("a refusal") {
+            Error::Malformed { problem, .. } => problem,
+            other => panic!("{other}"),
+        }
+    }
 
     assert_eq!(problem(create().begin(1)), "blob 1 is begun, expected blob 0");
     assert_eq!(problem(create().write(&[0])), "blob 0 gets 1 bytes, but only 0 are missing");
@@ -122,7 +125,45 @@ fn writing_anything_but_the_plan_is_refused() {
     writer.write(&[1, 2, 3]).expect("three bytes");
     assert_eq!(problem(writer.write(&[4, 5])), "blob 0 gets 2 bytes, but only 1 are missing");
     assert_eq!(problem(writer.begin(1)), "blob 0 is 1 bytes short of what was planned");
+    let mut copy = |index, range| writer.copy(index, range, |_| Ok::<_, Error>(()));
+    assert_eq!(problem(copy(0, 0..1)), "bytes 0..1 of blob 0 are not there to be copied");
     assert_eq!(problem(writer.finish()), "blob 0 is 1 bytes short of what was planned");
+    let mut writer = create();
+    writer.begin(0).and_then(|()| writer.write(&[1, 2, 3, 4])).expect("the first blob");
+    writer.begin(1).expect("the second blob");
+    let mut copy = |index, range| writer.copy(index, range, |_| Ok::<_, Error>(()));
+    assert_eq!(problem(copy(0, 3..5)), "bytes 3..5 of blob 0 are not there to be copied");
+    assert_eq!(problem(copy(0, 1..3)), "blob 1 gets 2 bytes, but only 1 are missing");
+}
+
+/// A copy is longer than what is read at a time, and what it copies may not be on the disk yet.
+#[test]
+fn a_part_of_a_blob_can_be_copied() {
+    let data: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(i) >> 5) as u8).collect();
+    let mut layout = BlobLayout::new();
+    for length in [data.len() as u64, 2_500_000, 3, 0] {
+        layout.push(DataType::UInt8, length).expect("a blob");
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("weight.bin");
+    let mut writer = BlobWriter::create(&path, &layout).expect("a new file");
+    writer.begin(0).and_then(|()| writer.write(&data)).expect("the first blob");
+    let mut announced = 0;
+    for (index, range) in [(1, 400_000..2_900_000), (2, 2_999_997..3_000_000), (3, 17..17)] {
+        writer.begin(index).expect("a blob");
+        let go_on = |bytes| {
+            announced += bytes;
+            Ok::<_, Error>(())
+        };
+        writer.copy(0, range, go_on).expect("a copy");
+    }
+    assert_eq!(announced, 2_500_003);
+    let digest = writer.finish().expect("a complete file");
+    assert_eq!(digest, Digest::of(&std::fs::read(&path).expect("a file")), "of all that the file holds");
+    let file = WeightFile::open(&path).expect("a weight file");
+    let records: Vec<Record> = file.records().collect::<Result<_, _>>().expect("records");
+    assert_eq!(file.data(&records[1]).expect("data"), &data[400_000..2_900_000]);
+    assert_eq!(file.data(&records[2]).expect("data"), &data[2_999_997..]);
 }
 
 /// A program whose one constant is the blob at `offset` of `file`.

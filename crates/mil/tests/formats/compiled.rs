@@ -57,6 +57,7 @@ fn compile(pair: &Pair, compiler: &Compiler, dir: &Path) -> Model {
         model_name: stem(&pair.specification),
         weights_root: pair.specification.parent().expect("a folder"),
         class_name: "source",
+        place: &|from, to| anelith_mil::disk::share_file(from, to, &|_| true),
     };
     compiled::write(dir, &model, &info, &source, compiler).expect("sources compile");
     model

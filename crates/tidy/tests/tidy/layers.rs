@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "mil",
         uses: &[],
-        modules: "error dtype types value infer opset program call builder model pack text validate disk \
+        modules: "error dtype types value infer opset program call builder model pack text validate digest disk \
                   blob proto package compiled bundle",
     },
     Layer { name: "report", uses: &[], modules: "" },
@@ -26,8 +26,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil", "report"],
-        modules: "error step progress options kmeans head rotary weights graph arch metadata parts \
-                  sampling meta_yaml digest combine record lock target leftovers check pipeline",
+        modules: "error step selection progress ordered options digest kmeans head rotary weights graph arch \
+                  metadata parts sampling meta_yaml combine record lock target leftovers links check pipeline",
     },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
@@ -38,7 +38,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "args failure terminal foreign tables chat gate convert packages run",
+        modules: "args failure terminal threads foreign tables chat gate convert packages run",
+    },
+    Layer {
+        name: "bench",
+        uses: &["checkpoint", "convert"],
+        modules: "error markdown shapes normal generate disk usage machine place run targets stages kmeans \
+                  report command",
     },
     Layer { name: "tidy", uses: &[], modules: "" },
 ];

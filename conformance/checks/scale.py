@@ -1,0 +1,72 @@
+"""Real shapes: what a conversion holds in memory, and that threads change nothing."""
+import json
+import shutil
+import subprocess
+
+from .harness import Failure, check, require
+from .workspace import ANELITH, anelith, digests, fresh, same_files
+
+BENCH = ANELITH.parent / "anelith-bench"
+
+# Layers and vocabulary in the shapes of Qwen3-0.6B: 47 and 188 million weights.
+SMALL = ("--layers", "2", "--vocab", "16000")
+LARGE = ("--layers", "8", "--vocab", "64000")
+
+# What the larger one may hold beyond the smaller, whose weights are 280 MB fewer.
+GROWTH = 32 << 20
+
+# What both may hold; the target for the whole of Qwen3-0.6B and Llama-3.2-1B.
+LIMIT = 512 << 20
+
+
+def bench(*arguments) -> str:
+    """Call the tool that makes checkpoints and measures; its standard output."""
+    require(BENCH.exists(), f"{BENCH} is missing: build it with `cargo build --release`")
+    done = subprocess.run([str(BENCH), *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"anelith-bench {' '.join(map(str, arguments))}: {done.stderr.strip()[-300:]}")
+    return done.stdout
+
+
+def peak(sizes: tuple, lut: str, name: str) -> int:
+    """The most memory, in bytes, that the conversion of a model of these sizes has
+    resident at once."""
+    place = fresh(f"scale-{name}")
+    model = place / "model"
+    bench("checkpoint", "qwen3", model, *sizes)
+    command = (ANELITH, "convert", "--model", model, "--output", place / "out", "--until", "5", "--lut", lut)
+    measured = json.loads(bench("measure", "--log", place / "log", "--", *command))
+    shutil.rmtree(place)
+    return measured["peak"]
+
+
+def memory(lut: str) -> dict:
+    """Four times the model takes no more memory."""
+    small, large = (peak(sizes, lut, f"memory-{lut.replace(',', '-')}") for sizes in (SMALL, LARGE))
+    require(large < LIMIT, f"{large} bytes resident, expected less than {LIMIT}")
+    require(large < small + GROWTH, f"{large} bytes resident, with a quarter of the weights {small}")
+    return {"small_mb": small / 1e6, "large_mb": large / 1e6}
+
+
+for LUT in ("4", "8,1", "none", "4,t"):
+    check(f"scale/memory/{LUT}", LUT)(memory)
+
+
+@check("scale/threads")
+def threads() -> dict:
+    """The bytes are the same with any number of threads."""
+    place = fresh("scale-threads")
+    bench("checkpoint", "llama", place / "model", "--layers", "1", "--vocab", "8000")
+    files = 0
+    for lut in ("4", "2,t", "6,16", "none"):
+        made = []
+        for count in (1, 2, 3, 8):
+            output = place / "out"
+            anelith("convert", "--model", place / "model", "--output", output, "--lut", lut, "--until", "5", "--threads", count)
+            made.append(digests(output))
+            shutil.rmtree(output)
+        for other in made[1:]:
+            same_files(made[0], other)
+        files += len(made[0])
+    shutil.rmtree(place)
+    return {"files": files}
