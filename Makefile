@@ -72,11 +72,12 @@ bench: ## measure conversions: time, memory, disk, k-means; writes docs/performa
 
 # Under another name until it is whole.
 bench-peers: $(BENCH_VENV)/ready
+	cargo build --release -p anelith-convert --example palettize
 	$(BENCH_VENV)/bin/python bench/kmeans_peers.py > $(BENCH_PEERS).partial
 	mv $(BENCH_PEERS).partial $(BENCH_PEERS)
 
 # The scikit-learn is the last one that coremltools 9.0 was tested with.
 $(BENCH_VENV)/ready:
 	python3 -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet 'numpy<2.3' scikit-learn==1.5.1 kmeans1d==0.5.0
+	$(BENCH_VENV)/bin/python -m pip install --quiet 'numpy<2.3' scikit-learn==1.5.1 kmeans1d==0.5.0 ckwrap==1.2.3
 	touch $@

@@ -87,6 +87,19 @@ impl Entry {
         self.palette.is_some() && self.whole_bytes(self.group()) > LARGEST_PIECE
     }
 
+    /// The parts of groups that these elements are: the number of the group, and which of the elements.
+    pub(super) fn parts_of_groups(
+        &self,
+        elements: &Range<usize>,
+    ) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (group, Range { start, end }) = (self.group(), elements.clone());
+        let numbers = start / group..end.div_ceil(group);
+        numbers.map(move |number| {
+            let (from, to) = ((number * group).max(start), ((number + 1) * group).min(end));
+            (number, from - start..to - start)
+        })
+    }
+
     /// Bits of an element as it is stored.
     pub(super) fn bits(&self) -> usize {
         self.palette.map_or(16, |p| p.bits as usize)

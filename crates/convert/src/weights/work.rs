@@ -9,10 +9,15 @@ use half::f16;
 
 use super::pieces::Piece;
 use super::source::digest_rows;
-use super::{Entry, Palette, Weights};
+use super::{Entry, Weights};
 use crate::error::{Error, Result};
 use crate::kmeans::{KMeans, Noise};
 use crate::progress::{Clock, Progress, Stage};
+
+/// Elements of a large group that are counted at a time.
+const PASS: usize = 1 << 18;
+
+const FINITE: &str = "the checkpoint hands out finite weights only";
 
 /// The lookup tables of the groups that are larger than a piece, by the number of the entry.
 pub(super) type Tables = BTreeMap<usize, Vec<f16>>;
@@ -58,12 +63,12 @@ impl<'w> Worker<'w> {
             self.indices.clear();
             let means = self.means.entry(palette.bits).or_insert_with(|| KMeans::new(palette.bits));
             let mut work = Palettizing { means, indices: &mut self.indices, clock: &mut clock };
-            done.tables.clear();
             done.noise = match large.get(&piece.entry) {
                 None => work.cluster(&self.halves, entry.group(), &mut done.tables),
                 Some(tables) => {
-                    let first = piece.elements.start;
-                    work.label(&self.halves, palette, first, entry.group(), tables)
+                    let parts = entry.parts_of_groups(&piece.elements);
+                    let table = |group: usize| &tables[group << palette.bits..(group + 1) << palette.bits];
+                    work.label(parts.map(|(group, part)| (table(group), &self.halves[part])))
                 }
             };
             done.data = pack::pack(&self.indices, palette.bits);
@@ -100,11 +105,6 @@ impl<'w> Worker<'w> {
     }
 }
 
-/// Elements of a large group that are counted at a time.
-const PASS: usize = 1 << 18;
-
-const FINITE: &str = "the checkpoint hands out finite weights only";
-
 impl Done {
     /// A piece that is stored as it was read.
     fn of(data: Vec<u8>, entry: &Entry) -> Done {
@@ -138,27 +138,15 @@ impl Palettizing<'_, '_> {
         noise
     }
 
-    /// Labels parts of groups, of which the first begins at element `first` of the entry, by the entry's `tables`.
-    fn label(
-        &mut self,
-        mut weights: &[f16],
-        palette: Palette,
-        first: usize,
-        group: usize,
-        tables: &[f16],
-    ) -> Noise {
+    /// Labels parts of groups, each by the table of its group.
+    fn label<'w>(&mut self, parts: impl Iterator<Item = (&'w [f16], &'w [f16])>) -> Noise {
         let mut noise = Noise::default();
-        let mut at = first;
-        while !weights.is_empty() {
-            let number = at / group;
-            let (part, rest) = weights.split_at(weights.len().min((number + 1) * group - at));
-            self.means.sort(part).expect(FINITE);
+        for (table, weights) in parts {
+            self.means.sort(weights).expect(FINITE);
             self.clock.lap(Stage::Sort);
-            self.means.adopt(&tables[number << palette.bits..(number + 1) << palette.bits]);
-            noise.merge(&self.means.label(part, self.indices));
+            self.means.adopt(table);
+            noise.merge(&self.means.label(weights, self.indices));
             self.clock.lap(Stage::Pack);
-            at += part.len();
-            weights = rest;
         }
         noise
     }
