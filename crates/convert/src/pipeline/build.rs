@@ -139,14 +139,17 @@ impl Combined {
         Err(Error::Input(report.mending(mend)))
     }
 
-    fn write(mut self, out: &Path, placing: Placing<'_>) -> Result<()> {
+    fn write(self, out: &Path, placing: Placing<'_>) -> Result<()> {
+        let Combined { parts, mut model, shared } = self;
         let staged = Staged::directory(out)?;
         let weights = weights_file(staged.path())?;
-        match self.shared {
+        match shared {
             Some(file) => placing.place(&file, &weights).map_err(|e| placing.failure(e))?,
-            None => combine::write_merged(&mut self.model, &self.parts, &weights, placing.progress)?,
+            None => combine::write_merged(&mut model, &parts, &weights, placing.progress)?,
         }
-        write_package(staged, &self.model)
+        // Programs take more memory than all else; nobody needs those of the parts any more.
+        drop(parts);
+        write_package(staged, &model)
     }
 }
 
