@@ -5,7 +5,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
-/// A result whose error is [`Error`].
+/// A result with the errors of this crate.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, Error)]
