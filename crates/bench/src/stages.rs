@@ -121,8 +121,6 @@ impl Progress for Watch {
         self.with_steps(|steps| steps.current = Some((step, Instant::now())));
     }
 
-    fn advance(&self, _: u64) {}
-
     fn end(&self, _: &Path) {
         self.with_steps(|steps| {
             if let Some((step, start)) = steps.current.take() {
@@ -131,19 +129,11 @@ impl Progress for Watch {
         });
     }
 
-    fn reuse(&self, _: Step, _: &Path) {}
-
-    fn warn(&self, _: &str) {}
-
     fn spent(&self, stage: Stage, time: Duration) {
         if let Some(i) = STAGES.iter().position(|(s, _)| *s == stage) {
             let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
             self.stages[i].fetch_add(nanoseconds, Ordering::Relaxed);
         }
-    }
-
-    fn interrupted(&self) -> bool {
-        false
     }
 }
 

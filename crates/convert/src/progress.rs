@@ -21,7 +21,7 @@ pub enum Stage {
     Write,
 }
 
-/// Watches a conversion. All methods may be called from any thread.
+/// Watches a conversion. All methods may be called from any thread; by themselves they do nothing.
 pub trait Progress: Sync {
     /// To find out whether what is there was made of this model, all of its weights are read: `total` bytes.
     fn compare(&self, _total: u64) {}
@@ -30,25 +30,27 @@ pub trait Progress: Sync {
     fn compared(&self) {}
 
     /// A step begins; `total` counts the bytes of weights it will go through, 0 where that means nothing.
-    fn begin(&self, step: Step, total: u64);
+    fn begin(&self, _step: Step, _total: u64) {}
 
     /// So many more bytes are done.
-    fn advance(&self, bytes: u64);
+    fn advance(&self, _bytes: u64) {}
 
     /// A thread has spent so much time on a stage of step 1.
-    fn spent(&self, _: Stage, _: Duration) {}
+    fn spent(&self, _stage: Stage, _time: Duration) {}
 
     /// The step that began last is done and has left `output`.
-    fn end(&self, output: &Path);
+    fn end(&self, _output: &Path) {}
 
     /// A step is not run: `output` is already what it would leave.
-    fn reuse(&self, step: Step, output: &Path);
+    fn reuse(&self, _step: Step, _output: &Path) {}
 
     /// Something the user should know but that stops nothing.
-    fn warn(&self, message: &str);
+    fn warn(&self, _message: &str) {}
 
     /// Whether the caller asks to stop.
-    fn interrupted(&self) -> bool;
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// Tells a `Progress` what a thread spends its time on, when it is dropped.
@@ -81,13 +83,4 @@ impl Drop for Clock<'_> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
-impl Progress for Silent {
-    fn begin(&self, _: Step, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn end(&self, _: &Path) {}
-    fn reuse(&self, _: Step, _: &Path) {}
-    fn warn(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
-}
+impl Progress for Silent {}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anelith_convert::{Error, Progress, Sharing, Silent, Step, combine_packages};
+use anelith_convert::{Error, Progress, Sharing, Silent, combine_packages};
 use anelith_mil::blob::{BlobLayout, BlobWriter, WEIGHT_FILE};
 use anelith_mil::package::{Package, write_into};
 use anelith_mil::{
@@ -360,11 +360,6 @@ fn parts_that_cannot_be_combined_are_refused_by_name() {
 struct Impatient(AtomicU32);
 
 impl Progress for Impatient {
-    fn begin(&self, _: Step, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn end(&self, _: &Path) {}
-    fn reuse(&self, _: Step, _: &Path) {}
-    fn warn(&self, _: &str) {}
     fn interrupted(&self) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
     }

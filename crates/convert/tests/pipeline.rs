@@ -333,13 +333,6 @@ impl Progress for Second<'_> {
         assert!(matches!(error, Error::Machine(_)), "{error}");
         assert_eq!(error.to_string(), "another run holds the output directory");
     }
-    fn advance(&self, _: u64) {}
-    fn end(&self, _: &Path) {}
-    fn reuse(&self, _: Step, _: &Path) {}
-    fn warn(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        false
-    }
 }
 
 #[test]
@@ -358,13 +351,6 @@ impl Progress for Replacing<'_> {
             let other = Synthetic::tiny("qwen3").with(json!({ "vocab_size": 300 })).weights();
             change_weights(self.0, other, 2.0);
         }
-    }
-    fn advance(&self, _: u64) {}
-    fn end(&self, _: &Path) {}
-    fn reuse(&self, _: Step, _: &Path) {}
-    fn warn(&self, _: &str) {}
-    fn interrupted(&self) -> bool {
-        false
     }
 }
 
