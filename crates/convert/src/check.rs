@@ -243,9 +243,18 @@ impl Room {
     }
 }
 
-/// Memory for the piece of the weights that is in work, and for everything else.
+/// What reading the largest of usual tokenizers takes, and everything else that is the same for all models.
+const BYTES_FOR_ALL: u64 = 160 << 20;
+
+/// What an op takes while programs are combined, when each is in memory in several forms.
+const BYTES_PER_OP: u64 = 16 << 10;
+
+/// Memory for the pieces of the weights that are in work, for the programs, and for everything else.
 fn memory(plan: &Plan<'_>) -> Result<Finding> {
-    let needed = plan.weights.working_bytes() + (128 << 20);
+    let functions = [&plan.infer, &plan.prefill].into_iter().flat_map(|model| &model.program.functions);
+    let ops: u64 = functions.map(|function| function.ops.len() as u64).sum();
+    // The tokenizer is done with before the weights begin, and these before the programs are combined.
+    let needed = BYTES_FOR_ALL.max(plan.weights.working_bytes()).max(ops * BYTES_PER_OP) + (32 << 20);
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let Some(available) = available_memory(&text) else {
         let found = format!("{} needed, unknown how much is free", megabytes(needed));
@@ -255,7 +264,7 @@ fn memory(plan: &Plan<'_>) -> Result<Finding> {
         let report = Report::new("the machine has no memory for the conversion").at("/proc/meminfo");
         let report = report.expecting(format!("{} available", megabytes(needed)));
         let report = report.finding(format!("{} available", megabytes(available)));
-        return Err(Error::Machine(report.mending("end other programs, or give --lut a group of channels")));
+        return Err(Error::Machine(report.mending("end other programs, or give --threads a smaller number")));
     }
     let found = format!("{} needed, {} available", megabytes(needed), megabytes(available));
     Ok(Finding { subject: "memory", found, warning: None })
