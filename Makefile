@@ -65,9 +65,11 @@ $(VENV)/ready:
 
 bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 15 minutes, 10 GB of disk)
 	cargo build --release
+	rm -rf target/criterion
 	cargo bench -p anelith-convert --bench kmeans
 	@mkdir -p target/bench && rm -f $(BENCH_PEERS)
-	@$(MAKE) -s bench-peers 2> target/bench/peers.log || echo "skipped: k-means of others, which needs python3 with pip: target/bench/peers.log says why"
+	@if $(MAKE) -s $(BENCH_VENV)/ready 2> target/bench/peers.log; then $(MAKE) -s bench-peers; \
+	else echo "skipped: k-means of others, which needs python3 with pip: target/bench/peers.log says why"; fi
 	target/release/anelith-bench all --tokenizers $(SHARED)/data/tokenizers --document docs/performance.md --peers $(BENCH_PEERS)
 
 # Under another name until it is whole.

@@ -48,20 +48,22 @@ pub(crate) struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    /// Makes the checkpoint in `dir`, unless the one that is there has this config.json and a weight file of the right
-    /// length. Bytes depend on shape and seed alone.
-    pub(crate) fn make(&self, dir: &Path) -> Result<()> {
+    /// As `make`, unless the checkpoint that is there has this config.json and a weight file of the right length; its
+    /// seed is not known.
+    pub(crate) fn make_if_missing(&self, dir: &Path) -> Result<()> {
+        let length = header(&self.shape.tensors())?.len() as u64 + 2 * self.shape.weights();
         let config = pretty(&self.shape.config());
+        let is_there = fs::metadata(dir.join("model.safetensors")).is_ok_and(|m| m.len() == length)
+            && fs::read_to_string(dir.join("config.json")).is_ok_and(|text| text == config);
+        if is_there { self.copy_tokenizer(dir) } else { self.make(dir) }
+    }
+
+    /// Makes the checkpoint in `dir`. Bytes depend on shape and seed alone.
+    pub(crate) fn make(&self, dir: &Path) -> Result<()> {
         let weights = dir.join("model.safetensors");
         let header = header(&self.shape.tensors())?;
-        let length = header.len() as u64 + 2 * self.shape.weights();
-        let is_there = fs::metadata(&weights).is_ok_and(|m| m.len() == length)
-            && fs::read_to_string(dir.join("config.json")).is_ok_and(|text| text == config);
-        if is_there {
-            return self.copy_tokenizer(dir);
-        }
         fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        write(&dir.join("config.json"), &config)?;
+        write(&dir.join("config.json"), &pretty(&self.shape.config()))?;
         write(&dir.join("generation_config.json"), &pretty(&self.shape.generation_config()))?;
         self.copy_tokenizer(dir)?;
         self.write_weights(&header, &weights)

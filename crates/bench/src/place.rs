@@ -48,7 +48,7 @@ impl Place {
         let (shape, dir) = (source.shape()?, self.checkpoint_dir(source)?);
         let tokenizers = self.tokenizers.clone().unwrap_or_else(|| root().join("../shared/data/tokenizers"));
         let tokenizer = source.tokenizer.folder(&shape, &tokenizers, &root());
-        Recipe { shape: &shape, seed: 0, tokenizer: &tokenizer }.make(&dir)?;
+        Recipe { shape: &shape, seed: 0, tokenizer: &tokenizer }.make_if_missing(&dir)?;
         disk::warm(&dir)?;
         Ok(dir)
     }

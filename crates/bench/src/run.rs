@@ -83,11 +83,6 @@ impl Measured {
     pub(crate) fn against_weights(&self) -> f64 {
         self.used.all as f64 / self.used.weights as f64
     }
-
-    /// The same without the files beside packages and bundle, which are nearly all copies of the model's tokenizer.
-    pub(crate) fn packages_against_weights(&self) -> f64 {
-        (self.used.all - self.used.beside) as f64 / self.used.weights as f64
-    }
 }
 
 /// How conversions are run.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anelith_mil::digest::{Digest, Digester};
 
@@ -17,6 +18,19 @@ const PIECE: usize = 1 << 20;
 pub(crate) struct Digests<'p> {
     known: BTreeMap<Identity, Digest>,
     progress: &'p dyn Progress,
+    is_patient: bool,
+}
+
+/// Length and time of the last change of a file: of one that somebody writes into, they differ.
+pub(crate) type Stamp = (u64, Option<SystemTime>);
+
+/// The stamp of the file at `path`.
+///
+/// # Errors
+/// When there is none.
+pub(crate) fn stamp(path: &Path) -> Result<Stamp> {
+    let metadata = fs::metadata(path).map_err(io("read", path))?;
+    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 /// The digest of several parts; a part cannot run into the next.
@@ -32,7 +46,12 @@ pub(crate) fn digest_parts(parts: &[&str]) -> String {
 impl<'p> Digests<'p> {
     /// Knows no file yet; reading one ends where `progress` asks to stop.
     pub(crate) fn new(progress: &'p dyn Progress) -> Digests<'p> {
-        Digests { known: BTreeMap::new(), progress }
+        Digests { known: BTreeMap::new(), progress, is_patient: false }
+    }
+
+    /// From now on reads files to their end: an output is in its place, and what is noted of it is worth the wait.
+    pub(crate) fn be_patient(&mut self) {
+        self.is_patient = true;
     }
 
     /// The digest of a file's contents.
@@ -49,7 +68,7 @@ impl<'p> Digests<'p> {
         let mut digester = Digester::new();
         let mut buffer = vec![0; PIECE];
         loop {
-            if self.progress.interrupted() {
+            if !self.is_patient && self.progress.interrupted() {
                 return Err(Error::Interrupted);
             }
             let n = file.read(&mut buffer).map_err(io("read", path))?;

@@ -14,7 +14,8 @@ pub(crate) fn results_at_once(threads: usize) -> usize {
 }
 
 /// Does `work` on the numbers below `count` with `threads` threads, each with a state of its own, and hands the
-/// results to `take` on this thread: each once, in order, however many threads there are.
+/// results to `take` on this thread: each once, in order, however many threads there are. Where the system gives fewer,
+/// it goes on with those.
 ///
 /// No work begins that is too far ahead of the results taken, so memory stays bounded. A piece of work may wait for
 /// one of a lower number, never for one of a higher.
@@ -29,21 +30,25 @@ pub(crate) fn in_order<S, R: Send, E>(
     mut take: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
     let queue = Queue { count, ahead: threads * (1 + WAITING), ..Queue::default() };
+    let worker = || {
+        let _panic = EndOnPanic(&queue);
+        let mut state = state();
+        while let Some(number) = queue.claim() {
+            queue.deliver(number, work(&mut state, number));
+        }
+    };
     thread::scope(|scope| {
-        let _end = End(&queue);
-        for _ in 0..threads.min(count) {
-            scope.spawn(|| {
-                let _panic = Panic(&queue);
-                let mut state = state();
-                while let Some(number) = queue.claim() {
-                    queue.deliver(number, work(&mut state, number));
-                }
-            });
+        let _end = EndOnDrop(&queue);
+        let start = |_| thread::Builder::new().spawn_scoped(scope, worker).ok();
+        if (0..threads.min(count)).map_while(start).count() > 0 {
+            while let Some(result) = queue.next() {
+                take(result)?;
+            }
+            return Ok(());
         }
-        while let Some(result) = queue.next() {
-            take(result)?;
-        }
-        Ok(())
+        // The system has no thread to give: what several would do, this one does.
+        let mut state = state();
+        (0..count).try_for_each(|number| take(work(&mut state, number)))
     })
 }
 
@@ -124,18 +129,18 @@ impl<R> Queue<R> {
 }
 
 /// Ends the work when it is dropped.
-struct End<'q, R>(&'q Queue<R>);
+struct EndOnDrop<'q, R>(&'q Queue<R>);
 
-impl<R> Drop for End<'_, R> {
+impl<R> Drop for EndOnDrop<'_, R> {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
 /// Ends the work when its thread panics: nobody must wait for what will not come. The scope passes the panic on.
-struct Panic<'q, R>(&'q Queue<R>);
+struct EndOnPanic<'q, R>(&'q Queue<R>);
 
-impl<R> Drop for Panic<'_, R> {
+impl<R> Drop for EndOnPanic<'_, R> {
     fn drop(&mut self) {
         if thread::panicking() {
             self.0.end();

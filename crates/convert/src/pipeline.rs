@@ -12,13 +12,13 @@ use anelith_mil::disk::Sharing;
 use anelith_report::{Report, Reported};
 
 use crate::check::{self, Finding};
-use crate::digest::{Digests, digest_parts};
+use crate::digest::{Digests, Stamp, digest_parts, stamp};
 use crate::error::{Error, Result};
 use crate::links::WEIGHT_STEPS;
 use crate::lock::Lock;
 use crate::options::Options;
 use crate::parts::Plan;
-use crate::progress::Progress;
+use crate::progress::{Progress, Silent};
 use crate::record::{Inputs, Record, Status};
 use crate::sampling::Sampling;
 use crate::selection::Selection;
@@ -52,6 +52,8 @@ pub struct Pipeline<'c> {
     outputs: Outputs,
     /// The digest of the weights and of config.json, as soon as it is known.
     source: OnceLock<String>,
+    /// Of the files of the model, when it was opened.
+    stamps: Vec<Stamp>,
     sharing: Sharing,
 }
 
@@ -76,8 +78,8 @@ impl<'c> Pipeline<'c> {
         let (sampling, warnings) = Sampling::read(&checkpoint.dir)?;
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
-        let (source, sharing) = (OnceLock::new(), Sharing::default());
-        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, sharing })
+        let (source, stamps, sharing) = (OnceLock::new(), stamps(checkpoint)?, Sharing::default());
+        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, stamps, sharing })
     }
 
     /// The same, with another way for outputs to come to the weights, which changes no byte of them; `Link` unless said.
@@ -96,16 +98,20 @@ impl<'c> Pipeline<'c> {
                 progress.compare(self.plan.weights.read_bytes());
                 let weights = self.plan.weights.source(progress);
                 progress.compared();
-                self.learn_source(weights?, progress)
+                self.learn_source(&weights?)
             }
         }
     }
 
     /// Learns the digest of the weights that were just read.
-    fn learn_source(&self, weights: String, progress: &dyn Progress) -> Result<String> {
-        let config = Digests::new(progress).file(&self.checkpoint.dir.join("config.json"))?;
-        let source = digest_parts(&[&config.to_string(), &weights]);
-        if *self.source.get_or_init(|| source.clone()) == source {
+    ///
+    /// # Errors
+    /// When it is another one than before, or somebody has written into the model since it was opened.
+    fn learn_source(&self, weights: &str) -> Result<String> {
+        let config = Digests::new(&Silent).file(&self.checkpoint.dir.join("config.json"))?;
+        let source = digest_parts(&[&config.to_string(), weights]);
+        let is_known = *self.source.get_or_init(|| source.clone()) == source;
+        if is_known && stamps(self.checkpoint)? == self.stamps {
             return Ok(source);
         }
         let report = Report::new("the model has changed while it was read").at(self.checkpoint.dir.display());
@@ -184,6 +190,12 @@ impl<'c> Pipeline<'c> {
     }
 }
 
+/// The stamps of config.json and all weight files.
+fn stamps(checkpoint: &Checkpoint) -> Result<Vec<Stamp>> {
+    let config = checkpoint.dir.join("config.json");
+    [&config].into_iter().chain(checkpoint.tensors.files()).map(|path| stamp(path)).collect()
+}
+
 /// Runs step 3 or 4 on the packages in `input`, whatever they were made from, and notes in `output` that it did.
 ///
 /// # Errors
@@ -204,6 +216,7 @@ pub fn run_alone(
         other => return Err(Error::Usage(Report::new(format!("{other} needs a model")))),
     }
     let mut digests = Digests::new(progress);
+    digests.be_patient();
     let inputs = Inputs { digest: package_inputs(step, input, &mut digests)?, source: None };
     Record::open(output.dir()).note(output, step, inputs, None, &mut digests)
 }

@@ -380,6 +380,34 @@ fn a_model_that_changes_while_it_is_read_is_refused() {
     );
 }
 
+/// Nothing is known of the weights before the first run; but somebody writes into them while it reads.
+#[test]
+fn a_model_that_changes_in_the_first_run_is_refused() {
+    let written = model();
+    let options = written.options("4");
+    let refused = run_watched(&options, Selection::needed(), &Replacing(&written)).expect_err("other weights");
+    assert_eq!(report(refused).what, "the model has changed while it was read");
+    assert!(contents(&written.out()).is_empty(), "what was read is not kept");
+}
+
+/// Asks to stop as soon as the package of step 1 is in its place.
+struct Late<'o>(&'o Options);
+
+impl Progress for Late<'_> {
+    fn interrupted(&self) -> bool {
+        self.0.output.join("qwen_monolithic.mlpackage").exists()
+    }
+}
+
+#[test]
+fn a_package_that_is_in_its_place_is_in_the_record() {
+    let written = model();
+    let options = written.options("4");
+    let stopped = run_watched(&options, Selection::needed(), &Late(&options)).expect_err("a request to stop");
+    assert!(matches!(stopped, Error::Interrupted), "{stopped}");
+    assert_eq!(built(&options, Selection::needed()), [2, 3, 4, 5], "step 1 was done");
+}
+
 /// `meta.yaml` as a YAML library reads it.
 fn meta(options: &Options) -> (String, serde_json::Value) {
     let text = fs::read_to_string(options.output.join("meta.yaml")).expect("meta.yaml");

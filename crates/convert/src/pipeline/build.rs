@@ -45,11 +45,17 @@ impl Placing<'_> {
     }
 }
 
-/// Step 1: streams the weights and writes the inference package around them.
-pub(super) fn infer(plan: &Plan<'_>, outputs: &Outputs, progress: &dyn Progress) -> Result<Written> {
+/// Step 1: streams the weights and, if `accept` has nothing against them, writes the inference package around them.
+pub(super) fn infer(
+    plan: &Plan<'_>,
+    outputs: &Outputs,
+    progress: &dyn Progress,
+    accept: impl FnOnce(&Written) -> Result<()>,
+) -> Result<Written> {
     let staged = staged(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
     let written = plan.weights.write(&weights, progress)?;
+    accept(&written)?;
     write_package(staged, &plan.infer)?;
     Ok(written)
 }
@@ -225,8 +231,9 @@ fn staged(package: &Path) -> Result<Staged> {
 /// The weight file of a package in the making; its directory is there.
 fn weights_file(package: &Path) -> Result<PathBuf> {
     let path = package::weights_path(package);
-    let dir = path.parent().expect("the path has a file name");
-    fs::create_dir_all(dir).map_err(io("create", dir))?;
+    // One by one: what is abandoned meanwhile must not come back.
+    let levels: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| *dir != package).collect();
+    levels.into_iter().rev().try_for_each(|dir| fs::create_dir(dir).map_err(io("create", dir)))?;
     Ok(path)
 }
 

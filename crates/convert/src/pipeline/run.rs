@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::record::{Inputs, Record, Status};
 use crate::selection::{Selection, Which};
 use crate::step::{CHAT_STEP, Outputs, Step};
+use crate::weights::Written;
 
 /// One run over the steps.
 pub(super) struct Run<'p, 'c> {
@@ -112,8 +113,8 @@ impl<'p, 'c> Run<'p, 'c> {
         progress.begin(step, total);
         match step {
             Step::Infer => {
-                let written = build::infer(&p.plan, outputs, progress)?;
-                p.learn_source(written.source, progress)?;
+                let accept = |written: &Written| p.learn_source(&written.source).map(drop);
+                let written = build::infer(&p.plan, outputs, progress, accept)?;
                 self.digests.learn(&package::weights_path(&outputs.path(step)), written.file)?;
                 report = Some(written.report);
             }
@@ -122,6 +123,7 @@ impl<'p, 'c> Run<'p, 'c> {
             Step::Compile => build::compile(outputs, outputs, placing)?,
             Step::Describe => describe::describe(p.checkpoint, &p.options, p.described(), outputs)?,
         }
+        self.digests.be_patient();
         // Only now: the inputs of step 5 hold what it has copied.
         let inputs = Inputs { digest: self.inputs(step)?, source: self.source(step)? };
         self.record.note(outputs, step, inputs, report, &mut self.digests)?;

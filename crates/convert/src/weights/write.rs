@@ -62,7 +62,7 @@ impl Weights<'_> {
         let twins = self.twins();
         let large = self.large_tables(&twins, progress)?;
         let pieces = self.pieces(&twins);
-        let mut file = File::create(self, path, &twins, progress)?;
+        let mut writing = Writing::create(self, path, &twins, progress)?;
         let worker = || Worker::new(self, progress);
         let work = |worker: &mut Worker<'_>, number: usize| {
             let piece = &pieces[number];
@@ -70,9 +70,9 @@ impl Weights<'_> {
         };
         in_order(pieces.len(), rayon::current_num_threads(), worker, work, |done: Result<_>| {
             let (piece, done) = done?;
-            file.take(piece, &done, large.get(&piece.entry))
+            writing.take(piece, &done, large.get(&piece.entry))
         })?;
-        file.finish()
+        writing.finish()
     }
 
     /// The tables of all groups that are larger than a piece.
@@ -113,7 +113,7 @@ impl Weights<'_> {
 }
 
 /// The weight file being written, entry after entry.
-struct File<'w> {
+struct Writing<'w> {
     weights: &'w Weights<'w>,
     twins: &'w [Option<Twin>],
     progress: &'w dyn Progress,
@@ -130,14 +130,14 @@ struct File<'w> {
     source: SourceDigest<'w>,
 }
 
-impl<'w> File<'w> {
+impl<'w> Writing<'w> {
     fn create(
         weights: &'w Weights<'_>,
         path: &Path,
         twins: &'w [Option<Twin>],
         progress: &'w dyn Progress,
-    ) -> Result<File<'w>> {
-        Ok(File {
+    ) -> Result<Writing<'w>> {
+        Ok(Writing {
             weights,
             twins,
             progress,
@@ -218,25 +218,27 @@ impl<'w> File<'w> {
         let elements = twin.skipped..twin.skipped + entry.elements() as usize;
         let original = self.blobs[twin.entry];
         let bits = |n: usize| (n * entry.bits()).div_ceil(8) as u64;
-        self.copy_blob(original, bits(elements.start)..bits(elements.end))?;
+        self.copy_blob(original, bits(elements.start)..bits(elements.end), 16.0 / entry.bits() as f64)?;
         if entry.palette.is_some() {
             let first = elements.start / entry.group() * entry.table_len();
-            self.copy_blob(original + 1, first as u64..first as u64 + entry.table_bytes())?;
+            self.copy_blob(original + 1, first as u64..first as u64 + entry.table_bytes(), 0.0)?;
         }
         let pieces = self.noises[&twin.entry].iter();
         for (_, noise) in pieces.filter(|(piece, _)| elements.contains(&piece.start)) {
             self.sums.add_noise(entry, noise);
         }
         self.sums.add(entry);
-        self.progress.advance(2 * entry.elements());
         Ok(())
     }
 
-    fn copy_blob(&mut self, original: usize, bytes: Range<u64>) -> Result<()> {
+    /// Copies bytes of a blob, each of which counts as so many of the source.
+    fn copy_blob(&mut self, original: usize, bytes: Range<u64>, source_bytes: f64) -> Result<()> {
         self.begin()?;
         let progress = self.progress;
-        let go_on = |_| if progress.interrupted() { Err(Error::Interrupted) } else { Ok(()) };
-        self.writer.copy(original, bytes, go_on)
+        self.writer.copy(original, bytes, |copied| {
+            progress.advance((copied as f64 * source_bytes) as u64);
+            if progress.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+        })
     }
 
     fn finish(mut self) -> Result<Written> {

@@ -3,13 +3,16 @@
 //! Left alone, a system keeps what is written in memory until the end, and the disk that idled before has it all to do
 //! while the writer waits; and a process that waits for the disk cannot be interrupted.
 
-use std::fs::File;
 use std::io;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 
 /// Bytes that gather before they are brought to the disk.
 const STRIDE: u64 = 1 << 26;
+
+/// The disk has failed; `Flusher::finish` says how.
+#[derive(Debug)]
+pub(super) struct Failed;
 
 /// A thread that brings a file to the disk whenever enough has been written to it.
 #[derive(Debug)]
@@ -21,20 +24,29 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    /// A flusher of `file`, which must be a handle of what is written to.
-    pub(super) fn start(file: File) -> Flusher {
+    /// A flusher that calls `sync` to bring to the disk what has been written.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(super) fn start(mut sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<Flusher> {
         let (requests, queue) = mpsc::sync_channel(1);
-        let thread = thread::spawn(move || queue.iter().try_for_each(|()| file.sync_data()));
-        Flusher { requests, thread, waiting: 0 }
+        let thread = thread::Builder::new().spawn(move || queue.iter().try_for_each(|()| sync()))?;
+        Ok(Flusher { requests, thread, waiting: 0 })
     }
 
-    /// So many more bytes were handed to the system.
-    pub(super) fn written(&mut self, bytes: u64) {
+    /// So many more bytes were handed to the system. Waits for a disk that does not keep up, so that no more than some
+    /// strides are on their way to it.
+    ///
+    /// # Errors
+    /// When the thread has met an error, which `finish` tells.
+    pub(super) fn written(&mut self, bytes: u64) -> Result<(), Failed> {
         self.waiting += bytes;
-        // While one request is under way and one waits, a third would add nothing.
-        if self.waiting >= STRIDE && self.requests.try_send(()).is_ok() {
+        if self.waiting >= STRIDE {
             self.waiting = 0;
+            // Waits while one request is under way and another in the queue.
+            self.requests.send(()).map_err(|_| Failed)?;
         }
+        Ok(())
     }
 
     /// Ends the thread.
@@ -49,30 +61,30 @@ impl Flusher {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
 
     #[test]
-    fn what_is_written_meanwhile_arrives() {
-        let mut file = tempfile::NamedTempFile::new().expect("a file");
-        let mut flusher = Flusher::start(file.reopen().expect("a second handle"));
-        for _ in 0..100 {
-            file.write_all(&[7; 100]).expect("a write");
-            flusher.written(STRIDE / 3);
-        }
+    fn each_stride_is_brought_to_the_disk() {
+        let synced = Arc::new(AtomicU32::new(0));
+        let counter = synced.clone();
+        let sync = move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let mut flusher = Flusher::start(sync).expect("a thread");
+        (0..100).for_each(|_| flusher.written(STRIDE / 4).expect("a healthy disk"));
         flusher.finish().expect("a healthy disk");
-        assert_eq!(std::fs::read(file.path()).expect("the file"), [7; 10_000]);
+        assert_eq!(synced.load(Ordering::SeqCst), 25);
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
-    fn an_error_of_the_disk_is_told() {
-        // A pipe cannot be brought to a disk.
-        let (reader, _writer) = io::pipe().expect("a pipe");
-        let file = File::from(std::os::fd::OwnedFd::from(reader));
-        let mut flusher = Flusher::start(file);
-        flusher.written(STRIDE);
-        flusher.finish().expect_err("no disk");
+    fn an_error_of_the_disk_ends_the_writing_and_is_told() {
+        let mut flusher = Flusher::start(|| Err(io::Error::other("a broken disk"))).expect("a thread");
+        let written = (0..10).find(|_| flusher.written(STRIDE).is_err());
+        assert!(written.is_some());
+        assert_eq!(flusher.finish().expect_err("an error").to_string(), "a broken disk");
     }
 }

@@ -24,7 +24,8 @@ const COPIED: usize = 1 << 20;
 pub struct BlobWriter {
     path: PathBuf,
     file: BufWriter<File>,
-    flusher: Flusher,
+    /// Until it has ended, well or not.
+    flusher: Option<Flusher>,
     planned: Vec<Planned>,
     /// Blobs begun so far; the last of them is the current one.
     begun: usize,
@@ -51,6 +52,8 @@ impl BlobWriter {
     pub fn create(path: &Path, layout: &BlobLayout) -> Result<BlobWriter> {
         let file = File::create(path).map_err(Error::io("cannot create", path))?;
         let second = file.try_clone().map_err(Error::io("cannot open", path))?;
+        let flusher = Flusher::start(move || second.sync_data());
+        let flusher = flusher.map_err(Error::io("cannot start a thread to write", path))?;
         let planned = |(metadata, record): ([u8; METADATA_LEN], &Record)| Planned {
             metadata,
             data_offset: record.data_offset,
@@ -59,7 +62,7 @@ impl BlobWriter {
         let mut writer = BlobWriter {
             path: path.to_path_buf(),
             file: BufWriter::with_capacity(GATHERED, file),
-            flusher: Flusher::start(second),
+            flusher: Some(flusher),
             planned: layout.metadata().map(planned).collect(),
             begun: 0,
             missing: 0,
@@ -142,7 +145,7 @@ impl BlobWriter {
             return Err(self.broken_plan(format!("{found} blobs are written, but {planned} are planned")));
         }
         self.file.flush().map_err(Error::io("cannot write", &self.path))?;
-        self.flusher.finish().map_err(Error::io("cannot write", &self.path))?;
+        self.end_flusher()?;
         self.file.get_ref().sync_all().map_err(Error::io("cannot write", &self.path))?;
         Ok(self.digester.digest())
     }
@@ -157,6 +160,11 @@ impl BlobWriter {
                 Err(self.broken_plan(format!("bytes {range:?} of blob {index} are not there to be copied")))
             }
         }
+    }
+
+    fn end_flusher(&mut self) -> Result<()> {
+        let ended = self.flusher.take().map_or(Ok(()), Flusher::finish);
+        ended.map_err(Error::io("cannot write", &self.path))
     }
 
     fn expect_complete(&self) -> Result<()> {
@@ -187,7 +195,9 @@ impl BlobWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(Error::io("cannot write", &self.path))?;
-        self.flusher.written(bytes.len() as u64);
+        if self.flusher.as_mut().is_some_and(|flusher| flusher.written(bytes.len() as u64).is_err()) {
+            self.end_flusher()?;
+        }
         self.digester.update(bytes);
         self.position += bytes.len() as u64;
         Ok(())
