@@ -43,9 +43,16 @@ const ANEMLL: &str = "com.anemll.";
 pub(crate) struct Part {
     /// Where it was opened.
     pub(crate) path: PathBuf,
-    root: PathBuf,
     pub(crate) model: Model,
-    weights: WeightStore,
+    pub(crate) weights: Weights,
+}
+
+/// The weights of a part.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    /// What `@model_path` stands for.
+    root: PathBuf,
+    store: WeightStore,
 }
 
 impl Part {
@@ -58,8 +65,9 @@ impl Part {
         let package = Package::open(path)?;
         let model = proto::decode(&package.specification, &package.model_path.display().to_string())?;
         validated(&model, path)?;
-        let weights = WeightStore::open(&package.root, &model.program)?;
-        let part = Part { path: path.to_path_buf(), root: package.root, model, weights };
+        let store = WeightStore::open(&package.root, &model.program)?;
+        let weights = Weights { root: package.root, store };
+        let part = Part { path: path.to_path_buf(), model, weights };
         check_constants(only(&part.model, path)?.0, path)?;
         Ok(part)
     }
@@ -120,25 +128,35 @@ fn check_constants(function: &Function, path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When their names clash (see `clashes`), or one has not exactly one function.
-pub(crate) fn combine(models: [&Model; 2], paths: [&Path; 2]) -> Result<Model> {
-    let [(first, face), (second, other_face)] = [only(models[0], paths[0])?, only(models[1], paths[1])?];
-    let side = |function, interface, path| clashes::Side { function, interface, path };
-    clashes::check([side(first, face, paths[0]), side(second, other_face, paths[1])])?;
-    let rename = |f: &Function, name: &str| Function { name: name.to_owned(), ..f.clone() };
-    let renamed = |f: &Interface, name: &str| Interface { name: name.to_owned(), ..f.clone() };
-    let [name, other] = FUNCTIONS;
+pub(crate) fn combine(models: [Model; 2], paths: [&Path; 2]) -> Result<Model> {
+    let sides: Vec<clashes::Side<'_>> = models
+        .iter()
+        .zip(paths)
+        .map(|(model, path)| {
+            only(model, path).map(|(function, interface)| clashes::Side { function, interface, path })
+        })
+        .collect::<Result<_>>()?;
+    if let [one, other] = sides[..] {
+        clashes::check([one, other])?;
+    }
     let version = models.iter().map(|model| model.specification_version).max();
+    let metadata = metadata(models.each_ref().map(|model| &model.description.metadata));
+    let build_info = agreed(models.each_ref().map(|model| &model.program.build_info));
+    let (mut functions, mut interfaces) = (Vec::new(), Vec::new());
+    for (model, name) in models.into_iter().zip(FUNCTIONS) {
+        let renamed = |f: Function| Function { name: name.to_owned(), ..f };
+        functions.extend(model.program.functions.into_iter().map(renamed));
+        let renamed = |f: Interface| Interface { name: name.to_owned(), ..f };
+        interfaces.extend(model.description.functions.into_iter().map(renamed));
+    }
     Ok(Model {
         specification_version: version.unwrap_or_default().max(SPECIFICATION_VERSION),
         description: Description {
-            functions: vec![renamed(face, name), renamed(other_face, other)],
-            default_function: Some(name.to_owned()),
-            metadata: metadata(models.map(|model| &model.description.metadata)),
+            functions: interfaces,
+            default_function: FUNCTIONS.first().map(|name| (*name).to_owned()),
+            metadata,
         },
-        program: Program {
-            functions: vec![rename(first, name), rename(second, other)],
-            build_info: agreed(models.map(|model| &model.program.build_info)),
-        },
+        program: Program { functions, build_info },
     })
 }
 

@@ -79,7 +79,16 @@ impl<'c> Pipeline<'c> {
         warnings.iter().for_each(|warning| progress.warn(warning));
         let plan = Plan::new(checkpoint, options, progress)?;
         let (source, stamps, sharing) = (OnceLock::new(), stamps(checkpoint)?, Sharing::default());
-        Ok(Pipeline { checkpoint, options: options.clone(), plan, sampling, outputs, source, stamps, sharing })
+        Ok(Pipeline {
+            checkpoint,
+            options: options.clone(),
+            plan,
+            sampling,
+            outputs,
+            source,
+            stamps,
+            sharing,
+        })
     }
 
     /// The same, with another way for outputs to come to the weights, which changes no byte of them; `Link` unless said.

@@ -385,7 +385,8 @@ fn a_model_that_changes_while_it_is_read_is_refused() {
 fn a_model_that_changes_in_the_first_run_is_refused() {
     let written = model();
     let options = written.options("4");
-    let refused = run_watched(&options, Selection::needed(), &Replacing(&written)).expect_err("other weights");
+    let refused =
+        run_watched(&options, Selection::needed(), &Replacing(&written)).expect_err("other weights");
     assert_eq!(report(refused).what, "the model has changed while it was read");
     assert!(contents(&written.out()).is_empty(), "what was read is not kept");
 }

@@ -89,16 +89,19 @@ impl Program {
 
     /// Every place where a literal refers to a weight file, with the type it has there.
     pub fn blobs(&self) -> impl Iterator<Item = (&BlobRef, &TensorType)> {
-        self.functions.iter().flat_map(Function::literals).filter_map(|value| {
-            match (&value.data, &value.ty) {
-                (Data::Blob(blob), Type::Tensor(ty)) => Some((blob, ty)),
-                _ => None,
-            }
-        })
+        self.functions.iter().flat_map(Function::blobs)
     }
 }
 
 impl Function {
+    /// Every place where a literal refers to a weight file, with the type it has there.
+    pub fn blobs(&self) -> impl Iterator<Item = (&BlobRef, &TensorType)> {
+        self.literals().filter_map(|value| match (&value.data, &value.ty) {
+            (Data::Blob(blob), Type::Tensor(ty)) => Some((blob, ty)),
+            _ => None,
+        })
+    }
+
     /// An empty function.
     pub fn new(name: impl Into<String>, opset: Opset) -> Function {
         Function {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anelith_mil::blob::{BlobPool, BlobWriter, WEIGHT_FILE, repoint};
 use anelith_mil::disk;
-use anelith_mil::{BlobRef, Model, TensorType};
+use anelith_mil::{BlobRef, Function, Model, TensorType};
 
 use crate::error::{Error, Result, io};
 use crate::progress::Progress;
 
-use super::Part;
+use super::Weights;
 
 /// Bytes that are written between two looks at whether to stop.
 const PIECE: usize = 1 << 20;
@@ -22,15 +22,15 @@ const PIECE: usize = 1 << 20;
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(crate) fn shared_file(parts: [&Part; 2], progress: &dyn Progress) -> Result<Option<PathBuf>> {
-    let uses_one = |part: &&Part| {
-        let mut files = part.weights.files().map(|(name, _)| name);
+pub(crate) fn shared_file(parts: &[Weights; 2], progress: &dyn Progress) -> Result<Option<PathBuf>> {
+    let uses_one = |weights: &Weights| {
+        let mut files = weights.store.files().map(|(name, _)| name);
         files.next() == Some(WEIGHT_FILE) && files.next().is_none()
     };
     if !parts.iter().all(uses_one) {
         return Ok(None);
     }
-    let [first, second] = parts.map(|part| part.root.join("weights/weight.bin"));
+    let [first, second] = parts.each_ref().map(|weights| weights.root.join("weights/weight.bin"));
     let length = |path: &Path| fs::metadata(path).map(|m| m.len()).map_err(io("read", path));
     if length(&first)? != length(&second)? {
         return Ok(None);
@@ -69,13 +69,13 @@ fn are_equal(first: &Path, second: &Path, progress: &dyn Progress) -> Result<boo
 /// When a file cannot be read or written, or `Interrupted`.
 pub(crate) fn write_merged(
     model: &mut Model,
-    parts: &[Part; 2],
+    parts: &[Weights; 2],
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<()> {
     let mut pool = BlobPool::new();
-    for (function, part) in model.program.functions.iter_mut().zip(parts) {
-        let places = gather(part, &mut pool, progress)?;
+    for (function, weights) in model.program.functions.iter_mut().zip(parts) {
+        let places = gather(function, weights, &mut pool, progress)?;
         repoint(function, |blob| {
             if let Some(offset) = places.get(blob) {
                 *blob = BlobRef { file: WEIGHT_FILE.to_owned(), offset: *offset };
@@ -85,18 +85,19 @@ pub(crate) fn write_merged(
     if pool.layout().count() == 0 { Ok(()) } else { write(&pool, path, progress) }
 }
 
-/// Adds all blobs of a part to the pool; the answer is the new offset of each.
+/// Adds all blobs of a function to the pool; the answer is the new offset of each.
 fn gather<'p>(
-    part: &'p Part,
+    function: &Function,
+    weights: &'p Weights,
     pool: &mut BlobPool<'p>,
     progress: &dyn Progress,
 ) -> Result<BTreeMap<BlobRef, u64>> {
     // In file order, for the sake of reading; two references to one blob may differ in shape only.
-    let blobs: BTreeMap<&BlobRef, &TensorType> = part.model.program.blobs().collect();
+    let blobs: BTreeMap<&BlobRef, &TensorType> = function.blobs().collect();
     let mut places = BTreeMap::new();
     for (blob, ty) in blobs {
         check_interrupted(progress)?;
-        let data = part.weights.bytes(blob, ty)?;
+        let data = weights.store.bytes(blob, ty)?;
         // A type that has blobs has a known count: the store has compared it with the record.
         let offset = pool.add(ty.dtype, ty.element_count().unwrap_or_default(), data)?;
         places.insert(blob.clone(), offset);

@@ -11,7 +11,7 @@ use anelith_mil::package::{self, Package};
 use anelith_mil::{Model, proto, validate_model};
 use anelith_report::{Report, Reported};
 
-use crate::combine::{self, Part};
+use crate::combine::{self, Part, Weights};
 use crate::error::{Error, Result, io};
 use crate::lock::Lock;
 use crate::parts::Plan;
@@ -115,47 +115,52 @@ pub fn combine_packages(
     Combined::new([Part::open(infer)?, Part::open(prefill)?], progress)?.write(out, placing)
 }
 
-/// Two parts, and what is known of the package of both before it is written.
+/// The model of two parts, and what is known of its package before it is written.
 struct Combined {
-    parts: [Part; 2],
     model: Model,
+    /// Of the parts.
+    paths: [PathBuf; 2],
+    weights: [Weights; 2],
     /// The weight file that both parts have.
     shared: Option<PathBuf>,
+    are_ours: bool,
 }
 
 impl Combined {
+    /// The programs of the parts are moved, not copied: they take more memory than all else.
     fn new(parts: [Part; 2], progress: &dyn Progress) -> Result<Combined> {
-        let [infer, prefill] = &parts;
-        let model = combine::combine([&infer.model, &prefill.model], [&infer.path, &prefill.path])?;
-        let shared = combine::shared_file([infer, prefill], progress)?;
-        Ok(Combined { parts, model, shared })
+        let are_ours = parts.iter().all(Part::is_ours);
+        let [infer, prefill] = parts;
+        let (paths, weights) = ([infer.path, prefill.path], [infer.weights, prefill.weights]);
+        let model = combine::combine([infer.model, prefill.model], paths.each_ref().map(PathBuf::as_path))?;
+        let shared = combine::shared_file(&weights, progress)?;
+        Ok(Combined { model, paths, weights, shared, are_ours })
     }
 
     /// Refuses packages of two conversions where both are ours, since step 2 takes the weights of step 1.
     fn check_conversion(&self) -> Result<()> {
-        let [infer, prefill] = &self.parts;
-        if self.shared.is_some() || !infer.is_ours() || !prefill.is_ours() {
+        if self.shared.is_some() || !self.are_ours {
             return Ok(());
         }
-        let report = Report::new("the two packages have different weights").at(prefill.path.display());
-        let report = report.expecting(format!("the weights of {}", infer.path.display()));
+        let [infer, prefill] = &self.paths;
+        let report = Report::new("the two packages have different weights").at(prefill.display());
+        let report = report.expecting(format!("the weights of {}", infer.display()));
         let report = report.finding("those of another model, or of other options");
         let mend =
             "convert both with the same model and options; to combine them nonetheless, give three paths";
         Err(Error::Input(report.mending(mend)))
     }
 
-    fn write(self, out: &Path, placing: Placing<'_>) -> Result<()> {
-        let Combined { parts, mut model, shared } = self;
+    fn write(mut self, out: &Path, placing: Placing<'_>) -> Result<()> {
         let staged = Staged::directory(out)?;
-        let weights = weights_file(staged.path())?;
-        match shared {
-            Some(file) => placing.place(&file, &weights).map_err(|e| placing.failure(e))?,
-            None => combine::write_merged(&mut model, &parts, &weights, placing.progress)?,
+        let file = weights_file(staged.path())?;
+        match self.shared {
+            Some(shared) => placing.place(&shared, &file).map_err(|e| placing.failure(e))?,
+            None => combine::write_merged(&mut self.model, &self.weights, &file, placing.progress)?,
         }
-        // Programs take more memory than all else; nobody needs those of the parts any more.
-        drop(parts);
-        write_package(staged, &model)
+        // Pages of the mapped files count as memory.
+        drop(self.weights);
+        write_package(staged, &self.model)
     }
 }
 

@@ -124,7 +124,7 @@ impl Pipeline<'_> {
             Step::Prefill => self.package_files(step, &plan.prefill),
             Step::Combine => {
                 let paths = [Step::Infer, Step::Prefill].map(|step| self.outputs.path(step));
-                let both = combine([&plan.infer, &plan.prefill], [&paths[0], &paths[1]])?;
+                let both = combine([plan.infer.clone(), plan.prefill.clone()], [&paths[0], &paths[1]])?;
                 self.package_files(step, &both)
             }
             Step::Compile => {
