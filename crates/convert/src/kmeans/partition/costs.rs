@@ -30,9 +30,18 @@ pub(super) trait Costs {
     /// The start of the first least of `bases[i] + cost(first + i, end)`, `i` below `starts` rounded up to whole
     /// lanes, and that total. The bases ascend. Starts that do not lie before `end` do not count.
     fn best(&self, bases: &[f64], first: usize, starts: usize, end: usize) -> (usize, f64) {
-        let known = bases[..starts].iter().take(end.saturating_sub(first)).enumerate();
-        let (i, total) = first_least(known.map(|(i, base)| base + self.cost(first + i, end)));
-        (first + i, total)
+        let mut found = (first, f64::INFINITY);
+        for (start, base) in (first..end).zip(&bases[..starts]) {
+            // Nor is any start after this one better.
+            if *base >= found.1 {
+                break;
+            }
+            let total = base + self.cost(start, end);
+            if total < found.1 {
+                found = (start, total);
+            }
+        }
+        found
     }
 }
 
@@ -245,21 +254,60 @@ fn nearest(mean: f64) -> f64 {
 #[derive(Debug, Default)]
 pub(super) struct Exact {
     centre: i64,
+    values: Vec<i64>,
     /// Sums about the centre over the first `i` values, `i` from 0.
     moments: Vec<Moments>,
+    /// The same without all bits above 64: enough for a result that has no more.
+    low: Vec<[i64; 3]>,
+    /// Whether 64 bits hold all sums of values.
+    is_light: bool,
 }
+
+/// Weights in a group whose sum 64 bits hold, whatever they are: a value has 41.
+const LIGHT: i128 = 1 << 21;
+
+/// What 64 bits hold, with something to spare.
+const NARROW: f64 = (1_u64 << 61) as f64;
 
 impl Exact {
     /// Reads the ascending distinct `values` and how often each occurs.
     pub(super) fn sum_up(&mut self, values: &[i64], counts: &[u64]) {
         (self.centre, _) = centre(values, counts);
         let mut total = Moments::default();
+        self.values.clear();
+        self.values.extend_from_slice(values);
         self.moments.clear();
         self.moments.push(total);
         for (&value, &count) in values.iter().zip(counts) {
             total.add(value - self.centre, count);
             self.moments.push(total);
         }
+        self.is_light = total.count < LIGHT;
+        self.low.clear();
+        self.low.extend(self.moments.iter().map(|m| [m.count as i64, m.sum as i64, m.squares as i64]));
+    }
+
+    /// The cost in 64 bits, for a run of no more than that.
+    fn narrow(&self, start: usize, end: usize) -> Option<f64> {
+        let (from, to) = (&self.low[start], &self.low[end]);
+        let (count, width) = (to[0] - from[0], (self.values[end - 1] - self.values[start]) as f64);
+        // No value is farther from the entry than the ends of the run are from each other.
+        if !self.is_light || count as f64 * (width * width) > NARROW {
+            return None;
+        }
+        let sum = to[1] - from[1];
+        let entry = nearest(sum as f64 / count as f64 + self.centre as f64) as i64 - self.centre;
+        // What is lost above 64 bits on the way would not be in the result.
+        let about = entry.wrapping_mul((2 * sum).wrapping_sub(entry.wrapping_mul(count)));
+        Some(to[2].wrapping_sub(from[2]).wrapping_sub(about) as f64)
+    }
+
+    fn wide(&self, start: usize, end: usize) -> f64 {
+        let (from, to) = (&self.moments[start], &self.moments[end]);
+        let (count, sum) = (to.count - from.count, to.sum - from.sum);
+        let entry = nearest(sum as f64 / count as f64 + self.centre as f64) as i64 - self.centre;
+        let entry = i128::from(entry);
+        (to.squares - from.squares - entry * (2 * sum - entry * count)) as f64
     }
 }
 
@@ -269,11 +317,7 @@ impl Costs for Exact {
     }
 
     fn cost(&self, start: usize, end: usize) -> f64 {
-        let (from, to) = (&self.moments[start], &self.moments[end]);
-        let (count, sum) = (to.count - from.count, to.sum - from.sum);
-        let entry = nearest(sum as f64 / count as f64 + self.centre as f64) as i64 - self.centre;
-        let entry = i128::from(entry);
-        (to.squares - from.squares - entry * (2 * sum - entry * count)) as f64
+        self.narrow(start, end).unwrap_or_else(|| self.wide(start, end))
     }
 }
 
@@ -307,6 +351,24 @@ mod tests {
     use super::*;
 
     /// Below, at and above the middle of each two neighbours.
+    #[test]
+    fn a_narrow_run_costs_the_same_in_64_bits() {
+        let values: Vec<i64> = [-(65504 << 24), -70_000, -3, 0, 5, 900, 16_777, 60_000 << 24, 65_504 << 24].into();
+        let counts = [1, 900, 30, 1, 77, 4000, 2, 8, 1];
+        let mut exact = Exact::default();
+        exact.sum_up(&values, &counts);
+        let mut narrow = 0;
+        for end in 1..=values.len() {
+            for start in 0..end {
+                if let Some(cost) = exact.narrow(start, end) {
+                    assert_eq!(cost, exact.wide(start, end), "{start}..{end}");
+                    narrow += 1;
+                }
+            }
+        }
+        assert!((9..45).contains(&narrow), "{narrow} of 45 runs");
+    }
+
     #[test]
     fn entries_are_rounded_as_the_table_is() {
         for bits in 0..0x7bff_u16 {
