@@ -42,6 +42,8 @@ impl Partitioner {
         solve((levy, table), rounded, guess, runs, ends);
         if !rounded.suffices(runs, total(rounded, ends)) {
             exact.sum_up(values, counts);
+            // Rounded as the costs were, the levy is about right.
+            let guess = levy.last().unwrap_or(guess);
             solve((levy, table), exact, guess, runs, ends);
         }
         ends

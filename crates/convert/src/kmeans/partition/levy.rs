@@ -58,11 +58,20 @@ struct Point {
 
 impl Point {
     /// The levy for `wanted` runs: by what these cost, and by what levy gave them. The one is a little off for all
-    /// numbers of runs, the other by chance.
+    /// numbers of runs, the other by chance, and by any factor where outliers were what it was found for.
     fn aim(&self, wanted: f64) -> f64 {
         let by_cost = 2.0 * self.cost * (self.runs * self.runs);
         let by_levy = self.levy * (self.runs * self.runs * self.runs);
-        by_cost.sqrt() * by_levy.sqrt() / (wanted * wanted * wanted)
+        let is_near = 2.0 * self.runs >= wanted && self.runs <= 2.0 * wanted;
+        let aim = if is_near { by_cost.sqrt() * by_levy.sqrt() } else { by_cost };
+        aim / (wanted * wanted * wanted)
+    }
+
+    /// A levy for `wanted` runs that is on the other side of this one's.
+    fn beyond(&self, wanted: f64) -> f64 {
+        let (aim, share) = (self.aim(wanted), self.runs / wanted);
+        let is_beyond = if self.runs < wanted { aim < self.levy && aim > 0.0 } else { aim > self.levy };
+        if is_beyond { aim } else { self.levy * share * share * share }
     }
 }
 
@@ -89,6 +98,11 @@ impl Levy {
             }
         }
         levy
+    }
+
+    /// The levy at which `search` ended.
+    pub(super) fn last(&self) -> Option<f64> {
+        Some(self.pass.levy).filter(|levy| levy.is_finite() && *levy > 0.0)
     }
 
     /// The ends of `runs` runs of least cost or, when no levy gives that
@@ -122,7 +136,7 @@ impl Levy {
                     even = true;
                     (fewer.cost - more.cost) / (more.runs - fewer.runs)
                 }
-                _ => levy * (here.runs / wanted) * (here.runs / wanted) * (here.runs / wanted),
+                _ => here.beyond(wanted),
             };
         }
         let distance =
