@@ -147,6 +147,27 @@ fn what_an_earlier_run_has_linked_is_not_passed_off_as_a_copy() {
     }
 }
 
+/// Step 1 makes equal weights again; they take no space of their own.
+#[test]
+fn a_package_made_again_shares_what_the_others_have() {
+    let written = model();
+    let options = written.options("4");
+    built(&options, Sharing::Link, Selection::needed());
+    if clones(&options) {
+        return;
+    }
+    fs::remove_dir_all(output(&options, Step::Infer)).expect("a package");
+    assert_eq!(built(&options, Sharing::Link, Selection::needed()), [1]);
+    assert!(names(&options).iter().all(|name| name.1 == 4), "{:?}", names(&options));
+    built(&options, Sharing::Link, Selection::from(1).until(1));
+    assert!(names(&options).iter().all(|name| name.1 == 4), "{:?}", names(&options));
+    assert_eq!(built(&options, Sharing::Link, Selection::needed()), [0u32; 0]);
+
+    fs::remove_dir_all(output(&options, Step::Infer)).expect("a package");
+    assert_eq!(built(&options, Sharing::Copy, Selection::needed().until(1)), [1]);
+    assert_eq!(names(&options)[0].1, 1);
+}
+
 #[test]
 fn a_step_alone_makes_a_copy_and_leaves_the_others() {
     let written = model();

@@ -29,7 +29,7 @@ pub(super) struct Placing<'p> {
 
 impl Placing<'_> {
     /// Gives the weight file `source` to an output in the making.
-    fn place(self, source: &Path, dest: &Path) -> mil::Result<()> {
+    pub(super) fn place(self, source: &Path, dest: &Path) -> mil::Result<()> {
         self.sharing.place(source, dest, &|bytes| self.goes_on(bytes))
     }
 
@@ -40,22 +40,23 @@ impl Placing<'_> {
     }
 
     /// Why a copy has failed, which may have been told to.
-    fn failure(self, error: mil::Error) -> Error {
+    pub(super) fn failure(self, error: mil::Error) -> Error {
         if self.progress.interrupted() { Error::Interrupted } else { error.into() }
     }
 }
 
-/// Step 1: streams the weights and, if `accept` has nothing against them, writes the inference package around them.
+/// Step 1: streams the weights and, if `accept` has nothing against them and the file that they are in, writes the
+/// inference package around them.
 pub(super) fn infer(
     plan: &Plan<'_>,
     outputs: &Outputs,
     progress: &dyn Progress,
-    accept: impl FnOnce(&Written) -> Result<()>,
+    accept: impl FnOnce(&Written, &Path) -> Result<()>,
 ) -> Result<Written> {
     let staged = staged(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
     let written = plan.weights.write(&weights, progress)?;
-    accept(&written)?;
+    accept(&written, &weights)?;
     write_package(staged, &plan.infer)?;
     Ok(written)
 }

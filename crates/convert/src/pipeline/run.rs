@@ -1,5 +1,8 @@
 //! One run over the steps: which of them are built, which reused, and what each depends on.
 
+use std::fs;
+use std::path::Path;
+
 use anelith_mil::disk::Sharing;
 use anelith_mil::package;
 use anelith_report::{Report, Reported};
@@ -8,7 +11,7 @@ use super::build::{self, Placing};
 use super::{Pipeline, describe};
 use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
-use crate::links::Links;
+use crate::links::{Links, WEIGHT_STEPS, weight_file};
 use crate::metadata::VERSION;
 use crate::options::Luts;
 use crate::progress::Progress;
@@ -113,7 +116,11 @@ impl<'p, 'c> Run<'p, 'c> {
         progress.begin(step, total);
         match step {
             Step::Infer => {
-                let accept = |written: &Written| p.learn_source(&written.source).map(drop);
+                let digests = &mut self.digests;
+                let accept = |written: &Written, file: &Path| {
+                    p.learn_source(&written.source)?;
+                    share_again(outputs, (written, file), placing, digests)
+                };
                 let written = build::infer(&p.plan, outputs, progress, accept)?;
                 self.digests.learn(&package::weights_path(&outputs.path(step)), written.file)?;
                 report = Some(written.report);
@@ -215,6 +222,28 @@ impl<'p, 'c> Run<'p, 'c> {
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         Ok(digest_parts(&parts))
     }
+}
+
+/// Takes the weights that an output of an earlier run already has in place of equal new ones in `file`: where files are
+/// shared, an output that is made again does not take its space twice.
+fn share_again(
+    outputs: &Outputs,
+    (written, file): (&Written, &Path),
+    placing: Placing<'_>,
+    digests: &mut Digests<'_>,
+) -> Result<()> {
+    if placing.sharing == Sharing::Copy {
+        return Ok(());
+    }
+    let length = |path: &Path| fs::metadata(path).map(|metadata| metadata.len()).ok();
+    for known in WEIGHT_STEPS.map(|step| weight_file(outputs, step)) {
+        // What cannot be read is of no use.
+        let is_equal = length(&known) == length(file) && digests.file(&known).ok() == Some(written.file);
+        if is_equal {
+            return placing.place(&known, file).map_err(|e| placing.failure(e));
+        }
+    }
+    Ok(())
 }
 
 /// The commands that run `step`.
