@@ -350,10 +350,10 @@ fn centre(values: &[i64], counts: &[u64]) -> (i64, bool) {
 mod tests {
     use super::*;
 
-    /// Below, at and above the middle of each two neighbours.
     #[test]
     fn a_narrow_run_costs_the_same_in_64_bits() {
-        let values: Vec<i64> = [-(65504 << 24), -70_000, -3, 0, 5, 900, 16_777, 60_000 << 24, 65_504 << 24].into();
+        let values: Vec<i64> =
+            [-(65504 << 24), -70_000, -3, 0, 5, 900, 16_777, 60_000 << 24, 65_504 << 24].into();
         let counts = [1, 900, 30, 1, 77, 4000, 2, 8, 1];
         let mut exact = Exact::default();
         exact.sum_up(&values, &counts);
@@ -369,6 +369,7 @@ mod tests {
         assert!((9..45).contains(&narrow), "{narrow} of 45 runs");
     }
 
+    /// Below, at and above the middle of each two neighbours.
     #[test]
     fn entries_are_rounded_as_the_table_is() {
         for bits in 0..0x7bff_u16 {
