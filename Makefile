@@ -63,7 +63,7 @@ $(VENV)/ready:
 	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3'
 	touch $@
 
-bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 15 minutes, 10 GB of disk)
+bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 10 minutes, 10 GB of disk)
 	cargo build --release
 	rm -rf target/criterion
 	cargo bench -p anelith-convert --bench kmeans
