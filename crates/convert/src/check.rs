@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_checkpoint::{Checkpoint, tokenizer_files};
+use anelith_checkpoint::{Checkpoint, TokenizerFile, tokenizer_files};
 use anelith_mil::disk::{self, Sharing};
 use anelith_report::{Report, Reported};
 
@@ -114,7 +114,7 @@ pub(crate) fn findings(
         finding("tokenizer", names.join(", ")),
         weights(plan),
         free_space(outputs, plan, sharing, written)?,
-        memory(plan)?,
+        memory(plan, &files)?,
     ])
 }
 
@@ -243,18 +243,20 @@ impl Room {
     }
 }
 
-/// What reading the largest of usual tokenizers takes, and everything else that is the same for all models.
-const BYTES_FOR_ALL: u64 = 160 << 20;
+/// What reading a tokenizer takes for each byte of its files.
+const BYTES_PER_TOKENIZER_BYTE: u64 = 14;
 
 /// What an op takes while programs are combined, when each is in memory in several forms.
 const BYTES_PER_OP: u64 = 16 << 10;
 
 /// Memory for the pieces of the weights that are in work, for the programs, and for everything else.
-fn memory(plan: &Plan<'_>) -> Result<Finding> {
+fn memory(plan: &Plan<'_>, tokenizer: &[TokenizerFile]) -> Result<Finding> {
     let functions = [&plan.infer, &plan.prefill].into_iter().flat_map(|model| &model.program.functions);
     let ops: u64 = functions.map(|function| function.ops.len() as u64).sum();
     // The tokenizer is done with before the weights begin, and these before the programs are combined.
-    let needed = BYTES_FOR_ALL.max(plan.weights.working_bytes()).max(ops * BYTES_PER_OP) + (32 << 20);
+    let tokenizer: u64 = tokenizer.iter().filter_map(|file| Some(fs::metadata(&file.path).ok()?.len())).sum();
+    let stages = [tokenizer * BYTES_PER_TOKENIZER_BYTE, plan.weights.working_bytes(), ops * BYTES_PER_OP];
+    let needed = stages.into_iter().max().unwrap_or(0) + (32 << 20);
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let Some(available) = available_memory(&text) else {
         let found = format!("{} needed, unknown how much is free", megabytes(needed));
