@@ -29,7 +29,15 @@ pub(super) struct Placing<'p> {
 
 impl Placing<'_> {
     /// Gives the weight file `source` to an output in the making.
-    pub(super) fn place(self, source: &Path, dest: &Path) -> mil::Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be read or given, or `Interrupted`.
+    pub(super) fn place(self, source: &Path, dest: &Path) -> Result<()> {
+        self.try_place(source, dest).map_err(|e| self.failure(e))
+    }
+
+    /// As `place`; an interruption is an error of the copy.
+    fn try_place(self, source: &Path, dest: &Path) -> mil::Result<()> {
         self.sharing.place(source, dest, &|bytes| self.goes_on(bytes))
     }
 
@@ -40,7 +48,7 @@ impl Placing<'_> {
     }
 
     /// Why a copy has failed, which may have been told to.
-    pub(super) fn failure(self, error: mil::Error) -> Error {
+    fn failure(self, error: mil::Error) -> Error {
         if self.progress.interrupted() { Error::Interrupted } else { error.into() }
     }
 }
@@ -66,7 +74,7 @@ pub(super) fn prefill(plan: &Plan<'_>, outputs: &Outputs, placing: Placing<'_>) 
     let staged = staged(&outputs.path(Step::Prefill))?;
     let source = Package::open(&outputs.path(Step::Infer))?;
     let weights = weights_file(staged.path())?;
-    placing.place(&source.root.join("weights/weight.bin"), &weights).map_err(|e| placing.failure(e))?;
+    placing.place(&source.root.join("weights/weight.bin"), &weights)?;
     write_package(staged, &plan.prefill)
 }
 
@@ -156,7 +164,7 @@ impl Combined {
         let staged = Staged::directory(out)?;
         let file = weights_file(staged.path())?;
         match self.shared {
-            Some(shared) => placing.place(&shared, &file).map_err(|e| placing.failure(e))?,
+            Some(shared) => placing.place(&shared, &file)?,
             None => combine::write_merged(&mut self.model, &self.weights, &file, placing.progress)?,
         }
         // Pages of the mapped files count as memory.
@@ -205,7 +213,7 @@ fn write_bundle(
         model_name: &model_name,
         weights_root: &package.root,
         class_name: &class_name,
-        place: &|from, to| placing.place(from, to),
+        place: &|from, to| placing.try_place(from, to),
     };
     let staged = Staged::directory(bundle)?;
     compiled::write(staged.path(), &model, &info, &source, compiler).map_err(|e| placing.failure(e))?;

@@ -240,7 +240,7 @@ fn share_again(
         // What cannot be read is of no use.
         let is_equal = length(&known) == length(file) && digests.file(&known).ok() == Some(written.file);
         if is_equal {
-            return placing.place(&known, file).map_err(|e| placing.failure(e));
+            return placing.place(&known, file);
         }
     }
     Ok(())
