@@ -1,6 +1,8 @@
-//! The loops where the time goes: products of matrices and rounding to fp16.
+//! The loops where the time goes.
 
+pub(crate) mod isa;
 mod matmul;
+pub(crate) mod pool;
 mod round;
 
 pub(crate) use matmul::{matmul, matmul_transposed};
