@@ -26,7 +26,7 @@ pub use layout::BlobLayout;
 pub use pool::BlobPool;
 pub use record::Record;
 pub use repoint::repoint;
-pub use store::{WeightFile, WeightStore};
+pub use store::{SharedBytes, WeightFile, WeightStore};
 pub use writer::BlobWriter;
 
 /// The name under which programs refer to the weight file that anelith writes.

@@ -20,8 +20,9 @@ mod product;
 mod recurrent;
 mod reduce;
 mod shape;
-mod slice;
+pub(crate) mod slice;
 mod unary;
+pub(crate) mod weights;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use anelith_mil::Opcode;
 
 use crate::tensor::Tensor;
 use arguments::Arguments;
+use slice::SliceUpdate;
+use weights::{Lookup, Projection};
 
 /// What an op was found to be when the plan was made.
 #[derive(Debug)]
@@ -40,6 +43,12 @@ pub(crate) enum Planned {
     Computed(Box<dyn Operation>),
     /// It moves values around and changes none.
     Moved(Box<dyn Operation>),
+    /// It multiplies by a weight that stays as it is stored.
+    Project(Projection),
+    /// It replaces a box of a tensor.
+    Update(SliceUpdate),
+    /// It looks rows up in a weight that stays as it is stored.
+    PickRows(Lookup),
     /// It hands out the state bound to `input`.
     ReadState,
     /// It replaces the state bound to `input` by `data`.
@@ -96,7 +105,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         | Opcode::ConstexprLutToSparse
         | Opcode::ConstexprSparseBlockwiseShiftScale
         | Opcode::ConstexprSparseToDense => Ok(Planned::Constant),
-        Opcode::Conv => computed(conv::conv(args)?),
+        Opcode::Conv => conv::conv(args),
         Opcode::Cos => computed(unary::unary(args, Unary::Cos)?),
         Opcode::Cumsum => computed(position::cumsum(args)?),
         Opcode::Equal | Opcode::NotEqual => moved(binary::comparison(args)?),
@@ -106,7 +115,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Fill => moved(fill::fill(args)?),
         Opcode::Floor => computed(unary::unary(args, Unary::Floor)?),
         Opcode::FloorDiv => computed(binary::binary(args, Binary::FloorDiv)?),
-        Opcode::Gather => moved(gather::gather(args)?),
+        Opcode::Gather => gather::gather(args),
         Opcode::GatherAlongAxis => moved(along::gather_along_axis(args)?),
         Opcode::GatherNd => moved(gather::gather_nd(args)?),
         Opcode::Gelu => computed(unary::gelu(args)?),
@@ -115,7 +124,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Inverse | Opcode::Log | Opcode::Rsqrt => computed(unary::shifted(args)?),
         Opcode::LayerNorm => computed(norm::layer_norm(args)?),
         Opcode::Less | Opcode::LessEqual => moved(binary::comparison(args)?),
-        Opcode::Linear => computed(product::linear(args)?),
+        Opcode::Linear => product::linear(args),
         Opcode::LogicalAnd | Opcode::LogicalOr | Opcode::LogicalXor => moved(binary::logical(args)?),
         Opcode::LogicalNot => moved(unary::not(args)?),
         Opcode::Lstm => computed(recurrent::lstm(args)?),
@@ -141,7 +150,7 @@ pub(crate) fn plan(args: &Arguments<'_>) -> Result<Planned, Problem> {
         Opcode::Sin => computed(unary::unary(args, Unary::Sin)?),
         Opcode::SliceByIndex => moved(slice::slice_by_index(args)?),
         Opcode::SliceBySize => moved(slice::slice_by_size()),
-        Opcode::SliceUpdate => moved(slice::slice_update(args)?),
+        Opcode::SliceUpdate => slice::slice_update(args),
         Opcode::Softmax => computed(norm::softmax(args)?),
         Opcode::Split => moved(shape::split(args)?),
         Opcode::Sqrt => computed(unary::unary(args, Unary::Sqrt)?),

@@ -19,6 +19,8 @@ pub(crate) use memory::MAX_BYTES;
 use crate::error::{Error, Result};
 use crate::kernels::round_to_fp16;
 use crate::ops::Operation;
+use crate::ops::slice::SliceUpdate;
+use crate::ops::weights::{Lookup, Projection};
 use crate::tensor::{Tensor, TensorData};
 use constants::Scope;
 use planner::Planner;
@@ -60,6 +62,8 @@ pub struct Plan {
 struct Step {
     /// The op, for messages.
     at: String,
+    /// Its place in the function.
+    op: usize,
     action: Action,
     outputs: Vec<Target>,
 }
@@ -67,6 +71,9 @@ struct Step {
 #[derive(Debug)]
 enum Action {
     Run(Box<dyn Operation>, Vec<Source>),
+    Update(SliceUpdate, Vec<Source>),
+    Project(Projection, Source),
+    PickRows(Lookup, Source),
     /// `take` when the program writes the state before it reads it again.
     Read {
         state: String,
@@ -127,7 +134,7 @@ impl Plan {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        Planner { scope: Scope::new(function, info), constants, precision }.plan()
+        Planner::new(Scope::new(function, info), constants, precision).plan()
     }
 
     /// The name of the function.
@@ -185,13 +192,22 @@ fn fetch(source: &Source, values: &mut [Option<Arc<Tensor>>]) -> Result<Arc<Tens
     value.ok_or_else(|| "an operand has no value".to_owned())
 }
 
+fn run(
+    operation: &dyn Operation,
+    sources: &[Source],
+    values: &mut [Option<Arc<Tensor>>],
+) -> Result<Vec<Arc<Tensor>>, String> {
+    let inputs = sources.iter().map(|s| fetch(s, values)).collect::<Result<Vec<_>, _>>()?;
+    Ok(operation.run(inputs)?.into_iter().map(Arc::new).collect())
+}
+
 impl Step {
     fn run(&self, values: &mut [Option<Arc<Tensor>>], states: &mut States) -> Result<(), String> {
         let results: Vec<_> = match &self.action {
-            Action::Run(operation, sources) => {
-                let inputs = sources.iter().map(|s| fetch(s, values)).collect::<Result<Vec<_>, _>>()?;
-                operation.run(inputs)?.into_iter().map(Arc::new).collect()
-            }
+            Action::Run(operation, sources) => run(operation.as_ref(), sources, values)?,
+            Action::Update(update, sources) => run(update, sources, values)?,
+            Action::Project(projection, x) => vec![Arc::new(projection.run(fetch(x, values)?)?)],
+            Action::PickRows(lookup, indices) => vec![Arc::new(lookup.run(&*fetch(indices, values)?)?)],
             Action::Read { state, take: true } => vec![states.remove(state).ok_or("the state is lost")?],
             Action::Read { state, take: false } => {
                 vec![Arc::clone(states.get(state).ok_or("the state is lost")?)]

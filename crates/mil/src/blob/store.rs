@@ -1,7 +1,9 @@
 //! Reads weight files; every rule of the format is checked before a byte is handed out.
 
 use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::disk::LFS_POINTER;
 use crate::error::{Error, Result};
@@ -17,7 +19,7 @@ use super::relative_path;
 #[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
-    map: Map,
+    map: Arc<Map>,
     count: u32,
 }
 
@@ -41,7 +43,7 @@ impl WeightFile {
             return Err(Error::malformed(what, problem));
         };
         let count = read_header(header, &what)?;
-        Ok(WeightFile { path: path.to_path_buf(), map, count })
+        Ok(WeightFile { path: path.to_path_buf(), map: Arc::new(map), count })
     }
 
     /// The number of blobs that the header announces.
@@ -104,13 +106,11 @@ impl WeightFile {
     }
 
     fn slice(&self, record: &Record) -> Option<&[u8]> {
-        let start = usize::try_from(record.data_offset).ok()?;
-        let length = usize::try_from(record.byte_len).ok()?;
-        self.map.get(start..start.checked_add(length)?)
+        self.map.get(range(record)?)
     }
 
-    /// The data of the blob at `offset`, which a program declares as `ty`.
-    fn bytes(&self, offset: u64, ty: &TensorType) -> Result<&[u8]> {
+    /// Where the data lie of the blob at `offset`, which a program declares as `ty`.
+    fn place_of(&self, offset: u64, ty: &TensorType) -> Result<Range<usize>> {
         let record = self.record(offset)?;
         let wrong = |problem: String| Err(Error::malformed(self.place(offset), problem));
         if record.dtype != ty.dtype {
@@ -120,7 +120,35 @@ impl WeightFile {
             let found = record.elements;
             return wrong(format!("holds {found} elements, but the program declares {ty}"));
         }
-        self.data(&record)
+        self.data(&record)?;
+        range(&record).ok_or_else(|| Error::malformed(self.place(offset), "the record is not of this file"))
+    }
+
+    fn bytes(&self, offset: u64, ty: &TensorType) -> Result<&[u8]> {
+        let range = self.place_of(offset, ty)?;
+        Ok(self.map.get(range).unwrap_or_default())
+    }
+}
+
+/// Where the data of a record lie in its file.
+fn range(record: &Record) -> Option<Range<usize>> {
+    let start = usize::try_from(record.data_offset).ok()?;
+    let length = usize::try_from(record.byte_len).ok()?;
+    Some(start..start.checked_add(length)?)
+}
+
+/// The packed elements of a blob; its file stays mapped as long as this lives.
+#[derive(Clone, Debug)]
+pub struct SharedBytes {
+    map: Arc<Map>,
+    range: Range<usize>,
+}
+
+impl Deref for SharedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.map.get(self.range.clone()).unwrap_or_default()
     }
 }
 
@@ -155,10 +183,21 @@ impl WeightStore {
     /// `Malformed` when the blob breaks the format or is of another type, or when the program that the store
     /// was opened for does not refer to that file.
     pub fn bytes(&self, blob: &BlobRef, ty: &TensorType) -> Result<&[u8]> {
-        match self.files.get(&blob.file) {
-            Some(file) => file.bytes(blob.offset, ty),
-            None => Err(Error::malformed(blob.file.clone(), "the program refers to no such weight file")),
-        }
+        self.file(blob)?.bytes(blob.offset, ty)
+    }
+
+    /// As [`WeightStore::bytes`], for whoever keeps them longer than the store.
+    ///
+    /// # Errors
+    /// As [`WeightStore::bytes`].
+    pub fn shared(&self, blob: &BlobRef, ty: &TensorType) -> Result<SharedBytes> {
+        let file = self.file(blob)?;
+        Ok(SharedBytes { map: Arc::clone(&file.map), range: file.place_of(blob.offset, ty)? })
+    }
+
+    fn file(&self, blob: &BlobRef) -> Result<&WeightFile> {
+        let file = self.files.get(&blob.file);
+        file.ok_or_else(|| Error::malformed(blob.file.clone(), "the program refers to no such weight file"))
     }
 
     /// The open files, by the names that the program uses.

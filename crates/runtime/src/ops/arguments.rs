@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anelith_mil::{DataType, Dim, Opcode, Opset, TensorType};
 
 use super::Problem;
+use crate::kernels::Matrix;
 use crate::tensor::Tensor;
 
 /// The arguments of one op when the plan is made.
@@ -19,6 +20,8 @@ pub(crate) struct Arguments<'a> {
     pub(crate) types: BTreeMap<&'a str, Vec<&'a TensorType>>,
     /// The values of the operands known by now, by parameter.
     pub(crate) constants: BTreeMap<&'a str, Constant<'a>>,
+    /// The weights among the operands that can be worked with as they are stored, by parameter.
+    pub(crate) weights: BTreeMap<&'a str, Arc<Matrix>>,
 }
 
 /// The value of a constant operand.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::arguments::Arguments;
 use super::product::bias;
 use super::shape::transposed;
-use super::{Operation, Problem, operands};
+use super::weights::{Channels, Projection};
+use super::{Operation, Planned, Problem, operands};
 use crate::kernels;
 use crate::tensor::{Tensor, room_for};
 
@@ -42,7 +43,7 @@ struct Conv {
 }
 
 /// Plans `conv`.
-pub(super) fn conv(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn conv(args: &Arguments<'_>) -> Result<Planned, Problem> {
     args.expect_floats(&["x", "weight"])?;
     let spatial = args.rank("x")?.saturating_sub(2);
     let weight = args.shape("weight")?;
@@ -59,12 +60,17 @@ pub(super) fn conv(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> 
     let groups = groups.ok_or_else(|| format!("`groups` does not divide the {out} output channels"))?;
     let axes = (0..spatial).map(|i| axis(args, i, spatial)).collect::<Result<Vec<_>, _>>()?;
     let point = weight[2..].iter().all(|k| *k == Some(1)) && axes.iter().all(is_plain) && groups == 1;
-    if point {
-        return Ok(Box::new(Pointwise { bias }));
+    match args.weights.get("weight") {
+        Some(weight) if point => {
+            let weight = Arc::clone(weight);
+            return Ok(Planned::Project(Projection { weight, bias, channels: Channels::Second }));
+        }
+        None if point => return Ok(Planned::Computed(Box::new(Pointwise { bias }))),
+        _ => {}
     }
     let dummy = Axis { stride: 1, dilation: 1, pad: Pad::Given(0, 0) };
     let axes = if let [h, w] = axes[..] { [h, w] } else { [dummy, axes[0]] };
-    Ok(Box::new(Conv { axes, groups, bias }))
+    Ok(Planned::Computed(Box::new(Conv { axes, groups, bias })))
 }
 
 fn is_plain(axis: &Axis) -> bool {
@@ -100,7 +106,7 @@ fn axis(args: &Arguments<'_>, i: usize, count: usize) -> Result<Axis, Problem> {
 }
 
 /// The batch, the channels and the product of the spatial extents.
-fn extents(x: &Tensor) -> Result<[usize; 3], String> {
+pub(super) fn extents(x: &Tensor) -> Result<[usize; 3], String> {
     match x.shape() {
         [n, c, spatial @ ..] => Ok([*n, *c, spatial.iter().product()]),
         other => Err(format!("an operand has shape {other:?}, expected batch and channels")),
@@ -108,7 +114,7 @@ fn extents(x: &Tensor) -> Result<[usize; 3], String> {
 }
 
 /// Adds to each channel of `y`, a run of `run` elements, its bias.
-fn add_bias(y: &mut [f32], run: usize, bias: Option<&Tensor>) -> Result<(), String> {
+pub(super) fn add_bias(y: &mut [f32], run: usize, bias: Option<&Tensor>) -> Result<(), String> {
     let Some(bias) = bias.map(Tensor::f32s).transpose()? else { return Ok(()) };
     if run > 0 {
         let channels = y.chunks_exact_mut(run).zip(bias.iter().cycle());

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anelith_mil::Opset;
 
 use super::arguments::Arguments;
-use super::{Operation, Problem, operands};
+use super::weights::Lookup;
+use super::{Operation, Planned, Problem, operands};
 use crate::tensor::{Tensor, map_elements, room_for};
 
 #[derive(Debug)]
@@ -40,10 +41,15 @@ fn batch_dims(args: &Arguments<'_>, most: usize) -> Result<usize, Problem> {
 }
 
 /// Plans `gather`. Indices are checked when the program runs, whatever `validate_indices` says.
-pub(super) fn gather(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn gather(args: &Arguments<'_>) -> Result<Planned, Problem> {
     let axis = args.axis("axis", args.rank("x")?, 0)?;
     let batch = batch_dims(args, axis.min(args.rank("indices")?))?;
-    Ok(Box::new(Gather { axis, batch, wraps: wraps(args) }))
+    match args.weights.get("x") {
+        Some(weight) if axis == 0 && args.rank("x")? == 2 => {
+            Ok(Planned::PickRows(Lookup { weight: Arc::clone(weight), wraps: wraps(args) }))
+        }
+        _ => Ok(Planned::Moved(Box::new(Gather { axis, batch, wraps: wraps(args) }))),
+    }
 }
 
 impl Operation for Gather {

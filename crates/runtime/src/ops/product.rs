@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use super::arguments::Arguments;
 use super::elementwise::{advance, broadcast_shape};
 use super::shape::transposed;
-use super::{Operation, Problem, operands};
+use super::weights::{Channels, Projection};
+use super::{Operation, Planned, Problem, operands};
 use crate::kernels;
 use crate::tensor::{Tensor, room_for, strides};
 
@@ -89,15 +90,20 @@ fn matrix_shape(x: &Tensor) -> Result<(&[usize], [usize; 2]), String> {
 }
 
 /// Plans `linear`.
-pub(super) fn linear(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
+pub(super) fn linear(args: &Arguments<'_>) -> Result<Planned, Problem> {
     args.expect_floats(&["x", "weight"])?;
+    if let Some(weight) = args.weights.get("weight") {
+        let bias = bias(args, weight.rows())?;
+        let weight = Arc::clone(weight);
+        return Ok(Planned::Project(Projection { weight, bias, channels: Channels::Last }));
+    }
     let weight = args.tensor("weight")?;
     let weight = weight.ok_or_else(|| Problem::Malformed("parameter `weight` is missing".to_owned()))?;
     weight.f32s()?;
     let [out, _] = weight.shape() else {
         return Err(Problem::Malformed(format!("`weight` has shape {:?}, expected 2 axes", weight.shape())));
     };
-    Ok(Box::new(Linear { bias: bias(args, *out)?, weight }))
+    Ok(Planned::Computed(Box::new(Linear { bias: bias(args, *out)?, weight })))
 }
 
 /// The constant `bias` of `out` numbers.

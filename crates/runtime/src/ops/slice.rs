@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::Arguments;
 use super::elementwise::advance;
-use super::{Operation, Problem, operands};
+use super::{Operation, Planned, Problem, operands};
 use crate::tensor::{Tensor, TensorData, element_count, map_elements, strides};
 
 /// The constant parameters that the two ops share, one entry an axis.
@@ -19,8 +19,9 @@ struct Masks {
 #[derive(Debug)]
 struct SliceByIndex(Masks);
 
+/// A box of a tensor, replaced.
 #[derive(Debug)]
-struct SliceUpdate(Masks);
+pub(crate) struct SliceUpdate(Masks);
 
 #[derive(Debug)]
 struct SliceBySize;
@@ -178,8 +179,31 @@ fn sized(axis: usize, extent: usize, begin: i32, size: i32) -> Result<Range, Str
 }
 
 /// Plans `slice_update`.
-pub(super) fn slice_update(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> {
-    Ok(Box::new(SliceUpdate(masks(args)?)))
+pub(super) fn slice_update(args: &Arguments<'_>) -> Result<Planned, Problem> {
+    Ok(Planned::Update(SliceUpdate(masks(args)?)))
+}
+
+impl SliceUpdate {
+    /// Calls `f` with the offset and length of each run of neighbours that `update`, of shape `update_shape`, replaces
+    /// in a tensor of `shape`, in row-major order.
+    ///
+    /// # Errors
+    /// A box that does not lie within the tensor, or that `update` does not fill.
+    pub(crate) fn for_each_run(
+        &self,
+        shape: &[usize],
+        update_shape: &[usize],
+        [begin, end]: [&Tensor; 2],
+        f: impl FnMut(usize, usize),
+    ) -> Result<(), String> {
+        let ranges = self.0.ranges(shape, begin.i32s()?, end.i32s()?)?;
+        let expected = self.0.shape(&ranges);
+        if expected != update_shape {
+            return Err(format!("`update` has shape {update_shape:?}, the slice has {expected:?}"));
+        }
+        for_each_run(shape, &ranges, f);
+        Ok(())
+    }
 }
 
 impl Operation for SliceUpdate {

@@ -1,13 +1,16 @@
-//! Constants of a program in dense form, decoded once and shared.
+//! Constants of a program, decoded once and shared: dense, or as they are stored where ops work with that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{
-    Argument, BlobRef, Data, Function, FunctionInfo, Op, Opcode, Operand, TensorType, Type, Value, VarId,
+    Argument, BlobRef, Data, DataType, Function, FunctionInfo, Op, Opcode, Operand, TensorType, Type, Value,
+    VarId,
 };
+use half::f16;
 
+use crate::kernels::{Bytes, Matrix};
 use crate::ops::Problem;
 use crate::ops::constexpr::{self, Elements, Parameters, Stored};
 use crate::tensor::Tensor;
@@ -22,6 +25,8 @@ pub struct Constants<'a> {
     unpacked: HashMap<Id, Stored<'static>>,
     /// What ops read.
     tensors: HashMap<Id, Arc<Tensor>>,
+    /// What ops work with as it is stored; `None` for what is not stored in such a form.
+    matrices: HashMap<Vec<Id>, Option<Arc<Matrix>>>,
 }
 
 /// The number of a constant: equal constants have equal numbers.
@@ -102,7 +107,83 @@ impl<'f> Scope<'f> {
 impl<'a> Constants<'a> {
     /// No constants decoded yet; blobs are read from `weights`.
     pub fn new(weights: &'a WeightStore) -> Constants<'a> {
-        Constants { weights, ids: HashMap::new(), unpacked: HashMap::new(), tensors: HashMap::new() }
+        Constants {
+            weights,
+            ids: HashMap::new(),
+            unpacked: HashMap::new(),
+            tensors: HashMap::new(),
+            matrices: HashMap::new(),
+        }
+    }
+
+    /// The weight that a literal is, if it is a matrix of fp16 in a weight file.
+    pub(super) fn stored_matrix(&mut self, value: &Value) -> Result<Option<Arc<Matrix>>, Problem> {
+        let Type::Tensor(ty) = &value.ty else { return Ok(None) };
+        if ty.dtype != DataType::Fp16 || !matches!(value.data, Data::Blob(_)) {
+            return Ok(None);
+        }
+        let Some([rows, columns]) = matrix_extents(&extents(ty)?) else { return Ok(None) };
+        let id = self.number(key(value)?);
+        let make = |constants: &Constants<'_>| {
+            Ok(constants.bytes(value)?.and_then(|bytes| Matrix::fp16(rows, columns, bytes)))
+        };
+        self.matrix(vec![id], make)
+    }
+
+    /// The weight that a `constexpr_lut_to_dense` of iOS 18 makes, if it is a matrix of fp16 whose rows share tables.
+    pub(super) fn palettized_matrix(
+        &mut self,
+        indices: &Value,
+        lut: &Value,
+    ) -> Result<Option<Arc<Matrix>>, Problem> {
+        let (Type::Tensor(index_ty), Type::Tensor(lut_ty)) = (&indices.ty, &lut.ty) else { return Ok(None) };
+        let Some([rows, columns]) = matrix_extents(&extents(index_ty)?) else { return Ok(None) };
+        let tables = match extents(lut_ty)?[..] {
+            [tables, ref others @ .., _, 1] if others.iter().all(|n| *n == 1) => tables,
+            _ => return Ok(None),
+        };
+        let is_grouped = tables > 0 && rows.is_multiple_of(tables);
+        if !is_grouped || lut_ty.dtype != DataType::Fp16 || !index_ty.dtype.is_integer() {
+            return Ok(None);
+        }
+        let ids = vec![self.number(key(indices)?), self.number(key(lut)?)];
+        let bits = index_ty.dtype.bits();
+        let make = |constants: &Constants<'_>| {
+            let (Some(indices), Some(lut)) = (constants.bytes(indices)?, constants.bytes(lut)?) else {
+                return Ok(None);
+            };
+            let (words, _) = lut.as_chunks::<2>();
+            let entries: Vec<f16> = words.iter().map(|word| f16::from_le_bytes(*word)).collect();
+            Ok(Matrix::palettized(rows, columns, bits, rows / tables, indices, &entries))
+        };
+        self.matrix(ids, make)
+    }
+
+    /// The matrix made of the constants `ids`, by `make` if it is asked for the first time.
+    fn matrix(
+        &mut self,
+        ids: Vec<Id>,
+        make: impl FnOnce(&Constants<'_>) -> Result<Option<Matrix>, Problem>,
+    ) -> Result<Option<Arc<Matrix>>, Problem> {
+        if let Some(known) = self.matrices.get(&ids) {
+            return Ok(known.clone());
+        }
+        let matrix = make(self)?.map(Arc::new);
+        self.matrices.insert(ids, matrix.clone());
+        Ok(matrix)
+    }
+
+    /// The elements of a literal as they are stored.
+    fn bytes(&self, value: &Value) -> Result<Option<Bytes>, Problem> {
+        match (&value.data, &value.ty) {
+            (Data::Blob(blob), Type::Tensor(ty)) => {
+                Ok(Some(Bytes::Mapped(self.weights.shared(blob, ty).map_err(Problem::Weights)?)))
+            }
+            (Data::Bytes(bytes), _) if value.is_well_formed() => {
+                Ok(Some(Bytes::Owned(bytes.as_slice().into())))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The dense form of a constant.
@@ -200,6 +281,14 @@ fn key(value: &Value) -> Result<Key, Problem> {
         _ => Err(Problem::Unsupported(format!(
             "a constant of type {ty} where a tensor of numbers is expected"
         ))),
+    }
+}
+
+/// Rows and columns of a tensor that has no other axes of more than one position.
+fn matrix_extents(shape: &[usize]) -> Option<[usize; 2]> {
+    match *shape {
+        [rows, columns, ref others @ ..] if others.iter().all(|n| *n == 1) => Some([rows, columns]),
+        _ => None,
     }
 }
 

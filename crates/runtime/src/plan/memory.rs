@@ -39,8 +39,10 @@ pub(super) fn peak(plan: &Plan) -> (u64, usize) {
 /// The slots whose last use is in `action`.
 fn given_up(action: &Action) -> impl Iterator<Item = usize> {
     let sources = match action {
-        Action::Run(_, sources) => sources.as_slice(),
-        Action::Write { data, .. } => std::slice::from_ref(data),
+        Action::Run(_, sources) | Action::Update(_, sources) => sources.as_slice(),
+        Action::Write { data: source, .. }
+        | Action::Project(_, source)
+        | Action::PickRows(_, source) => std::slice::from_ref(source),
         Action::Read { .. } => &[],
     };
     sources.iter().filter_map(|source| match source {

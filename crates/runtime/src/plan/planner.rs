@@ -1,6 +1,7 @@
 //! Makes plans: looks at each op once, with everything that is known before the program runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anelith_mil::{
     Argument, DataType, Dim, Function, Op, OpKind, Opcode, Operand, ParamKind, TensorType, Type, VarId,
@@ -10,18 +11,26 @@ use super::constants::{Constants, Known, Scope};
 use super::memory::{self, MAX_BYTES};
 use super::{Action, Feature, Finish, Plan, Precision, Source, Step, Target, finish_of};
 use crate::error::{Error, Result};
+use crate::kernels::Matrix;
 use crate::ops::arguments::{Arguments, Constant};
 use crate::ops::{self, Planned, Problem};
 use crate::tensor::{MAX_ELEMENTS, held_bytes};
 
 /// Makes one plan.
 pub(super) struct Planner<'f, 'c, 'w> {
-    pub(super) scope: Scope<'f>,
-    pub(super) constants: &'c mut Constants<'w>,
-    pub(super) precision: Precision,
+    scope: Scope<'f>,
+    constants: &'c mut Constants<'w>,
+    precision: Precision,
+    /// Constexpr ops whose results nobody has asked for in dense form, by their results.
+    packed: BTreeMap<VarId, &'f Op>,
 }
 
-impl<'f> Planner<'f, '_, '_> {
+impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
+    /// A planner of the function in `scope`.
+    pub(super) fn new(scope: Scope<'f>, constants: &'c mut Constants<'w>, precision: Precision) -> Self {
+        Planner { scope, constants, precision, packed: BTreeMap::new() }
+    }
+
     /// The plan of the function in scope.
     pub(super) fn plan(mut self) -> Result<Plan> {
         let function = self.scope.function;
@@ -85,9 +94,11 @@ impl<'f> Planner<'f, '_, '_> {
     fn step(&mut self, index: usize, op: &'f Op) -> Result<Option<Step>, Problem> {
         let opcode = self.opcode(op)?;
         if op.kind.is_constant() {
-            if opcode != Opcode::Const {
-                let round = self.precision == Precision::Exact;
-                self.constants.unpack(&mut self.scope, opcode, op, round)?;
+            match opcode {
+                Opcode::Const => {}
+                // Where only products and lookups read it, it need never be dense.
+                Opcode::ConstexprLutToDense => self.packed.extend(op.outputs.iter().map(|var| (*var, op))),
+                _ => self.unpack(opcode, op)?,
             }
             return Ok(None);
         }
@@ -97,6 +108,13 @@ impl<'f> Planner<'f, '_, '_> {
             Planned::Constant => return Ok(None),
             Planned::Computed(operation) => (Action::Run(operation, self.sources(index, opcode, op)?), true),
             Planned::Moved(operation) => (Action::Run(operation, self.sources(index, opcode, op)?), false),
+            Planned::Update(update) => (Action::Update(update, self.sources(index, opcode, op)?), false),
+            Planned::Project(projection) => {
+                (Action::Project(projection, self.source_of(index, op, "x")?), true)
+            }
+            Planned::PickRows(lookup) => {
+                (Action::PickRows(lookup, self.source_of(index, op, "indices")?), false)
+            }
             Planned::ReadState => {
                 let (state, id) = self.state(op)?;
                 (Action::Read { state, take: self.is_written_next(index, id) }, false)
@@ -116,7 +134,7 @@ impl<'f> Planner<'f, '_, '_> {
             Ok(Target { slot: used.then_some(at), ty: ty.clone(), finish })
         };
         let outputs = op.outputs.iter().map(target).collect::<Result<_, _>>()?;
-        Ok(Some(Step { at: label(op), action, outputs }))
+        Ok(Some(Step { at: label(op), op: index, action, outputs }))
     }
 
     fn opcode(&self, op: &Op) -> Result<Opcode, Problem> {
@@ -136,6 +154,7 @@ impl<'f> Planner<'f, '_, '_> {
         let vars = &function.vars;
         let mut types: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut constants = BTreeMap::new();
+        let mut weights = BTreeMap::new();
         for (name, argument) in &op.inputs {
             for operand in argument.operands() {
                 let ty = match operand {
@@ -146,14 +165,65 @@ impl<'f> Planner<'f, '_, '_> {
                     types.entry(name.as_str()).or_default().push(ty);
                 }
             }
-            if is_parameter(opcode, name)
-                && let Argument::One(operand) = argument
-                && let Some(known) = self.scope.known(operand)
+            let Argument::One(operand) = argument else { continue };
+            if is_weight(opcode, name)
+                && let Some(weight) = self.weight(operand)?
+            {
+                weights.insert(name.as_str(), weight);
+            } else if is_parameter(opcode, name)
+                && let Some(known) = self.known(operand)?
             {
                 constants.insert(name.as_str(), self.constant(known)?);
             }
         }
-        Ok(Arguments { opcode, opset: function.opset, types, constants })
+        Ok(Arguments { opcode, opset: function.opset, types, constants, weights })
+    }
+
+    /// The weight that an operand is, if it can be worked with as it is stored.
+    fn weight(&mut self, operand: &'f Operand) -> Result<Option<Arc<Matrix>>, Problem> {
+        if let Operand::Var(var) = operand
+            && let Some(op) = self.packed.get(var)
+        {
+            let literal = |name: &str| match op.inputs.get(name) {
+                Some(Argument::One(operand)) => match self.scope.known(operand) {
+                    Some(Known::Literal(value)) => Some(value),
+                    _ => None,
+                },
+                _ => None,
+            };
+            return match literal("indices").zip(literal("lut")) {
+                Some((indices, lut)) => self.constants.palettized_matrix(indices, lut),
+                None => Ok(None),
+            };
+        }
+        match self.scope.known(operand) {
+            Some(Known::Literal(value)) => self.constants.stored_matrix(value),
+            _ => Ok(None),
+        }
+    }
+
+    /// Unpacks the results of a constexpr op, and first the parameters that are such results.
+    fn unpack(&mut self, opcode: Opcode, op: &'f Op) -> Result<(), Problem> {
+        for argument in op.inputs.values() {
+            argument.operands().iter().try_for_each(|operand| self.known(operand).map(drop))?;
+        }
+        let round = self.precision == Precision::Exact;
+        self.constants.unpack(&mut self.scope, opcode, op, round)
+    }
+
+    /// The constant behind an operand, unpacked if it was not yet; `None` for what the program computes.
+    fn known(&mut self, operand: &'f Operand) -> Result<Option<Known<'f>>, Problem> {
+        if let Operand::Var(var) = operand {
+            return self.defined(*var);
+        }
+        Ok(self.scope.known(operand))
+    }
+
+    fn defined(&mut self, var: VarId) -> Result<Option<Known<'f>>, Problem> {
+        if let Some(op) = self.packed.remove(&var) {
+            self.unpack(self.opcode(op)?, op)?;
+        }
+        Ok(self.scope.defined(var))
     }
 
     fn constant(&mut self, known: Known<'f>) -> Result<Constant<'f>, Problem> {
@@ -183,8 +253,19 @@ impl<'f> Planner<'f, '_, '_> {
         Ok(sources)
     }
 
+    /// The operand bound to `name`, alone.
+    fn source_of(&mut self, index: usize, op: &'f Op, name: &str) -> Result<Source, Problem> {
+        let Some(Argument::One(operand)) = op.inputs.get(name) else {
+            return Err(format!("parameter `{name}` is missing").into());
+        };
+        let mut source = [self.source(operand)?];
+        mark_last_uses(&mut source, |slot| self.scope.info.last_uses.get(slot) == Some(&Some(index)));
+        let [source] = source;
+        Ok(source)
+    }
+
     fn source(&mut self, operand: &'f Operand) -> Result<Source, Problem> {
-        match (self.scope.known(operand), operand) {
+        match (self.known(operand)?, operand) {
             (Some(known), Operand::Var(id)) => self.constant_source(known, *id),
             (Some(known), Operand::Value(_)) => Ok(Source::Constant(self.constants.tensor(known)?)),
             (None, Operand::Var(id)) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
@@ -224,9 +305,10 @@ impl<'f> Planner<'f, '_, '_> {
             let at = || format!("output `{}`", var.name);
             let ty = check_type(&var.ty).map_err(|p| self.error(at(), p))?;
             features.push(Feature { name: var.name.clone(), ty: ty.clone() });
-            let source = match self.scope.defined(*id) {
-                Some(known) => self.constant_source(known, *id),
-                None => Ok(Source::Slot { slot: id.0 as usize, last: false }),
+            let source = match self.defined(*id) {
+                Ok(Some(known)) => self.constant_source(known, *id),
+                Ok(None) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
+                Err(problem) => Err(problem),
             };
             sources.push(source.map_err(|p| self.error(at(), p))?);
         }
@@ -251,6 +333,14 @@ fn mark_last_uses(sources: &mut [Source], is_last_reader: impl Fn(usize) -> bool
 /// Whether the value of a parameter is looked at when the plan is made, not when it runs.
 fn is_parameter(opcode: Opcode, name: &str) -> bool {
     opcode.info().param(name).is_some_and(|p| p.kind == ParamKind::Const)
+}
+
+/// Whether the op can work with the operand bound to `name` as it is stored.
+fn is_weight(opcode: Opcode, name: &str) -> bool {
+    matches!(
+        (opcode, name),
+        (Opcode::Conv | Opcode::Linear, "weight") | (Opcode::Gather, "x")
+    )
 }
 
 fn label(op: &Op) -> String {

@@ -1,0 +1,271 @@
+//! What one step of a fast plan does.
+
+use std::sync::Arc;
+
+use super::layout::Layout;
+use super::operand::{Call, Operand};
+use crate::kernels::{self, Cache, Heads, Matrix, Pool, Product, Queries};
+use crate::ops::Operation;
+use crate::ops::slice::SliceUpdate;
+use crate::ops::weights::Lookup;
+use crate::plan::{Finish, finish};
+use crate::tensor::{Tensor, held_bytes};
+use anelith_mil::TensorType;
+
+/// A step. Numbers of buffers are where it writes; every operand has the layout that its kernel needs.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Any op, on tensors.
+    Run { operation: Box<dyn Operation>, inputs: Vec<Operand>, outputs: Vec<Target> },
+    /// A state that is held as a tensor, handed out; `take` when it is written before it is read again.
+    Read { state: String, take: bool, slot: Option<usize> },
+    /// A state replaced.
+    Write { state: String, data: Operand },
+    /// `x` in row-major order.
+    Copy { x: Operand, out: usize },
+    /// Products of the rows of `x` with one or several weights.
+    Multiply { x: Operand, columns: usize, products: Vec<Weighted> },
+    /// Rows of a weight.
+    PickRows { lookup: Lookup, indices: Operand, out: usize },
+    /// Each row over the root of its mean square, times the weight.
+    Normalize { x: Operand, weight: Option<Arc<Tensor>>, epsilon: f32, out: usize },
+    /// Pairs of each row turned by the angles of its token.
+    Rotate { x: Operand, cos: Operand, sin: Operand, out: usize },
+    /// Attention of the queries over rows of a state.
+    Attend(Box<Attend>),
+    /// `silu(gate) · up`.
+    Gate { gate: Operand, up: Operand, out: usize },
+    /// The sum of two.
+    Add { x: Operand, y: Operand, out: usize },
+    /// A box of an fp16 state, replaced.
+    Store { state: String, place: SliceUpdate, update: Operand, begin: Operand, end: Operand },
+}
+
+/// Where a result of `Run` goes: nowhere if nothing reads it.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) slot: Option<usize>,
+    pub(super) ty: TensorType,
+    pub(super) finish: Finish,
+}
+
+/// One product of `Multiply`: `out[t][r]` for each row `t` of `x` and each row `r` of the weight.
+#[derive(Debug)]
+pub(super) struct Weighted {
+    pub(super) weight: Arc<Matrix>,
+    pub(super) bias: Option<Arc<Tensor>>,
+    pub(super) out: usize,
+}
+
+/// The operands of `Action::Attend`.
+#[derive(Debug)]
+pub(super) struct Attend {
+    /// `[1, heads, tokens, size]`.
+    pub(super) queries: Operand,
+    pub(super) state: String,
+    /// `[heads, rows, size]` of the state.
+    pub(super) keys: Layout,
+    pub(super) values: Layout,
+    /// `[1, 1, tokens, rows]`.
+    pub(super) mask: Operand,
+    pub(super) scale: f32,
+    pub(super) out: usize,
+}
+
+impl Action {
+    /// Does the step; the bytes that it read from memory, as far as they are known.
+    pub(super) fn run(&self, call: &mut Call<'_>) -> Result<u64, String> {
+        match self {
+            Action::Run { operation, inputs, outputs } => run(operation.as_ref(), inputs, outputs, call),
+            Action::Read { state, take, slot } => read(state, *take, *slot, call),
+            Action::Write { state, data } => write(state, data, call),
+            Action::Copy { x, out } => {
+                let count = x.layout.count();
+                call.write(*out, count, |call, out| {
+                    out.copy_from_slice(&call.gathered(x)?);
+                    Ok(bytes(count))
+                })
+            }
+            Action::Multiply { x, columns, products } => multiply(x, *columns, products, call),
+            Action::PickRows { lookup, indices, out } => pick_rows(lookup, indices, *out, call),
+            Action::Normalize { x, weight, epsilon, out } => {
+                let row = x.layout.shape.last().copied().unwrap_or(1);
+                call.write(*out, x.layout.count(), |call, out| {
+                    let weight = weight.as_deref().map(Tensor::f32s).transpose()?;
+                    kernels::rms_norm(call.isa, call.dense(x)?, row, weight, *epsilon, out);
+                    Ok(bytes(out.len()))
+                })
+            }
+            Action::Rotate { x, cos, sin, out } => rotate(x, [cos, sin], *out, call),
+            Action::Attend(attend) => attend.run(call),
+            Action::Gate { gate, up, out } => call.write(*out, gate.layout.count(), |call, out| {
+                kernels::silu_mul(call.isa, call.dense(gate)?, call.dense(up)?, out);
+                Ok(2 * bytes(out.len()))
+            }),
+            Action::Add { x, y, out } => call.write(*out, x.layout.count(), |call, out| {
+                kernels::add(call.isa, call.dense(x)?, call.dense(y)?, out);
+                Ok(2 * bytes(out.len()))
+            }),
+            Action::Store { state, place, update, begin, end } => {
+                store(state, place, update, [begin, end], call)
+            }
+        }
+    }
+}
+
+/// The bytes of `count` numbers.
+fn bytes(count: usize) -> u64 {
+    (count * size_of::<f32>()) as u64
+}
+
+fn run(
+    operation: &dyn Operation,
+    inputs: &[Operand],
+    outputs: &[Target],
+    call: &mut Call<'_>,
+) -> Result<u64, String> {
+    let read = inputs.iter().map(|x| bytes(x.layout.count())).sum();
+    let inputs = inputs.iter().map(|x| call.take(x)).collect::<Result<Vec<_>, _>>()?;
+    let results = operation.run(inputs)?;
+    if results.len() != outputs.len() {
+        return Err(format!("it has {} results, expected {}", results.len(), outputs.len()));
+    }
+    for (mut result, target) in results.into_iter().zip(outputs) {
+        result.expect_type(&target.ty)?;
+        finish(&mut result, target.finish);
+        if let Some(slot) = target.slot {
+            call.slots[slot] = Some(Arc::new(result));
+        }
+    }
+    Ok(read)
+}
+
+fn read(state: &str, take: bool, slot: Option<usize>, call: &mut Call<'_>) -> Result<u64, String> {
+    let states = &mut call.memory.states;
+    let tensor = if take { states.remove(state) } else { states.get(state).cloned() };
+    let tensor = tensor.ok_or("the state is lost")?;
+    if let Some(slot) = slot {
+        call.slots[slot] = Some(tensor);
+    }
+    Ok(0)
+}
+
+fn write(state: &str, data: &Operand, call: &mut Call<'_>) -> Result<u64, String> {
+    let tensor = call.take(data)?;
+    let isa = call.isa;
+    match call.memory.halves.get_mut(state) {
+        Some(half) => kernels::to_fp16(isa, tensor.f32s()?, &mut half.bits),
+        None => drop(call.memory.states.insert(state.to_owned(), tensor)),
+    }
+    Ok(bytes(data.layout.count()))
+}
+
+fn multiply(x: &Operand, columns: usize, products: &[Weighted], call: &mut Call<'_>) -> Result<u64, String> {
+    let mut outs: Vec<Vec<f32>> =
+        products.iter().map(|p| std::mem::take(&mut call.memory.buffers[p.out])).collect();
+    let count = x.layout.count() / columns;
+    let result = call.dense(x).and_then(|x| {
+        let rows = kernels::Rows::new(call.isa, x, columns, Pool::shared());
+        let mut jobs = Vec::with_capacity(products.len());
+        for (product, out) in products.iter().zip(&mut outs) {
+            let out = out.get_mut(..count * product.weight.rows()).ok_or("a buffer is too short")?;
+            jobs.push(Product { weight: &product.weight, out });
+        }
+        kernels::multiply(call.isa, Pool::shared(), &rows, &mut jobs);
+        for (product, job) in products.iter().zip(jobs) {
+            add_bias(product, job.out)?;
+        }
+        Ok(products.iter().map(|p| p.weight.byte_len() as u64).sum())
+    });
+    for (product, out) in products.iter().zip(outs) {
+        call.memory.buffers[product.out] = out;
+    }
+    result
+}
+
+fn add_bias(product: &Weighted, out: &mut [f32]) -> Result<(), String> {
+    let Some(bias) = product.bias.as_deref().map(Tensor::f32s).transpose()? else { return Ok(()) };
+    for row in out.chunks_exact_mut(bias.len().max(1)) {
+        row.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+    }
+    Ok(())
+}
+
+fn pick_rows(lookup: &Lookup, indices: &Operand, out: usize, call: &mut Call<'_>) -> Result<u64, String> {
+    let indices = call.take(indices)?;
+    let count = indices.data().len() * lookup.weight.columns();
+    call.write(out, count, |_, out| {
+        lookup.fill(&indices, out)?;
+        Ok(bytes(count))
+    })
+}
+
+fn rotate(x: &Operand, angles: [&Operand; 2], out: usize, call: &mut Call<'_>) -> Result<u64, String> {
+    let [_, heads, tokens, size] = x.layout.shape[..] else { return Err("it has no heads".to_owned()) };
+    let [_, head_step, token_step, _] = x.layout.strides[..] else { return Err("it has no heads".to_owned()) };
+    call.write(out, x.layout.count(), |call, out| {
+        let x = call.dense(x)?;
+        let [cos, sin] = angles.map(|angle| call.dense(angle));
+        let (cos, sin) = (cos?, sin?);
+        for token in 0..tokens {
+            let angle = token * size..(token + 1) * size;
+            for head in 0..heads {
+                let at = head * head_step + token * token_step;
+                let row = at..at + size;
+                kernels::rotate(call.isa, &x[row.clone()], &cos[angle.clone()], &sin[angle.clone()], &mut out[row]);
+            }
+        }
+        Ok(bytes(out.len()))
+    })
+}
+
+impl Attend {
+    fn run(&self, call: &mut Call<'_>) -> Result<u64, String> {
+        let [_, heads, tokens, size] = self.queries.layout.shape[..] else {
+            return Err("it has no heads".to_owned());
+        };
+        let [kv_heads, context, _] = self.keys.shape[..] else { return Err("it has no heads".to_owned()) };
+        let strides = &self.queries.layout.strides;
+        call.write(self.out, heads * tokens * size, |call, out| {
+            let bits = &call.half(&self.state)?.bits;
+            let cache = |layout: &Layout| Cache { data: &bits[layout.offset..], head_stride: layout.strides[0] };
+            let shape = Heads { heads, kv_heads, head_dim: size, scale: self.scale };
+            let queries = Queries {
+                data: &call.floats(&self.queries)?[self.queries.layout.offset..],
+                count: tokens,
+                token_stride: strides[2],
+                head_stride: strides[1],
+            };
+            let mask = call.dense(&self.mask)?;
+            let (keys, values) = (cache(&self.keys), cache(&self.values));
+            let filled = kernels::attend(call.isa, Pool::shared(), &shape, &queries, &keys, &values, mask, context, out);
+            Ok((2 * kv_heads * filled * size * size_of::<u16>()) as u64)
+        })
+    }
+}
+
+fn store(
+    state: &str,
+    place: &SliceUpdate,
+    update: &Operand,
+    bounds: [&Operand; 2],
+    call: &mut Call<'_>,
+) -> Result<u64, String> {
+    let begin = call.take(bounds[0])?;
+    let end = call.take(bounds[1])?;
+    let numbers = call.gathered(update)?.into_owned();
+    let isa = call.isa;
+    let half = call.memory.halves.get_mut(state).ok_or("the state is lost")?;
+    let mut rest = numbers.as_slice();
+    place.for_each_run(&half.shape, &update.layout.shape, [&begin, &end], |at, run| {
+        let (now, later) = rest.split_at(run);
+        kernels::to_fp16(isa, now, &mut half.bits[at..at + run]);
+        rest = later;
+    })?;
+    Ok(bytes(numbers.len()))
+}
+
+/// The bytes of a tensor of type `ty`, for plans.
+pub(super) fn type_bytes(ty: &TensorType) -> u64 {
+    held_bytes(ty)
+}

@@ -1,0 +1,167 @@
+//! What steps read: values in buffers, tensors, constants and states, in any layout.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::layout::Layout;
+use crate::kernels::{self, Isa};
+use crate::plan::States;
+use crate::tensor::{Tensor, TensorData, map_elements};
+
+/// The memory that a value is in.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    Constant(Arc<Tensor>),
+    /// A tensor that an op made; given up at its `last` use.
+    Slot { slot: usize, last: bool },
+    /// Numbers that a fused step wrote.
+    Buffer(usize),
+    /// An fp16 state.
+    State(String),
+}
+
+/// A value as a step reads it.
+#[derive(Clone, Debug)]
+pub(super) struct Operand {
+    pub(super) place: Place,
+    pub(super) layout: Layout,
+}
+
+/// A state of type fp16, as its bits.
+#[derive(Clone, Debug)]
+pub(crate) struct Half {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bits: Vec<u16>,
+}
+
+/// What an instance holds between calls, and the room that its calls work in.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The states that are held as tensors.
+    pub(crate) states: States,
+    /// The states that are held as fp16.
+    pub(crate) halves: BTreeMap<String, Half>,
+    pub(super) buffers: Vec<Vec<f32>>,
+}
+
+/// What the values of one call are in.
+#[derive(Debug)]
+pub(super) struct Call<'m> {
+    pub(super) memory: &'m mut Memory,
+    pub(super) slots: Vec<Option<Arc<Tensor>>>,
+    pub(super) isa: Isa,
+}
+
+impl Operand {
+    /// The whole of a constant.
+    pub(super) fn constant(tensor: &Arc<Tensor>) -> Operand {
+        Operand { layout: Layout::plain(tensor.shape()), place: Place::Constant(Arc::clone(tensor)) }
+    }
+
+    /// The same memory in another layout.
+    pub(super) fn with(&self, layout: Layout) -> Operand {
+        Operand { place: self.place.clone(), layout }
+    }
+}
+
+impl Call<'_> {
+    /// The numbers of the memory that `operand` is in, which is no state.
+    pub(super) fn floats<'a>(&'a self, operand: &'a Operand) -> Result<&'a [f32], String> {
+        match &operand.place {
+            Place::Constant(tensor) => tensor.f32s(),
+            Place::Slot { slot, .. } => self.tensor(*slot)?.f32s(),
+            Place::Buffer(buffer) => Ok(&self.memory.buffers[*buffer]),
+            Place::State(state) => Err(format!("the state `{state}` is fp16")),
+        }
+    }
+
+    /// The numbers of a dense operand, in the order in which they lie in memory.
+    pub(super) fn dense<'a>(&'a self, operand: &'a Operand) -> Result<&'a [f32], String> {
+        let (from, count) = (operand.layout.offset, operand.layout.count());
+        self.floats(operand)?.get(from..from + count).ok_or_else(|| "an operand is too short".to_owned())
+    }
+
+    /// The elements of `operand` in row-major order.
+    pub(super) fn gathered<'a>(&'a self, operand: &'a Operand) -> Result<Cow<'a, [f32]>, String> {
+        let mut out = Vec::new();
+        match &operand.place {
+            Place::State(state) => {
+                let mut bits = Vec::new();
+                operand.layout.gather(&self.half(state)?.bits, &mut bits);
+                out.resize(bits.len(), 0.0);
+                kernels::from_fp16(self.isa, &bits, &mut out);
+            }
+            _ if operand.layout.is_row_major() => return self.dense(operand).map(Cow::Borrowed),
+            _ => {
+                out.reserve(operand.layout.count());
+                operand.layout.gather(self.floats(operand)?, &mut out);
+            }
+        }
+        Ok(Cow::Owned(out))
+    }
+
+    /// The operand as a tensor of its own; at its last use without a copy, where it lies as tensors do.
+    pub(super) fn take(&mut self, operand: &Operand) -> Result<Arc<Tensor>, String> {
+        let shape = operand.layout.shape.clone();
+        match &operand.place {
+            Place::Constant(tensor) if operand.layout == Layout::plain(tensor.shape()) => Ok(Arc::clone(tensor)),
+            Place::Constant(tensor) => part(tensor, &operand.layout).map(Arc::new),
+            Place::Slot { slot, last } => {
+                let tensor = if *last { self.slots[*slot].take() } else { self.slots[*slot].clone() };
+                let tensor = tensor.ok_or_else(lost)?;
+                match operand.layout == Layout::plain(&shape) && element_count(&tensor) == operand.layout.count() {
+                    true if tensor.shape() == shape => Ok(tensor),
+                    true => Tensor::made(shape, Arc::unwrap_or_clone(tensor).into_data()).map(Arc::new),
+                    false => part(&tensor, &operand.layout).map(Arc::new),
+                }
+            }
+            Place::Buffer(_) | Place::State(_) => {
+                let elements = self.gathered(operand)?.into_owned();
+                Tensor::made(shape, elements).map(Arc::new)
+            }
+        }
+    }
+
+    pub(super) fn tensor(&self, slot: usize) -> Result<&Tensor, String> {
+        self.slots[slot].as_deref().ok_or_else(lost)
+    }
+
+    pub(super) fn half(&self, state: &str) -> Result<&Half, String> {
+        self.memory.halves.get(state).ok_or_else(|| "the state is lost".to_owned())
+    }
+
+    /// Hands `work` a buffer to write `count` numbers to, apart from all others.
+    pub(super) fn write<T>(
+        &mut self,
+        buffer: usize,
+        count: usize,
+        work: impl FnOnce(&mut Self, &mut [f32]) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let mut own = std::mem::take(&mut self.memory.buffers[buffer]);
+        let result = match own.get_mut(..count) {
+            Some(out) => work(self, out),
+            None => Err("a buffer is too short".to_owned()),
+        };
+        self.memory.buffers[buffer] = own;
+        result
+    }
+}
+
+fn lost() -> String {
+    "an operand has no value".to_owned()
+}
+
+fn element_count(tensor: &Tensor) -> usize {
+    tensor.data().len()
+}
+
+/// The elements of `tensor` that `layout` names.
+fn part(tensor: &Tensor, layout: &Layout) -> Result<Tensor, String> {
+    let data: TensorData = map_elements!(tensor.data(), v => {
+        let mut out = Vec::with_capacity(layout.count());
+        layout.gather(v, &mut out);
+        out
+    });
+    Tensor::made(layout.shape.clone(), data)
+}
