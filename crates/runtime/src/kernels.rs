@@ -1,9 +1,12 @@
 //! The loops where the time goes.
 
+pub(crate) mod attention;
+pub(crate) mod fp16;
 pub(crate) mod isa;
 mod matmul;
 pub(crate) mod pool;
 mod round;
+pub(crate) mod rowwise;
 
 pub(crate) use matmul::{matmul, matmul_transposed};
 pub(crate) use round::round_to_fp16;

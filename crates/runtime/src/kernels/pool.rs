@@ -28,4 +28,18 @@ impl Pool {
         use rayon::prelude::*;
         (0..parts).into_par_iter().for_each(work);
     }
+
+    /// Calls `work` once with each chunk of `chunk` elements of `out` and its index; the last may be shorter.
+    ///
+    /// # Panics
+    /// When `chunk` is 0.
+    pub(crate) fn for_each_chunk<T: Send>(
+        &self,
+        out: &mut [T],
+        chunk: usize,
+        work: &(dyn Fn(usize, &mut [T]) + Sync),
+    ) {
+        use rayon::prelude::*;
+        out.par_chunks_mut(chunk).enumerate().for_each(|(i, chunk)| work(i, chunk));
+    }
 }
