@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anelith_mil::{Bundle, DataType, TensorType};
 use anelith_report::Reported;
-use anelith_runtime::{Instance, Precision, Tensor};
+use anelith_runtime::{Instance, Options, Plan, StepInfo, StepTime, Tensor};
 
 use crate::error::{Error, Kind};
 use crate::meta::Meta;
@@ -47,12 +47,12 @@ impl Monolith {
     ///
     /// # Errors
     /// When the file is missing, cannot be read or run, or does not have the inputs and outputs that `meta` says.
-    pub fn open(meta: &Meta, precision: Precision) -> Result<Monolith, Error> {
+    pub fn open(meta: &Meta, options: impl Into<Options>) -> Result<Monolith, Error> {
         let path = meta.model_path()?;
         let bundle = Bundle::open(&path).map_err(|e| broken(&path, &e))?;
         let functions = [INFER, PREFILL];
         let instance =
-            Instance::new(&bundle.model.program, &bundle.info, &bundle.weights, &functions, precision)
+            Instance::new(&bundle.model.program, &bundle.info, &bundle.weights, &functions, options)
                 .map_err(|e| broken(&path, &e))?;
         let mut model = Monolith {
             instance,
@@ -137,6 +137,43 @@ impl Monolith {
         candidates(sizes, places, values)
     }
 
+    /// The steps of the plan of `infer`.
+    ///
+    /// # Errors
+    /// As [`Monolith::open`].
+    pub fn infer_steps(&self) -> Result<Vec<StepInfo>, Error> {
+        self.steps(INFER)
+    }
+
+    /// The steps of the plan of `prefill`.
+    ///
+    /// # Errors
+    /// As [`Monolith::open`].
+    pub fn prefill_steps(&self) -> Result<Vec<StepInfo>, Error> {
+        self.steps(PREFILL)
+    }
+
+    fn steps(&self, function: &str) -> Result<Vec<StepInfo>, Error> {
+        let plan = self.instance.plan(function).map_err(|e| Error::model(e.to_string()))?;
+        Ok(plan.steps().collect())
+    }
+
+    /// The bytes of the weights that `infer` reads whole for one token.
+    pub fn infer_weight_bytes(&self) -> u64 {
+        self.instance.plan(INFER).map_or(0, Plan::weight_bytes)
+    }
+
+    /// As [`LanguageModel::infer`] and [`LanguageModel::prefill`], whichever takes so many tokens: what each step took.
+    ///
+    /// # Errors
+    /// [`Kind::Model`] when the model fails.
+    pub fn profile(&mut self, tokens: &[u32], start: usize) -> Result<Vec<StepTime>, Error> {
+        let function = if tokens.len() == 1 { INFER } else { PREFILL };
+        let inputs = self.inputs(tokens, start).map_err(|e| Error::model(e.to_string()))?;
+        let profiled = self.instance.profile(function, &inputs);
+        profiled.map(|(_, times)| times).map_err(|e| Error::model(e.to_string()))
+    }
+
     /// Compares the inputs with what meta.yaml says of context and batch.
     fn check_inputs(&self, path: &Path) -> Result<(), Error> {
         for (function, tokens) in [(INFER, 1), (PREFILL, self.batch)] {
@@ -160,8 +197,11 @@ impl Monolith {
     fn cache_is_finite(&self) -> bool {
         let states = self.instance.plan(INFER).map(|p| p.states().map(|f| f.name.clone()).collect());
         let states: Vec<String> = states.unwrap_or_default();
-        let values = |name: &String| self.instance.state(name).and_then(Tensor::as_f32s);
-        states.iter().filter_map(values).all(all_finite)
+        let is_finite = |name: &String| {
+            let state = self.instance.state(name);
+            state.as_deref().and_then(Tensor::as_f32s).is_none_or(all_finite)
+        };
+        states.iter().all(is_finite)
     }
 
     fn call(&mut self, function: &str, tokens: &[u32], start: usize) -> Result<Vec<(String, Tensor)>, Error> {

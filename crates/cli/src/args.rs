@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
 use anelith_convert::{Lut, Sharing};
+use anelith_report::{Report, Reported};
+use anelith_runtime::{Isa, Options, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::{Failure, Result};
 
 const STATUSES: &str = "\
 Exit status:
@@ -93,6 +97,17 @@ Data is in row-major order; \"inf\" and \"-inf\" stand for the infinities. The o
 
 {STATUSES}"))]
     Run(RunArgs),
+    /// Measure how fast a converted model runs here: load, prefill, decode, memory, share of the memory bandwidth
+    #[command(after_help = format!("\
+Examples:
+  anelith bench --meta ./converted/meta.yaml
+  anelith bench --meta ./converted/meta.yaml --prompt 256 --generate 64 --threads 2 --json
+  anelith bench --meta ./converted/meta.yaml --plan
+
+--plan lists every step of one call of each function: op, kernel, shape, time, bytes read, share of the bandwidth.
+
+{STATUSES}"))]
+    Bench(BenchArgs),
 }
 
 /// What to convert and how.
@@ -197,6 +212,7 @@ impl Command {
             Command::Chat(args) => args.meta.threads.threads,
             Command::Generate(args) => args.meta.threads.threads,
             Command::Run(args) => args.threads.threads,
+            Command::Bench(args) => args.meta.threads.threads,
             // Their time is the disk's.
             Command::Combine(_) | Command::Compile(_) => None,
         }
@@ -316,11 +332,106 @@ pub(crate) struct MetaArgs {
     /// meta.yaml of the model, or the directory that holds it
     #[arg(long, value_name = "FILE")]
     pub(crate) meta: PathBuf,
-    /// Compute in f32, without rounding to fp16 where the program says fp16
-    #[arg(long)]
-    pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) numbers: NumberArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
+}
+
+/// How numbers are computed.
+#[derive(Debug, Args)]
+pub(crate) struct NumberArgs {
+    /// How numbers are computed: fast; exact, which rounds to fp16 wherever the program says fp16; or f32, which rounds
+    /// nowhere [default: exact for run, else fast]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) precision: Option<PrecisionArg>,
+    /// The same as --precision f32
+    #[arg(long, conflicts_with = "precision")]
+    pub(crate) f32: bool,
+    /// Instructions that fast mode uses, for tests [default: the best that the machine has]
+    #[arg(long, value_name = "SET")]
+    pub(crate) isa: Option<IsaArg>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    Fast,
+    Exact,
+    F32,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Precision {
+        match precision {
+            PrecisionArg::Fast => Precision::Fast,
+            PrecisionArg::Exact => Precision::Exact,
+            PrecisionArg::F32 => Precision::F32,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum IsaArg {
+    Generic,
+    Avx2,
+    Avx512,
+    Neon,
+}
+
+impl From<IsaArg> for Isa {
+    fn from(isa: IsaArg) -> Isa {
+        match isa {
+            IsaArg::Generic => Isa::Generic,
+            IsaArg::Avx2 => Isa::Avx2,
+            IsaArg::Avx512 => Isa::Avx512,
+            IsaArg::Neon => Isa::Neon,
+        }
+    }
+}
+
+impl NumberArgs {
+    /// What to run a program with, where `default` is how numbers are computed unless an option says.
+    ///
+    /// # Errors
+    /// Instructions that this machine does not have.
+    pub(crate) fn options(&self, default: Precision) -> Result<Options> {
+        let precision = if self.f32 { Precision::F32 } else { self.precision.map_or(default, Into::into) };
+        let isa = self.isa.map_or_else(Isa::best, Into::into);
+        if isa.is_here() {
+            return Ok(Options { precision, isa });
+        }
+        let here: Vec<String> = Isa::here().map(|isa| format!("{isa:?}").to_lowercase()).collect();
+        let report = Report::new("this machine does not have these instructions").at("--isa");
+        Err(Failure::usage(report.expecting(here.join(", "))))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) meta: MetaArgs,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt: u32,
+    /// Tokens to generate after it
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) generate: u32,
+    /// How many times
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeats: u32,
+    /// Position of the first token of the prompt, as if so many had gone before
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub(crate) start: u32,
+    /// Only load the model, run a prompt of 8 tokens, and tell how long after the start of the process the next token is
+    /// known
+    #[arg(long, conflicts_with_all = ["prompt", "generate", "repeats", "start", "plan"])]
+    pub(crate) first_token: bool,
+    /// List the steps of one call of each function, each with what it took
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -369,9 +480,8 @@ pub(crate) struct RunArgs {
     /// Where the outputs go [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) json_output: Option<PathBuf>,
-    /// Compute in f32, without rounding to fp16 where the program says fp16
-    #[arg(long)]
-    pub(crate) f32: bool,
+    #[command(flatten)]
+    pub(crate) numbers: NumberArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }

@@ -112,9 +112,8 @@ fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
     }
 }
 
-fn open(args: &MetaArgs) -> Result<(Meta, Monolith)> {
+pub(crate) fn open(args: &MetaArgs) -> Result<(Meta, Monolith)> {
     let meta = Meta::open(&args.meta)?;
-    let precision = if args.f32 { Precision::F32 } else { Precision::Exact };
-    let model = Monolith::open(&meta, precision)?;
+    let model = Monolith::open(&meta, args.numbers.options(Precision::Fast)?)?;
     Ok((meta, model))
 }

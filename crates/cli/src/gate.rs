@@ -6,6 +6,7 @@ use anelith_chat::{Candidate, LanguageModel, Meta, Monolith, Next, Session, Sess
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
+use crate::bench::peak_bytes;
 use crate::chat::answer;
 use crate::failure::{Failure, Result, Status};
 use crate::terminal::{note, report};
@@ -56,7 +57,7 @@ fn check_and_ask(meta: &Path) -> Result<()> {
         "prefill {}, decode {}, peak memory {}\n",
         rate(reply.prompt_tokens.saturating_sub(1), timed.prefill_seconds),
         rate(reply.generated, timed.decode_seconds),
-        peak_memory().unwrap_or_else(|| "unknown".into()),
+        peak_bytes().map_or("unknown".into(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
     ))
 }
 
@@ -160,14 +161,6 @@ fn rate(tokens: usize, seconds: f64) -> String {
         return "-".into();
     }
     format!("{:.1} tokens/s", tokens as f64 / seconds)
-}
-
-/// The most memory this process has held, as the kernel tells it.
-fn peak_memory() -> Option<String> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
-    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(format!("{:.1} MB", kilobytes * 1024.0 / 1e6))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
-//! One file a command, and what they share. Modules, each of which uses only those before it: args, failure,
-//! terminal, threads, foreign, tables, chat, gate, convert, packages, run.
+//! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
+//! terminal, threads, foreign, tables, chat, bench, gate, convert, packages, run.
 
 mod args;
+mod bench;
 mod chat;
 mod convert;
 mod failure;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::bench(&args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

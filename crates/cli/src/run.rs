@@ -20,12 +20,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     check_source(&args.package)?;
     let calls = read_calls(&args.feeds)?;
     let bundle = Bundle::open(&args.package)?;
-    let precision = if args.f32 { Precision::F32 } else { Precision::Exact };
+    let options = args.numbers.options(Precision::Exact)?;
     let mut functions: Vec<&str> = calls.iter().map(|c| c.function.as_str()).collect();
     functions.sort_unstable();
     functions.dedup();
     let mut instance =
-        Instance::new(&bundle.model.program, &bundle.info, &bundle.weights, &functions, precision)?;
+        Instance::new(&bundle.model.program, &bundle.info, &bundle.weights, &functions, options)?;
     let mut answers = Vec::with_capacity(calls.len());
     for call in &calls {
         let inputs: Vec<(&str, Tensor)> = call.inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();

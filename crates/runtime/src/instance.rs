@@ -1,12 +1,13 @@
 //! A program ready to run, with the state that its functions share.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{DataType, Dim, Program, ProgramInfo, TensorType};
 
 use crate::error::{Error, Result};
-use crate::plan::{Constants, Feature, MAX_BYTES, Plan, Precision, States};
+use crate::plan::{Constants, Feature, Half, MAX_BYTES, Memory, Options, Plan, Precision, StepTime};
 use crate::tensor::{Tensor, ask_for, held_bytes};
 
 /// Some functions of one program and their common state.
@@ -14,7 +15,8 @@ use crate::tensor::{Tensor, ask_for, held_bytes};
 pub struct Instance {
     plans: Vec<Plan>,
     features: Vec<Feature>,
-    states: States,
+    memory: Memory,
+    precision: Precision,
 }
 
 impl Instance {
@@ -28,14 +30,16 @@ impl Instance {
         info: &ProgramInfo,
         weights: &WeightStore,
         functions: &[&str],
-        precision: Precision,
+        options: impl Into<Options>,
     ) -> Result<Instance> {
+        let options = options.into();
         let mut constants = Constants::new(weights);
-        let plan = |name: &&str| Plan::new(program, info, &mut constants, name, precision);
+        let plan = |name: &&str| Plan::new(program, info, &mut constants, name, options);
         let plans = functions.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let features = shared_states(&plans)?;
         check_memory(&features)?;
-        let mut instance = Instance { plans, features, states: States::new() };
+        let memory = Memory::default();
+        let mut instance = Instance { plans, features, memory, precision: options.precision };
         instance.reset();
         Ok(instance)
     }
@@ -43,8 +47,18 @@ impl Instance {
     /// Sets every state to zeros.
     pub fn reset(&mut self) {
         // The old values go first, so that memory never holds both.
-        self.states.clear();
-        self.states = self.features.iter().map(|f| (f.name.clone(), Arc::new(zeros(&f.ty)))).collect();
+        self.memory.states.clear();
+        self.memory.halves.clear();
+        for feature in &self.features {
+            let name = feature.name.clone();
+            if self.precision == Precision::Fast && feature.ty.dtype == DataType::Fp16 {
+                let shape = extents(&feature.ty);
+                let bits = vec![0; shape.iter().product()];
+                self.memory.halves.insert(name, Half { shape, bits });
+            } else {
+                self.memory.states.insert(name, Arc::new(zeros(&feature.ty)));
+            }
+        }
     }
 
     /// The plan of `function`.
@@ -56,8 +70,9 @@ impl Instance {
     }
 
     /// The contents of the state called `name`.
-    pub fn state(&self, name: &str) -> Option<&Tensor> {
-        self.states.get(name).map(Arc::as_ref)
+    pub fn state(&self, name: &str) -> Option<Cow<'_, Tensor>> {
+        let whole = self.memory.states.get(name).map(|tensor| Cow::Borrowed(tensor.as_ref()));
+        whole.or_else(|| self.memory.halves.get(name).map(|half| Cow::Owned(half.tensor())))
     }
 
     /// Runs `function` on `inputs`, in any order, and answers its outputs in declaration order.
@@ -66,9 +81,33 @@ impl Instance {
     /// [`Error::NoFunction`]; [`Error::Input`] for an input that is missing, unknown or not of the declared
     /// type, with the state untouched; [`Error::Run`] when an op fails, with every state reset to zeros.
     pub fn run(&mut self, function: &str, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
+        self.observed(function, inputs, None)
+    }
+
+    /// As [`Instance::run`], and what each step of the plan took.
+    ///
+    /// # Errors
+    /// As [`Instance::run`].
+    pub fn profile(
+        &mut self,
+        function: &str,
+        inputs: &[(&str, Tensor)],
+    ) -> Result<(Vec<(String, Tensor)>, Vec<StepTime>)> {
+        let mut times = Vec::new();
+        let mut observe = |time| times.push(time);
+        let outputs = self.observed(function, inputs, Some(&mut observe))?;
+        Ok((outputs, times))
+    }
+
+    fn observed(
+        &mut self,
+        function: &str,
+        inputs: &[(&str, Tensor)],
+        observe: Option<&mut dyn FnMut(StepTime)>,
+    ) -> Result<Vec<(String, Tensor)>> {
         let plan = find(&self.plans, function)?;
         let inputs = bind(plan, inputs)?;
-        let result = plan.run(inputs, &mut self.states);
+        let result = plan.observed(inputs, &mut self.memory, observe);
         if result.is_err() {
             self.reset();
         }
@@ -113,11 +152,15 @@ fn check_memory(states: &[Feature]) -> Result<()> {
 }
 
 fn zeros(ty: &TensorType) -> Tensor {
+    Tensor::zeros(ty.dtype, extents(ty))
+}
+
+fn extents(ty: &TensorType) -> Vec<usize> {
     let extent = |d: &Dim| match d {
         Dim::Known(n) => usize::try_from(*n).unwrap_or(0),
         Dim::Unknown => 0,
     };
-    Tensor::zeros(ty.dtype, ty.shape.iter().map(extent).collect())
+    ty.shape.iter().map(extent).collect()
 }
 
 /// The tensors in the order of the plan's inputs.

@@ -1,12 +1,21 @@
 //! The loops where the time goes.
 
-pub(crate) mod attention;
-pub(crate) mod fp16;
-pub(crate) mod isa;
+mod attention;
+mod bytes;
+mod fp16;
+mod isa;
 mod matmul;
-pub(crate) mod pool;
+mod pool;
 mod round;
-pub(crate) mod rowwise;
+mod rowwise;
+mod stub;
 
+pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend};
+pub(crate) use bytes::Bytes;
+pub(crate) use fp16::{from_fp16, to_fp16};
+pub use isa::Isa;
 pub(crate) use matmul::{matmul, matmul_transposed};
+pub(crate) use pool::Pool;
 pub(crate) use round::round_to_fp16;
+pub(crate) use stub::*;
+pub(crate) use rowwise::{add, rms_norm, rotate, silu_mul};

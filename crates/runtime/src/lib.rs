@@ -43,5 +43,12 @@ mod tensor;
 
 pub use error::{Error, Result};
 pub use instance::Instance;
-pub use plan::{Constants, Feature, Plan, Precision};
+pub use kernels::Isa;
+pub use plan::{Constants, Feature, Options, Plan, Precision, StepInfo, StepTime};
 pub use tensor::{Tensor, TensorData};
+
+/// Bytes a second that the threads of this process read from memory together: what no product with weights can exceed.
+/// Takes about a second and 256 MiB.
+pub fn read_bandwidth() -> f64 {
+    kernels::read_bandwidth(kernels::Pool::shared())
+}

@@ -5,24 +5,29 @@
 //! reads it again, the handle is the only one, and `slice_update` on it works in place.
 
 mod constants;
+mod fast;
 mod memory;
 mod planner;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anelith_mil::{DataType, Program, ProgramInfo, TensorType};
 
 pub use constants::Constants;
+pub(crate) use fast::{Half, Memory};
+pub use fast::{StepInfo, StepTime};
 pub(crate) use memory::MAX_BYTES;
 
 use crate::error::{Error, Result};
-use crate::kernels::round_to_fp16;
+use crate::kernels::{Isa, round_to_fp16};
 use crate::ops::Operation;
 use crate::ops::slice::SliceUpdate;
 use crate::ops::weights::{Lookup, Projection};
 use crate::tensor::{Tensor, TensorData};
 use constants::Scope;
+use fast::Fast;
 use planner::Planner;
 
 /// Where results are rounded; see the crate's documentation.
@@ -32,6 +37,24 @@ pub enum Precision {
     Exact,
     /// Nothing is rounded.
     F32,
+    /// Nothing is rounded but states; products with palettized weights are taken in fixed point. For speed.
+    Fast,
+}
+
+/// How a program is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Where results are rounded.
+    pub precision: Precision,
+    /// The instructions that [`Precision::Fast`] uses.
+    pub isa: Isa,
+}
+
+impl From<Precision> for Options {
+    /// The best instructions that the machine has.
+    fn from(precision: Precision) -> Options {
+        Options { precision, isa: Isa::best() }
+    }
 }
 
 /// An input, output or state of a function.
@@ -56,6 +79,8 @@ pub struct Plan {
     slots: usize,
     steps: Vec<Step>,
     precision: Precision,
+    /// In place of steps and outputs.
+    fast: Option<Fast>,
 }
 
 #[derive(Debug)]
@@ -121,8 +146,9 @@ impl Plan {
         info: &ProgramInfo,
         constants: &mut Constants<'_>,
         function: &str,
-        precision: Precision,
+        options: impl Into<Options>,
     ) -> Result<Plan> {
+        let Options { precision, isa } = options.into();
         let index = program.functions.iter().position(|f| f.name == function);
         let found = index.and_then(|i| program.functions.get(i).zip(info.functions.get(i)));
         let (function, info) = found.ok_or_else(|| Error::NoFunction {
@@ -134,7 +160,12 @@ impl Plan {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        Planner::new(Scope::new(function, info), constants, precision).plan()
+        let mut plan = Planner::new(Scope::new(function, info), constants, precision).plan()?;
+        if precision == Precision::Fast {
+            let fast = Fast::new(&mut plan, function, info, isa);
+            plan.fast = Some(fast.map_err(|(at, problem)| plan.failed(&at, problem))?);
+        }
+        Ok(plan)
     }
 
     /// The name of the function.
@@ -149,7 +180,8 @@ impl Plan {
 
     /// What the function returns, in declaration order.
     pub fn outputs(&self) -> impl Iterator<Item = &Feature> {
-        self.outputs.iter().map(|(f, _)| f)
+        let plain = self.outputs.iter().map(|(f, _)| f);
+        plain.chain(self.fast.iter().flat_map(Fast::outputs))
     }
 
     /// The states that the function reads or writes, in declaration order.
@@ -161,20 +193,64 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Run`] with the op that failed; the states are then incomplete.
-    pub(crate) fn run(&self, inputs: Vec<Tensor>, states: &mut States) -> Result<Vec<(String, Tensor)>> {
-        let mut values: Vec<Option<Arc<Tensor>>> = vec![None; self.slots];
-        for ((feature, slot), mut tensor) in self.inputs.iter().zip(inputs) {
+    pub(crate) fn run(&self, inputs: Vec<Tensor>, memory: &mut Memory) -> Result<Vec<(String, Tensor)>> {
+        self.observed(inputs, memory, None)
+    }
+
+    /// As `run`; what each step takes is told to `observe`, one call a step of `steps`.
+    pub(crate) fn observed(
+        &self,
+        inputs: Vec<Tensor>,
+        memory: &mut Memory,
+        observe: Option<&mut dyn FnMut(StepTime)>,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let inputs = self.inputs.iter().zip(inputs).map(|((feature, slot), mut tensor)| {
             finish(&mut tensor, finish_of(feature.ty.dtype, self.precision));
-            values[*slot] = Some(Arc::new(tensor));
+            (*slot, tensor)
+        });
+        let inputs: Vec<(usize, Tensor)> = inputs.collect();
+        match &self.fast {
+            Some(fast) => {
+                let outputs = fast.run(inputs, memory, observe);
+                outputs.map_err(|(at, problem)| self.failed(&at, problem))
+            }
+            None => self.plain(inputs, &mut memory.states, observe),
+        }
+    }
+
+    fn plain(
+        &self,
+        inputs: Vec<(usize, Tensor)>,
+        states: &mut States,
+        mut observe: Option<&mut dyn FnMut(StepTime)>,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let mut values: Vec<Option<Arc<Tensor>>> = vec![None; self.slots];
+        for (slot, tensor) in inputs {
+            values[slot] = Some(Arc::new(tensor));
         }
         for step in &self.steps {
+            let start = Instant::now();
             step.run(&mut values, states).map_err(|problem| self.failed(&step.at, problem))?;
+            if let Some(observe) = &mut observe {
+                observe(StepTime { time: start.elapsed(), bytes: step.weight_bytes() });
+            }
         }
         let output = |(feature, source): &(Feature, Source)| {
             let tensor = fetch(source, &mut values).map_err(|p| self.failed(&feature.name, p))?;
             Ok((feature.name.clone(), Arc::unwrap_or_clone(tensor)))
         };
         self.outputs.iter().map(output).collect()
+    }
+
+    /// What each step is.
+    pub fn steps(&self) -> impl Iterator<Item = StepInfo> + '_ {
+        self.steps.iter().map(Step::describe).chain(self.fast.iter().flat_map(Fast::steps))
+    }
+
+    /// The bytes of the weights that one run reads whole: what memory must deliver.
+    pub fn weight_bytes(&self) -> u64 {
+        let plain: u64 = self.steps.iter().map(Step::weight_bytes).sum();
+        plain + self.fast.as_ref().map_or(0, Fast::weight_bytes)
     }
 
     fn failed(&self, at: &str, problem: String) -> Error {
@@ -202,12 +278,30 @@ fn run(
 }
 
 impl Step {
+    fn describe(&self) -> StepInfo {
+        let (kind, kernel) = match &self.action {
+            Action::Run(..) => ("other op", "plain"),
+            Action::Update(..) | Action::Read { .. } | Action::Write { .. } => ("state", "plain"),
+            Action::Project(..) => ("matrix product", "exact"),
+            Action::PickRows(..) => ("lookup", "exact"),
+        };
+        let shapes: Vec<String> = self.outputs.iter().map(|target| target.ty.to_string()).collect();
+        StepInfo { op: self.at.clone(), kind, kernel: kernel.to_owned(), shape: shapes.join(", ") }
+    }
+
+    fn weight_bytes(&self) -> u64 {
+        match &self.action {
+            Action::Project(projection, _) => projection.weight.byte_len() as u64,
+            _ => 0,
+        }
+    }
+
     fn run(&self, values: &mut [Option<Arc<Tensor>>], states: &mut States) -> Result<(), String> {
         let results: Vec<_> = match &self.action {
             Action::Run(operation, sources) => run(operation.as_ref(), sources, values)?,
             Action::Update(update, sources) => run(update, sources, values)?,
-            Action::Project(projection, x) => vec![Arc::new(projection.run(fetch(x, values)?)?)],
-            Action::PickRows(lookup, indices) => vec![Arc::new(lookup.run(&*fetch(indices, values)?)?)],
+            Action::Project(projection, x) => run(projection, std::slice::from_ref(x), values)?,
+            Action::PickRows(lookup, indices) => run(lookup, std::slice::from_ref(indices), values)?,
             Action::Read { state, take: true } => vec![states.remove(state).ok_or("the state is lost")?],
             Action::Read { state, take: false } => {
                 vec![Arc::clone(states.get(state).ok_or("the state is lost")?)]

@@ -125,14 +125,14 @@ fn assert_equal(found: &Tensor, expected: &Literal, place: &str) {
     }
 }
 
-fn check_file(path: &Path) {
+fn check_file(path: &Path, precision: Precision) {
     let source = std::fs::read_to_string(path).unwrap();
-    let what = path.display().to_string();
+    let what = format!("{} ({precision:?})", path.display());
     let program = text::parse(&source, &what).unwrap_or_else(|e| panic!("{e}"));
     let info = validate(&program).unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let weights = WeightStore::open(Path::new("."), &program).unwrap();
     let functions: Vec<&str> = program.functions.iter().map(|f| f.name.as_str()).collect();
-    let planned = Instance::new(&program, &info, &weights, &functions, Precision::Exact);
+    let planned = Instance::new(&program, &info, &weights, &functions, precision);
     if let Some((_, problem)) = source.split_once("// refused: ") {
         let error = planned.expect_err(&what).to_string();
         let expected = problem.lines().next().unwrap_or_default();
@@ -143,7 +143,8 @@ fn check_file(path: &Path) {
     let mut lines = 0;
     for (number, line) in source.lines().enumerate() {
         let place = format!("{what}:{}", number + 1);
-        if let Some(rest) = line.strip_prefix("// run: ") {
+        let rounded = line.strip_prefix("// run exact: ").filter(|_| precision == Precision::Exact);
+        if let Some(rest) = line.strip_prefix("// run: ").or(rounded) {
             let mut reader = Reader(rest);
             let outputs = run(&mut instance, reader.call()).unwrap_or_else(|e| panic!("{place}: {e}"));
             reader.expect("~");
@@ -161,7 +162,7 @@ fn check_file(path: &Path) {
         }
         lines += 1;
     }
-    assert!(lines > 0, "{what}: nothing to run");
+    assert!(lines > 0 || precision != Precision::Exact, "{what}: nothing to run");
 }
 
 #[test]
@@ -170,5 +171,7 @@ fn programs_give_what_they_say() {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 10, "the programs are missing");
-    files.iter().for_each(|f| check_file(f));
+    for precision in [Precision::Exact, Precision::Fast] {
+        files.iter().for_each(|f| check_file(f, precision));
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::conv::{add_bias, extents};
 use super::gather::position;
 use super::shape::transposed;
+use super::{Operation, operands};
 use crate::kernels::{self, Isa, Matrix, Pool};
 use crate::tensor::{Tensor, room_for};
 
@@ -35,12 +36,26 @@ pub(crate) struct Lookup {
     pub(crate) wraps: bool,
 }
 
+impl Operation for Projection {
+    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
+        let [x] = operands(inputs)?;
+        self.multiply(x).map(|y| vec![y])
+    }
+}
+
+impl Operation for Lookup {
+    fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
+        let [indices] = operands(inputs)?;
+        self.pick(&indices).map(|rows| vec![rows])
+    }
+}
+
 impl Projection {
     /// The product with `x`, in `f32` and in the order of summation of dense weights.
     ///
     /// # Errors
     /// Another number of channels than the weight has columns.
-    pub(crate) fn run(&self, x: Arc<Tensor>) -> Result<Tensor, String> {
+    fn multiply(&self, x: Arc<Tensor>) -> Result<Tensor, String> {
         match self.channels {
             Channels::Second => self.channels_second(x),
             Channels::Last => self.channels_last(&x),
@@ -95,7 +110,7 @@ impl Lookup {
     ///
     /// # Errors
     /// Indices out of range.
-    pub(crate) fn run(&self, indices: &Tensor) -> Result<Tensor, String> {
+    fn pick(&self, indices: &Tensor) -> Result<Tensor, String> {
         let columns = self.weight.columns();
         let shape = [indices.shape(), &[columns]].concat();
         let mut out = vec![0f32; room_for(&shape)?];

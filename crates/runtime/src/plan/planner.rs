@@ -42,6 +42,7 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
             slots: function.vars.len(),
             steps: Vec::new(),
             precision: self.precision,
+            fast: None,
         };
         for id in &function.inputs {
             let var = function.var(*id);

@@ -111,6 +111,11 @@ fn upstream_packages_agree_with_the_reference_executor_in_fp16() {
 }
 
 #[test]
+fn upstream_packages_agree_with_the_reference_executor_in_fast_mode() {
+    check_upstream(Precision::Fast, "f32", 5e-3);
+}
+
+#[test]
 fn a_reset_instance_repeats_itself() {
     let Some(folder) = shared("vectors/ct_tiny_llama/lut4_g8") else { return };
     let mut instance = Package::open(&folder.join("model.mlpackage")).instance(Precision::Exact).unwrap();

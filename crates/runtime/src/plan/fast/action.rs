@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::layout::Layout;
-use super::operand::{Call, Operand};
-use crate::kernels::{self, Cache, Heads, Matrix, Pool, Product, Queries};
+use super::operand::{Call, Operand, Place};
+use crate::kernels::{self, Attention, Cache, Inputs, Matrix, Pool, Product, Queries};
 use crate::ops::Operation;
 use crate::ops::slice::SliceUpdate;
 use crate::ops::weights::Lookup;
 use crate::plan::{Finish, finish};
-use crate::tensor::{Tensor, held_bytes};
+use crate::tensor::Tensor;
 use anelith_mil::TensorType;
 
 /// A step. Numbers of buffers are where it writes; every operand has the layout that its kernel needs.
@@ -62,17 +61,89 @@ pub(super) struct Weighted {
 pub(super) struct Attend {
     /// `[1, heads, tokens, size]`.
     pub(super) queries: Operand,
-    pub(super) state: String,
-    /// `[heads, rows, size]` of the state.
-    pub(super) keys: Layout,
-    pub(super) values: Layout,
+    pub(super) keys: Rows,
+    pub(super) values: Rows,
     /// `[1, 1, tokens, rows]`.
     pub(super) mask: Operand,
     pub(super) scale: f32,
     pub(super) out: usize,
 }
 
+/// Rows of an fp16 state for each of `heads` heads.
+#[derive(Clone, Debug)]
+pub(super) struct Rows {
+    pub(super) state: String,
+    pub(super) offset: usize,
+    pub(super) heads: usize,
+    /// Elements from the first row of a head to that of the next.
+    pub(super) head_stride: usize,
+    /// How many rows each head has.
+    pub(super) count: usize,
+}
+
+impl Rows {
+    /// The rows that `operand` is: `[heads, 1, rows, size]` or `[1, heads, rows, size]` of a state.
+    pub(super) fn of(operand: &Operand) -> Option<Rows> {
+        let Place::State(state) = &operand.place else { return None };
+        let layout = &operand.layout;
+        let [first, second, count, _] = layout.shape[..] else { return None };
+        let axis = usize::from(first == 1);
+        Some(Rows {
+            state: state.clone(),
+            offset: layout.offset,
+            heads: first * second,
+            head_stride: layout.strides[axis],
+            count,
+        })
+    }
+
+    fn cache<'a>(&self, call: &'a Call<'_>) -> Result<Cache<'a>, String> {
+        let bits = call.half(&self.state)?.bits.get(self.offset..).ok_or("a state is too short")?;
+        Ok(Cache { data: bits, head_stride: self.head_stride })
+    }
+}
+
 impl Action {
+    /// What the step reads.
+    pub(super) fn inputs_mut(&mut self) -> Vec<&mut Operand> {
+        match self {
+            Action::Run { inputs, .. } => inputs.iter_mut().collect(),
+            Action::Read { .. } => Vec::new(),
+            Action::Write { data: x, .. }
+            | Action::Copy { x, .. }
+            | Action::Multiply { x, .. }
+            | Action::PickRows { indices: x, .. }
+            | Action::Normalize { x, .. } => vec![x],
+            Action::Rotate { x, cos, sin, .. } => vec![x, cos, sin],
+            Action::Attend(attend) => vec![&mut attend.queries, &mut attend.mask],
+            Action::Gate { gate: x, up: y, .. } | Action::Add { x, y, .. } => vec![x, y],
+            Action::Store { update, begin, end, .. } => vec![update, begin, end],
+        }
+    }
+
+    /// The buffers that the step writes.
+    pub(super) fn outputs_mut(&mut self) -> Vec<&mut usize> {
+        match self {
+            Action::Run { .. } | Action::Read { .. } | Action::Write { .. } | Action::Store { .. } => Vec::new(),
+            Action::Multiply { products, .. } => products.iter_mut().map(|p| &mut p.out).collect(),
+            Action::Attend(attend) => vec![&mut attend.out],
+            Action::Copy { out, .. }
+            | Action::PickRows { out, .. }
+            | Action::Normalize { out, .. }
+            | Action::Rotate { out, .. }
+            | Action::Gate { out, .. }
+            | Action::Add { out, .. } => vec![out],
+        }
+    }
+
+    /// The bytes of the weights that it reads whole.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        match self {
+            Action::Multiply { products, .. } => products.iter().map(|p| p.weight.byte_len() as u64).sum(),
+            _ => 0,
+        }
+    }
+
     /// Does the step; the bytes that it read from memory, as far as they are known.
     pub(super) fn run(&self, call: &mut Call<'_>) -> Result<u64, String> {
         match self {
@@ -92,18 +163,18 @@ impl Action {
                 let row = x.layout.shape.last().copied().unwrap_or(1);
                 call.write(*out, x.layout.count(), |call, out| {
                     let weight = weight.as_deref().map(Tensor::f32s).transpose()?;
-                    kernels::rms_norm(call.isa, call.dense(x)?, row, weight, *epsilon, out);
+                    kernels::rms_norm(call.isa, Pool::shared(), call.dense(x)?, row, weight, *epsilon, out);
                     Ok(bytes(out.len()))
                 })
             }
             Action::Rotate { x, cos, sin, out } => rotate(x, [cos, sin], *out, call),
             Action::Attend(attend) => attend.run(call),
             Action::Gate { gate, up, out } => call.write(*out, gate.layout.count(), |call, out| {
-                kernels::silu_mul(call.isa, call.dense(gate)?, call.dense(up)?, out);
+                kernels::silu_mul(call.isa, Pool::shared(), call.dense(gate)?, call.dense(up)?, out);
                 Ok(2 * bytes(out.len()))
             }),
             Action::Add { x, y, out } => call.write(*out, x.layout.count(), |call, out| {
-                kernels::add(call.isa, call.dense(x)?, call.dense(y)?, out);
+                kernels::add(call.isa, Pool::shared(), call.dense(x)?, call.dense(y)?, out);
                 Ok(2 * bytes(out.len()))
             }),
             Action::Store { state, place, update, begin, end } => {
@@ -154,7 +225,7 @@ fn write(state: &str, data: &Operand, call: &mut Call<'_>) -> Result<u64, String
     let tensor = call.take(data)?;
     let isa = call.isa;
     match call.memory.halves.get_mut(state) {
-        Some(half) => kernels::to_fp16(isa, tensor.f32s()?, &mut half.bits),
+        Some(half) => kernels::to_fp16(isa, Pool::shared(), tensor.f32s()?, &mut half.bits),
         None => drop(call.memory.states.insert(state.to_owned(), tensor)),
     }
     Ok(bytes(data.layout.count()))
@@ -175,7 +246,7 @@ fn multiply(x: &Operand, columns: usize, products: &[Weighted], call: &mut Call<
         for (product, job) in products.iter().zip(jobs) {
             add_bias(product, job.out)?;
         }
-        Ok(products.iter().map(|p| p.weight.byte_len() as u64).sum())
+        Ok(bytes(count * columns) + products.iter().map(|p| p.weight.byte_len() as u64).sum::<u64>())
     });
     for (product, out) in products.iter().zip(outs) {
         call.memory.buffers[product.out] = out;
@@ -224,12 +295,10 @@ impl Attend {
         let [_, heads, tokens, size] = self.queries.layout.shape[..] else {
             return Err("it has no heads".to_owned());
         };
-        let [kv_heads, context, _] = self.keys.shape[..] else { return Err("it has no heads".to_owned()) };
+        let (kv_heads, context) = (self.keys.heads, self.keys.count);
         let strides = &self.queries.layout.strides;
         call.write(self.out, heads * tokens * size, |call, out| {
-            let bits = &call.half(&self.state)?.bits;
-            let cache = |layout: &Layout| Cache { data: &bits[layout.offset..], head_stride: layout.strides[0] };
-            let shape = Heads { heads, kv_heads, head_dim: size, scale: self.scale };
+            let shape = Attention { heads, kv_heads, head_dim: size, scale: self.scale };
             let queries = Queries {
                 data: &call.floats(&self.queries)?[self.queries.layout.offset..],
                 count: tokens,
@@ -237,11 +306,18 @@ impl Attend {
                 head_stride: strides[1],
             };
             let mask = call.dense(&self.mask)?;
-            let (keys, values) = (cache(&self.keys), cache(&self.values));
-            let filled = kernels::attend(call.isa, Pool::shared(), &shape, &queries, &keys, &values, mask, context, out);
+            let (keys, values) = (self.keys.cache(call)?, self.values.cache(call)?);
+            let inputs = Inputs { queries, keys, values, mask, context };
+            kernels::attend(call.isa, Pool::shared(), &shape, &inputs, out, heads * size);
+            let filled = mask.chunks_exact(context).map(seen).max().unwrap_or(0);
             Ok((2 * kv_heads * filled * size * size_of::<u16>()) as u64)
         })
     }
+}
+
+/// The number of positions up to the last one that a row of a mask shows.
+fn seen(mask: &[f32]) -> usize {
+    mask.iter().rposition(|m| *m > f32::NEG_INFINITY).map_or(0, |last| last + 1)
 }
 
 fn store(
@@ -259,13 +335,8 @@ fn store(
     let mut rest = numbers.as_slice();
     place.for_each_run(&half.shape, &update.layout.shape, [&begin, &end], |at, run| {
         let (now, later) = rest.split_at(run);
-        kernels::to_fp16(isa, now, &mut half.bits[at..at + run]);
+        kernels::to_fp16(isa, Pool::shared(), now, &mut half.bits[at..at + run]);
         rest = later;
     })?;
     Ok(bytes(numbers.len()))
-}
-
-/// The bytes of a tensor of type `ty`, for plans.
-pub(super) fn type_bytes(ty: &TensorType) -> u64 {
-    held_bytes(ty)
 }

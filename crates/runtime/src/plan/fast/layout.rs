@@ -12,13 +12,6 @@ pub(super) struct Layout {
     pub(super) strides: Vec<usize>,
 }
 
-/// Neighbouring rows: `count` of them, `stride` elements from one to the next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Rows {
-    pub(super) count: usize,
-    pub(super) stride: usize,
-}
-
 impl Layout {
     /// Row-major from the beginning of the memory on.
     pub(super) fn plain(shape: &[usize]) -> Layout {
@@ -77,6 +70,9 @@ impl Layout {
 
     /// The same elements in row-major order as `shape`; `None` where no strides express that.
     pub(super) fn reshaped(&self, shape: &[usize]) -> Option<Layout> {
+        if self.count() == 0 || shape.contains(&0) {
+            return None;
+        }
         // Axes that follow each other without a gap are one run, which may be cut anew.
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for (extent, stride) in self.axes() {
@@ -99,20 +95,9 @@ impl Layout {
         run.is_none().then(|| Layout { offset: self.offset, shape: shape.to_vec(), strides })
     }
 
-    /// The last axis as rows whose elements are neighbours, the other axes as one; `None` where they are not.
-    pub(super) fn rows(&self) -> Option<Rows> {
-        let (length, outer) = self.shape.split_last()?;
-        if *length != 1 && *self.strides.last()? != 1 {
-            return None;
-        }
-        let outer = Layout {
-            offset: self.offset,
-            shape: outer.to_vec(),
-            strides: self.strides[..outer.len()].to_vec(),
-        };
-        let count = outer.count();
-        let merged = outer.reshaped(&[count])?;
-        Some(Rows { count, stride: if count == 1 { *length } else { merged.strides[0] } })
+    /// Whether the elements of each row along the last axis are neighbours.
+    pub(super) fn rows_are_runs(&self) -> bool {
+        self.shape.last().is_none_or(|length| *length == 1) || self.strides.last() == Some(&1)
     }
 
     /// Calls `f` with the place in memory of each run along the last axis, in row-major order.
@@ -182,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_runs_of_neighbours() {
+    fn what_lies_how() {
         let plain = Layout::plain(&[2, 3, 4]);
-        assert_eq!(plain.rows(), Some(Rows { count: 6, stride: 4 }));
-        assert_eq!(plain.cut(&[0, 0, 1], &[2, 3, 2]).rows(), Some(Rows { count: 6, stride: 4 }));
-        assert_eq!(plain.cut(&[0, 0, 0], &[2, 2, 4]).rows(), None);
-        assert_eq!(plain.transposed(&[0, 2, 1]).rows(), None);
-        assert!(plain.transposed(&[1, 0, 2]).is_dense());
-        assert!(!plain.transposed(&[1, 0, 2]).is_row_major());
-        assert!(!plain.cut(&[0, 0, 1], &[2, 3, 2]).is_dense());
+        assert!(plain.is_row_major() && plain.is_dense() && plain.rows_are_runs());
+        let turned = plain.transposed(&[1, 0, 2]);
+        assert!(!turned.is_row_major() && turned.is_dense() && turned.rows_are_runs());
+        assert!(!plain.transposed(&[0, 2, 1]).rows_are_runs());
+        let part = plain.cut(&[0, 0, 1], &[2, 3, 2]);
+        assert!(!part.is_row_major() && !part.is_dense() && part.rows_are_runs());
+        assert!(Layout::plain(&[1, 5]).transposed(&[1, 0]).is_row_major());
     }
 }

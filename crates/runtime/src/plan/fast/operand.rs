@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anelith_mil::DataType;
+
 use super::layout::Layout;
-use crate::kernels::{self, Isa};
+use crate::kernels::{self, Isa, Pool};
 use crate::plan::States;
 use crate::tensor::{Tensor, TensorData, map_elements};
 
@@ -15,6 +17,8 @@ pub(super) enum Place {
     Constant(Arc<Tensor>),
     /// A tensor that an op made; given up at its `last` use.
     Slot { slot: usize, last: bool },
+    /// The same, of a shape that is known only when the program runs; only taken whole.
+    Flexible { slot: usize, last: bool },
     /// Numbers that a fused step wrote.
     Buffer(usize),
     /// An fp16 state.
@@ -53,10 +57,50 @@ pub(super) struct Call<'m> {
     pub(super) isa: Isa,
 }
 
+impl Half {
+    /// The numbers that the bits stand for.
+    pub(crate) fn tensor(&self) -> Tensor {
+        let mut tensor = Tensor::zeros(DataType::Fp16, self.shape.clone());
+        if let TensorData::F32(numbers) = tensor.data_mut() {
+            kernels::from_fp16(Isa::best(), Pool::shared(), &self.bits, numbers);
+        }
+        tensor
+    }
+}
+
+impl Memory {
+    /// Makes the buffers at least as large as `sizes`.
+    pub(super) fn make_room(&mut self, sizes: &[usize]) {
+        if self.buffers.len() < sizes.len() {
+            self.buffers.resize_with(sizes.len(), Vec::new);
+        }
+        for (buffer, size) in self.buffers.iter_mut().zip(sizes) {
+            if buffer.len() < *size {
+                buffer.resize(*size, 0.0);
+            }
+        }
+    }
+}
+
 impl Operand {
     /// The whole of a constant.
     pub(super) fn constant(tensor: &Arc<Tensor>) -> Operand {
         Operand { layout: Layout::plain(tensor.shape()), place: Place::Constant(Arc::clone(tensor)) }
+    }
+
+    /// Whether the layout says where the elements are.
+    pub(super) fn has_shape(&self) -> bool {
+        !matches!(self.place, Place::Flexible { .. })
+    }
+
+    /// Whether the other is the same value in the same layout.
+    pub(super) fn is_same(&self, other: &Operand) -> bool {
+        let place = match (&self.place, &other.place) {
+            (Place::Buffer(a), Place::Buffer(b)) => a == b,
+            (Place::Slot { slot: a, .. }, Place::Slot { slot: b, .. }) => a == b,
+            _ => false,
+        };
+        place && self.layout == other.layout
     }
 
     /// The same memory in another layout.
@@ -70,7 +114,7 @@ impl Call<'_> {
     pub(super) fn floats<'a>(&'a self, operand: &'a Operand) -> Result<&'a [f32], String> {
         match &operand.place {
             Place::Constant(tensor) => tensor.f32s(),
-            Place::Slot { slot, .. } => self.tensor(*slot)?.f32s(),
+            Place::Slot { slot, .. } | Place::Flexible { slot, .. } => self.tensor(*slot)?.f32s(),
             Place::Buffer(buffer) => Ok(&self.memory.buffers[*buffer]),
             Place::State(state) => Err(format!("the state `{state}` is fp16")),
         }
@@ -90,7 +134,7 @@ impl Call<'_> {
                 let mut bits = Vec::new();
                 operand.layout.gather(&self.half(state)?.bits, &mut bits);
                 out.resize(bits.len(), 0.0);
-                kernels::from_fp16(self.isa, &bits, &mut out);
+                kernels::from_fp16(self.isa, Pool::shared(), &bits, &mut out);
             }
             _ if operand.layout.is_row_major() => return self.dense(operand).map(Cow::Borrowed),
             _ => {
@@ -107,10 +151,11 @@ impl Call<'_> {
         match &operand.place {
             Place::Constant(tensor) if operand.layout == Layout::plain(tensor.shape()) => Ok(Arc::clone(tensor)),
             Place::Constant(tensor) => part(tensor, &operand.layout).map(Arc::new),
+            Place::Flexible { slot, last } => self.tensor_of(*slot, *last),
             Place::Slot { slot, last } => {
-                let tensor = if *last { self.slots[*slot].take() } else { self.slots[*slot].clone() };
-                let tensor = tensor.ok_or_else(lost)?;
-                match operand.layout == Layout::plain(&shape) && element_count(&tensor) == operand.layout.count() {
+                let tensor = self.tensor_of(*slot, *last)?;
+                let is_whole = tensor.data().len() == operand.layout.count() && operand.layout.is_row_major();
+                match is_whole {
                     true if tensor.shape() == shape => Ok(tensor),
                     true => Tensor::made(shape, Arc::unwrap_or_clone(tensor).into_data()).map(Arc::new),
                     false => part(&tensor, &operand.layout).map(Arc::new),
@@ -123,7 +168,12 @@ impl Call<'_> {
         }
     }
 
-    pub(super) fn tensor(&self, slot: usize) -> Result<&Tensor, String> {
+    fn tensor_of(&mut self, slot: usize, last: bool) -> Result<Arc<Tensor>, String> {
+        let tensor = if last { self.slots[slot].take() } else { self.slots[slot].clone() };
+        tensor.ok_or_else(lost)
+    }
+
+    fn tensor(&self, slot: usize) -> Result<&Tensor, String> {
         self.slots[slot].as_deref().ok_or_else(lost)
     }
 
@@ -150,10 +200,6 @@ impl Call<'_> {
 
 fn lost() -> String {
     "an operand has no value".to_owned()
-}
-
-fn element_count(tensor: &Tensor) -> usize {
-    tensor.data().len()
 }
 
 /// The elements of `tensor` that `layout` names.

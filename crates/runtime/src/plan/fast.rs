@@ -1,0 +1,129 @@
+//! The plan of fast mode: groups of ops fused, views instead of copies, weights as they are stored.
+//!
+//! [`lower()`](lower::lower) makes it of the plain plan: it finds groups of ops that one kernel does at once
+//! (`patterns`), lets ops that only move elements be another [`Layout`](layout::Layout) of the same memory
+//! (`views`), and gives values that are never alive together the same buffer (`buffers`). What it does not know it
+//! leaves to the plain op, on tensors.
+
+mod action;
+mod buffers;
+mod describe;
+mod graph;
+mod layout;
+mod lower;
+mod operand;
+mod patterns;
+mod views;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anelith_mil::{Function, FunctionInfo};
+
+use super::{Feature, Plan};
+use crate::kernels::Isa;
+use crate::tensor::Tensor;
+use action::Action;
+use operand::{Call, Operand};
+
+pub(crate) use operand::{Half, Memory};
+
+/// The steps of a function and the memory that they work in.
+#[derive(Debug)]
+pub(super) struct Fast {
+    steps: Vec<FastStep>,
+    /// The numbers that each buffer holds.
+    buffers: Vec<usize>,
+    /// How many tensors there may be.
+    slots: usize,
+    outputs: Vec<(Feature, Operand)>,
+    isa: Isa,
+}
+
+#[derive(Debug)]
+struct FastStep {
+    /// The op, or the last one of the group, for messages.
+    at: String,
+    action: Action,
+}
+
+/// What a step of a plan is, for whoever wants to see the plan.
+#[derive(Clone, Debug)]
+pub struct StepInfo {
+    /// The op, or the last one of those that the step does.
+    pub op: String,
+    /// What sort of work it is, in few words that steps of equal sort share.
+    pub kind: &'static str,
+    /// How it is done.
+    pub kernel: String,
+    /// The shape of what it makes.
+    pub shape: String,
+}
+
+/// What a step took.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct StepTime {
+    /// How long it ran.
+    pub time: Duration,
+    /// The bytes of operands, weights and states that it read.
+    pub bytes: u64,
+}
+
+impl Fast {
+    /// The fast form of `plan`, which loses its steps to it.
+    ///
+    /// # Errors
+    /// The op, and what is wrong with it.
+    pub(super) fn new(
+        plan: &mut Plan,
+        function: &Function,
+        info: &FunctionInfo,
+        isa: Isa,
+    ) -> Result<Fast, (String, String)> {
+        lower::lower(plan, function, info, isa)
+    }
+
+    /// Runs the steps on `inputs`, by slot; each step that took time is told to `observe`.
+    ///
+    /// # Errors
+    /// The op, and what is wrong with the data.
+    pub(super) fn run(
+        &self,
+        inputs: Vec<(usize, Tensor)>,
+        memory: &mut Memory,
+        mut observe: Option<&mut dyn FnMut(StepTime)>,
+    ) -> Result<Vec<(String, Tensor)>, (String, String)> {
+        memory.make_room(&self.buffers);
+        let mut call = Call { memory, slots: vec![None; self.slots], isa: self.isa };
+        for (slot, tensor) in inputs {
+            call.slots[slot] = Some(Arc::new(tensor));
+        }
+        for step in &self.steps {
+            let start = observe.as_ref().map(|_| Instant::now());
+            let bytes = step.action.run(&mut call).map_err(|problem| (step.at.clone(), problem))?;
+            if let (Some(observe), Some(start)) = (observe.as_mut(), start) {
+                observe(StepTime { time: start.elapsed(), bytes });
+            }
+        }
+        let mut output = |(feature, operand): &(Feature, Operand)| {
+            let tensor = call.take(operand).map_err(|problem| (feature.name.clone(), problem))?;
+            Ok((feature.name.clone(), Arc::unwrap_or_clone(tensor)))
+        };
+        self.outputs.iter().map(&mut output).collect()
+    }
+
+    /// What each step is.
+    pub(super) fn steps(&self) -> impl Iterator<Item = StepInfo> + '_ {
+        self.steps.iter().map(|step| step.action.describe(&step.at, self.isa))
+    }
+
+    /// The features that the function returns.
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Feature> {
+        self.outputs.iter().map(|(feature, _)| feature)
+    }
+
+    /// The bytes of all weights that one run reads whole.
+    pub(super) fn weight_bytes(&self) -> u64 {
+        self.steps.iter().map(|step| step.action.weight_bytes()).sum()
+    }
+}
