@@ -10,9 +10,9 @@ from .workspace import UPSTREAM, VECTORS, anelith, fresh
 
 TOLERANCE = 1e-4
 # Each way to execute, with the options of `anelith run` that choose it.
-MODES = {"fp32": ("--f32",), "fp16": ()}
+MODES = {"fp32": ("--f32",), "fp16": (), "fast": ("--precision", "fast")}
 # PyTorch's float32 numbers for the tiny decoder, as a part of the largest of them.
-TINY_TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2}
+TINY_TOLERANCES = {"fp32": 1e-3, "fp16": 1e-2, "fast": 1e-2}
 # milref's numbers in the same mode.
 SILERO_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-3}
 UPSTREAM_FOLDERS = ("qwen3-fp16", "qwen2.5-fp16", "llama-fp16", "qwen3", "qwen2.5", "llama")

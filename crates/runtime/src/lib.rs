@@ -21,8 +21,14 @@
 //!   above become infinite). Inputs and states of type fp16 are rounded too, and so is a weight that an op
 //!   scales.
 //! * [`Precision::F32`] computes the same without rounding anything; the weights are what is stored.
+//! * [`Precision::Fast`] is meant to be near to `F32` and as fast as memory allows. States of type fp16 are fp16;
+//!   nothing else is rounded to it. Products with palettized weights are taken in fixed point: for each 256 columns
+//!   the activations are integers of 14 bits times a scale, the entries of each table are integers of 14 bits
+//!   times a scale, and what the sum of a block makes in 32 bits is exact. Between ops numbers are `f32`. Groups of
+//!   ops (norms, rotations, attention) are computed at once, without the roundings between them. Instructions
+//!   ([`Isa`]) do not change the products of palettized weights by a bit; sums in other kernels differ by their order.
 //!
-//! Products, convolutions and sums accumulate in `f32` in an order that depends on the shapes only, so
+//! In `Exact` and `F32` products, convolutions and sums accumulate in `f32` in an order that depends on the shapes only, so
 //! results do not change with the number of threads. `layer_norm` takes mean and variance in `f64`,
 //! `gelu` and `erf` are taken in it; `lstm` accumulates over all steps and rounds its results once.
 //! Integers wrap: results of ops and casts to a narrow type keep its low bits. Infinities and NaN go where
@@ -30,9 +36,11 @@
 //!
 //! # Memory
 //!
-//! A weight is decompressed once and shared by all functions of a program that name the same blob. Values
-//! are reference-counted and given up at their last use, which lets `slice_update` write in place: a
-//! key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied.
+//! Weights of `conv` at a point, `linear` and `gather` stay in the mapped weight file, palettized or fp16, and are
+//! unpacked by the tile while they are used; others are decompressed once, and shared by all functions of a program
+//! that name the same blob. In a plain plan values are reference-counted and given up at their last use, which lets `slice_update` write in place: a
+//! key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied. A fast plan
+//! gives each value a buffer when it is made, and values that are never alive together the same one.
 
 mod error;
 mod instance;
