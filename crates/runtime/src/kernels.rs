@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod fp16;
 pub(crate) mod isa;
 mod matmul;
+mod pieces;
 pub(crate) mod pool;
 mod round;
 pub(crate) mod rowwise;
