@@ -2,12 +2,15 @@
 
 mod attention;
 mod bytes;
+mod exp;
 mod fp16;
 mod isa;
 mod matmul;
+mod pieces;
 mod pool;
 mod round;
 mod rowwise;
+mod simd;
 mod stub;
 
 pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend};
