@@ -170,8 +170,7 @@ impl Monolith {
     pub fn profile(&mut self, tokens: &[u32], start: usize) -> Result<Vec<StepTime>, Error> {
         let function = if tokens.len() == 1 { INFER } else { PREFILL };
         let inputs = self.inputs(tokens, start).map_err(|e| Error::model(e.to_string()))?;
-        let profiled = self.instance.profile(function, &inputs);
-        profiled.map(|(_, times)| times).map_err(|e| Error::model(e.to_string()))
+        self.instance.profile(function, &inputs).map_err(|e| Error::model(e.to_string()))
     }
 
     /// Compares the inputs with what meta.yaml says of context and batch.

@@ -79,7 +79,8 @@ fn check_room(args: &BenchArgs, model: &Monolith) -> Result<()> {
     if asked <= model.context_length() as u64 {
         return Ok(());
     }
-    let report = Report::new("the context has no room for so many tokens").at("--start, --prompt, --generate");
+    let report =
+        Report::new("the context has no room for so many tokens").at("--start, --prompt, --generate");
     let report = report.expecting(format!("together at most {}", model.context_length())).finding(asked);
     Err(Failure::usage(report.mending("give less, or convert with a larger --context")))
 }

@@ -20,7 +20,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Plans `functions` of `program`; weights that they share are decompressed once. States start as zeros.
+    /// Plans `functions` of `program`, which share their weights. States start as zeros.
     ///
     /// # Errors
     /// As [`Plan::new`]; [`Error::State`] when two functions declare one state with different types;
@@ -84,19 +84,15 @@ impl Instance {
         self.observed(function, inputs, None)
     }
 
-    /// As [`Instance::run`], and what each step of the plan took.
+    /// As [`Instance::run`], but for what each step of the plan took in place of the outputs.
     ///
     /// # Errors
     /// As [`Instance::run`].
-    pub fn profile(
-        &mut self,
-        function: &str,
-        inputs: &[(&str, Tensor)],
-    ) -> Result<(Vec<(String, Tensor)>, Vec<StepTime>)> {
+    pub fn profile(&mut self, function: &str, inputs: &[(&str, Tensor)]) -> Result<Vec<StepTime>> {
         let mut times = Vec::new();
         let mut observe = |time| times.push(time);
-        let outputs = self.observed(function, inputs, Some(&mut observe))?;
-        Ok((outputs, times))
+        self.observed(function, inputs, Some(&mut observe))?;
+        Ok(times)
     }
 
     fn observed(
@@ -107,7 +103,7 @@ impl Instance {
     ) -> Result<Vec<(String, Tensor)>> {
         let plan = find(&self.plans, function)?;
         let inputs = bind(plan, inputs)?;
-        let result = plan.observed(inputs, &mut self.memory, observe);
+        let result = plan.run(inputs, &mut self.memory, observe);
         if result.is_err() {
             self.reset();
         }

@@ -11,7 +11,6 @@ mod pool;
 mod round;
 mod rowwise;
 mod simd;
-mod stub;
 
 pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend};
 pub(crate) use bytes::Bytes;
@@ -20,5 +19,4 @@ pub use isa::Isa;
 pub(crate) use matmul::{matmul, matmul_transposed};
 pub(crate) use pool::Pool;
 pub(crate) use round::round_to_fp16;
-pub(crate) use stub::*;
 pub(crate) use rowwise::{add, rms_norm, rotate, silu_mul};

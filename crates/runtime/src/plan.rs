@@ -189,16 +189,12 @@ impl Plan {
         self.states.iter()
     }
 
-    /// Runs the function on `inputs`, one for each of `self.inputs()`, whose types have been checked.
+    /// Runs the function on `inputs`, one for each of `self.inputs()`, whose types have been checked; what each step
+    /// takes is told to `observe`, one call a step of `self.steps()`.
     ///
     /// # Errors
     /// [`Error::Run`] with the op that failed; the states are then incomplete.
-    pub(crate) fn run(&self, inputs: Vec<Tensor>, memory: &mut Memory) -> Result<Vec<(String, Tensor)>> {
-        self.observed(inputs, memory, None)
-    }
-
-    /// As `run`; what each step takes is told to `observe`, one call a step of `steps`.
-    pub(crate) fn observed(
+    pub(crate) fn run(
         &self,
         inputs: Vec<Tensor>,
         memory: &mut Memory,
@@ -214,11 +210,12 @@ impl Plan {
                 let outputs = fast.run(inputs, memory, observe);
                 outputs.map_err(|(at, problem)| self.failed(&at, problem))
             }
-            None => self.plain(inputs, &mut memory.states, observe),
+            None => self.run_plain(inputs, &mut memory.states, observe),
         }
     }
 
-    fn plain(
+    /// Walks the steps of a plain plan.
+    fn run_plain(
         &self,
         inputs: Vec<(usize, Tensor)>,
         states: &mut States,
@@ -268,6 +265,7 @@ fn fetch(source: &Source, values: &mut [Option<Arc<Tensor>>]) -> Result<Arc<Tens
     value.ok_or_else(|| "an operand has no value".to_owned())
 }
 
+/// Runs an op of a plain plan.
 fn run(
     operation: &dyn Operation,
     sources: &[Source],

@@ -15,6 +15,9 @@ mod operand;
 mod patterns;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

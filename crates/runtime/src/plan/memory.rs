@@ -40,9 +40,9 @@ pub(super) fn peak(plan: &Plan) -> (u64, usize) {
 fn given_up(action: &Action) -> impl Iterator<Item = usize> {
     let sources = match action {
         Action::Run(_, sources) | Action::Update(_, sources) => sources.as_slice(),
-        Action::Write { data: source, .. }
-        | Action::Project(_, source)
-        | Action::PickRows(_, source) => std::slice::from_ref(source),
+        Action::Write { data: source, .. } | Action::Project(_, source) | Action::PickRows(_, source) => {
+            std::slice::from_ref(source)
+        }
         Action::Read { .. } => &[],
     };
     sources.iter().filter_map(|source| match source {

@@ -338,10 +338,7 @@ fn is_parameter(opcode: Opcode, name: &str) -> bool {
 
 /// Whether the op can work with the operand bound to `name` as it is stored.
 fn is_weight(opcode: Opcode, name: &str) -> bool {
-    matches!(
-        (opcode, name),
-        (Opcode::Conv | Opcode::Linear, "weight") | (Opcode::Gather, "x")
-    )
+    matches!((opcode, name), (Opcode::Conv | Opcode::Linear, "weight") | (Opcode::Gather, "x"))
 }
 
 fn label(op: &Op) -> String {

@@ -115,6 +115,30 @@ fn upstream_packages_agree_with_the_reference_executor_in_fast_mode() {
     check_upstream(Precision::Fast, "f32", 5e-3);
 }
 
+/// Each has its own state; the threads of the process serve whoever comes first.
+#[test]
+fn instances_that_run_at_once_do_not_disturb_each_other() {
+    let Some(package) = shared("reference/upstream/qwen3/qwen_monolithic_full_lut4.mlpackage") else { return };
+    let package = Package::open(&package);
+    let logits = |seed: i32| {
+        let mut instance = package.instance(Precision::Fast).unwrap();
+        let tokens: Vec<i32> = (0..48).map(|i| (i * 7 + seed) % 512).collect();
+        let mut found = step(&mut instance, "prefill", 0, &tokens[..32], f32::NEG_INFINITY);
+        for (i, token) in tokens[32..].iter().enumerate() {
+            found.extend(step(&mut instance, "infer", 32 + i, &[*token], f32::NEG_INFINITY));
+        }
+        found
+    };
+    let alone = [logits(1), logits(5)];
+    for _ in 0..3 {
+        let together = std::thread::scope(|scope| {
+            let threads = [1, 5].map(|seed| scope.spawn(move || logits(seed)));
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert!(together == alone, "results depend on what else runs");
+    }
+}
+
 #[test]
 fn a_reset_instance_repeats_itself() {
     let Some(folder) = shared("vectors/ct_tiny_llama/lut4_g8") else { return };

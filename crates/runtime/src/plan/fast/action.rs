@@ -124,7 +124,9 @@ impl Action {
     /// The buffers that the step writes.
     pub(super) fn outputs_mut(&mut self) -> Vec<&mut usize> {
         match self {
-            Action::Run { .. } | Action::Read { .. } | Action::Write { .. } | Action::Store { .. } => Vec::new(),
+            Action::Run { .. } | Action::Read { .. } | Action::Write { .. } | Action::Store { .. } => {
+                Vec::new()
+            }
             Action::Multiply { products, .. } => products.iter_mut().map(|p| &mut p.out).collect(),
             Action::Attend(attend) => vec![&mut attend.out],
             Action::Copy { out, .. }
@@ -273,7 +275,9 @@ fn pick_rows(lookup: &Lookup, indices: &Operand, out: usize, call: &mut Call<'_>
 
 fn rotate(x: &Operand, angles: [&Operand; 2], out: usize, call: &mut Call<'_>) -> Result<u64, String> {
     let [_, heads, tokens, size] = x.layout.shape[..] else { return Err("it has no heads".to_owned()) };
-    let [_, head_step, token_step, _] = x.layout.strides[..] else { return Err("it has no heads".to_owned()) };
+    let [_, head_step, token_step, _] = x.layout.strides[..] else {
+        return Err("it has no heads".to_owned());
+    };
     call.write(out, x.layout.count(), |call, out| {
         let x = call.dense(x)?;
         let [cos, sin] = angles.map(|angle| call.dense(angle));
@@ -283,7 +287,13 @@ fn rotate(x: &Operand, angles: [&Operand; 2], out: usize, call: &mut Call<'_>) -
             for head in 0..heads {
                 let at = head * head_step + token * token_step;
                 let row = at..at + size;
-                kernels::rotate(call.isa, &x[row.clone()], &cos[angle.clone()], &sin[angle.clone()], &mut out[row]);
+                kernels::rotate(
+                    call.isa,
+                    &x[row.clone()],
+                    &cos[angle.clone()],
+                    &sin[angle.clone()],
+                    &mut out[row],
+                );
             }
         }
         Ok(bytes(out.len()))

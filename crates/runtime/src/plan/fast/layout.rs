@@ -77,7 +77,9 @@ impl Layout {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for (extent, stride) in self.axes() {
             match runs.last_mut() {
-                Some((count, step)) if *step == extent * stride => (*count, *step) = (*count * extent, stride),
+                Some((count, step)) if *step == extent * stride => {
+                    (*count, *step) = (*count * extent, stride)
+                }
                 _ => runs.push((extent, stride)),
             }
         }
@@ -146,8 +148,7 @@ mod tests {
         let plain = Layout::plain(&[2, 3, 4]);
         assert_eq!(read(&plain, &memory), memory);
         let turned = plain.transposed(&[2, 0, 1]);
-        let expected: Vec<usize> =
-            (0..24).map(|i| (i / 3 % 2) * 12 + (i % 3) * 4 + i / 6).collect();
+        let expected: Vec<usize> = (0..24).map(|i| (i / 3 % 2) * 12 + (i % 3) * 4 + i / 6).collect();
         assert_eq!(read(&turned, &memory), expected);
         assert_eq!(read(&turned.reshaped(&[2, 2, 6]).unwrap(), &memory), expected);
         assert_eq!(read(&plain.cut(&[0, 1, 2], &[2, 2, 1]), &memory), [6, 10, 18, 22]);

@@ -60,7 +60,9 @@ pub(super) fn lower(
         if fusions.covered.contains(&step.op) {
             group_steps.insert(step.op, step);
         } else if let Some(fusion) = fusions.by_last.get(&step.op) {
-            lowering.fuse(fusion, step, &mut group_steps).map_err(|problem| (lowering.at.clone(), problem))?;
+            lowering
+                .fuse(fusion, step, &mut group_steps)
+                .map_err(|problem| (lowering.at.clone(), problem))?;
         } else {
             lowering.step(step);
         }
@@ -293,7 +295,7 @@ impl Lowering<'_> {
                 self.push(Action::Gate { gate, up, out });
             }
             (Fusion::Attend { .. }, Some(var)) => self.attend(fusion, var)?,
-            (Fusion::Store { slice_update, update, .. }, _) => {
+            (Fusion::Store { slice_update, update }, _) => {
                 let slice = inner.remove(slice_update).map(|step| step.action);
                 let (Some(plan::Action::Update(place, sources)), plan::Action::Write { state, .. }) =
                     (slice, last.action)

@@ -16,9 +16,15 @@ use crate::tensor::{Tensor, TensorData, map_elements};
 pub(super) enum Place {
     Constant(Arc<Tensor>),
     /// A tensor that an op made; given up at its `last` use.
-    Slot { slot: usize, last: bool },
+    Slot {
+        slot: usize,
+        last: bool,
+    },
     /// The same, of a shape that is known only when the program runs; only taken whole.
-    Flexible { slot: usize, last: bool },
+    Flexible {
+        slot: usize,
+        last: bool,
+    },
     /// Numbers that a fused step wrote.
     Buffer(usize),
     /// An fp16 state.
@@ -149,7 +155,9 @@ impl Call<'_> {
     pub(super) fn take(&mut self, operand: &Operand) -> Result<Arc<Tensor>, String> {
         let shape = operand.layout.shape.clone();
         match &operand.place {
-            Place::Constant(tensor) if operand.layout == Layout::plain(tensor.shape()) => Ok(Arc::clone(tensor)),
+            Place::Constant(tensor) if operand.layout == Layout::plain(tensor.shape()) => {
+                Ok(Arc::clone(tensor))
+            }
             Place::Constant(tensor) => part(tensor, &operand.layout).map(Arc::new),
             Place::Flexible { slot, last } => self.tensor_of(*slot, *last),
             Place::Slot { slot, last } => {

@@ -21,7 +21,7 @@ pub(super) enum Fusion {
     /// `silu(gate) · up`.
     Gate { gate: VarId, up: VarId },
     /// A box of a state replaced: the op that says which, and what it is replaced by.
-    Store { state: VarId, slice_update: usize, update: VarId },
+    Store { slice_update: usize, update: VarId },
 }
 
 /// The groups of a function.
@@ -169,8 +169,11 @@ fn rotate(graph: &Graph<'_>, index: usize) -> Option<Group> {
     let fits = shape.len() == 4 && shape[0] == 1 && graph.is_float(x);
     let fits = fits && graph.shape(cos)? == angles && graph.shape(sin)? == angles;
     let inner = vec![straight, across, concat, negate, cut_first, cut_second];
-    (factor == -1.0 && halves && fits)
-        .then_some(Group { last: index, inner, fusion: Fusion::Rotate { x, cos, sin } })
+    (factor == -1.0 && halves && fits).then_some(Group {
+        last: index,
+        inner,
+        fusion: Fusion::Rotate { x, cos, sin },
+    })
 }
 
 fn attend(graph: &Graph<'_>, views: &StateViews, index: usize) -> Option<Group> {
@@ -198,7 +201,11 @@ fn attend(graph: &Graph<'_>, views: &StateViews, index: usize) -> Option<Group> 
         && cache_rows(graph, views, values, index, [heads, size])? == context
         && graph.shape(mask)? == [1, 1, count, context]
         && graph.shape(graph.result(op)?)? == [1, heads, count, size];
-    fits.then_some(Group { last: index, inner, fusion: Fusion::Attend { queries, keys, values, mask, scale } })
+    fits.then_some(Group {
+        last: index,
+        inner,
+        fusion: Fusion::Attend { queries, keys, values, mask, scale },
+    })
 }
 
 /// What is behind a `tile` and a `reshape` that repeat each head of keys or values for several heads of queries;
@@ -272,6 +279,6 @@ fn store(graph: &Graph<'_>, views: &StateViews, index: usize) -> Option<Group> {
     fits.then_some(Group {
         last: index,
         inner: vec![slice_update],
-        fusion: Fusion::Store { state, slice_update, update },
+        fusion: Fusion::Store { slice_update, update },
     })
 }
