@@ -44,7 +44,8 @@ pub(crate) fn matmul_transposed(a: &[f32], b: &[f32], k: usize, out: &mut [f32])
     }
 }
 
-fn rows_times_rows(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
+/// [`matmul_transposed`] on one thread.
+pub(super) fn rows_times_rows(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
     let n = b.len() / k;
     for (block, rows) in b.chunks(BLOCK * k).enumerate() {
         let columns = block * BLOCK..block * BLOCK + rows.len() / k;

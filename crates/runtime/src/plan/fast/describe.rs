@@ -25,7 +25,7 @@ impl Action {
             Action::Write { data, .. } => ("state", "write".to_owned(), shape(data)),
             Action::Copy { x, .. } => ("copy", "copy".to_owned(), shape(x)),
             Action::Multiply { x, columns, products } => {
-                let forms: Vec<String> = products.iter().map(|p| p.weight.form()).collect();
+                let forms: Vec<String> = products.iter().map(|p| p.weight.form_name()).collect();
                 let forms = if forms.iter().all(|f| *f == forms[0]) { forms[..1].to_vec() } else { forms };
                 let rows: Vec<String> = products.iter().map(|p| p.weight.rows().to_string()).collect();
                 let count = x.layout.count() / columns;
@@ -34,7 +34,7 @@ impl Action {
             }
             Action::PickRows { lookup, indices, .. } => {
                 let shape = format!("{} x {}", indices.layout.count(), lookup.weight.columns());
-                ("lookup", format!("{} {isa}", lookup.weight.form()), shape)
+                ("lookup", format!("{} {isa}", lookup.weight.form_name()), shape)
             }
             Action::Normalize { x, .. } => ("norm", format!("rms_norm {isa}"), shape(x)),
             Action::Rotate { x, .. } => ("rotary", format!("rotate {isa}"), shape(x)),

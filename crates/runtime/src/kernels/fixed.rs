@@ -1,0 +1,436 @@
+//! Products of palettized weights with activations, in fixed point.
+//!
+//! # The numbers
+//!
+//! The entries of a table are multiples of a scale: the largest magnitude of the table over [`MAX`]. So are
+//! the activations, with a scale for each block of 256 columns. Both are rounded to nearest, ties to even,
+//! and fit 14 bits with their sign.
+//!
+//! Within a block, the products are summed in eight lanes of `i32`. Column `c` belongs to lane
+//! `c / 32 % 2 * 4 + c / 4 % 4`: 32 products of at most `MAX²` to a lane, so that no sum overflows and none
+//! depends on the order. A lane's sum times the scale of the block is added, block after block, to a lane
+//! of `f32`, and an element of the result is
+//!
+//! ```text
+//! scale of the table · (((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7)))
+//! ```
+//!
+//! with no multiplication fused with an addition. So all sets of instructions give the same bits, and so do
+//! one row of activations and many, at any number of threads. A block of activations with an infinity or
+//! NaN has the scale NaN: every result of its row is NaN.
+#![allow(
+    unsafe_code,
+    reason = "kernels read packed indices through pointers, with instructions of one machine"
+)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod generic;
+
+use super::disjoint::Disjoint;
+use super::isa::Isa;
+use super::matrix::Palette;
+use super::rows::{BLOCK, CHUNK, Rows};
+
+/// The largest magnitude in fixed point: 32 products of two such numbers are below 2^31.
+pub(super) const MAX: f32 = 8191.0;
+
+/// Lanes of a sum.
+pub(super) const LANES: usize = 8;
+
+/// Rows of weights whose activations go by together, where there are many.
+const PANEL: usize = 8;
+
+/// Rows of activations that go by together.
+const TOKENS: usize = 64;
+
+/// The most rows of activations for which weights are not stored in between.
+const THIN: usize = 4;
+
+/// Rows of a matrix, to be multiplied with all rows of activations.
+pub(super) struct Tile<'a> {
+    /// The weights.
+    pub(super) palette: &'a Palette,
+    /// Which rows of the weights.
+    pub(super) rows: std::ops::Range<usize>,
+    /// The activations.
+    pub(super) x: &'a Rows,
+    /// Where the results go: element `[token, row]` to `token * stride + row`.
+    pub(super) out: Disjoint<'a, f32>,
+    /// Rows of the whole matrix.
+    pub(super) stride: usize,
+}
+
+/// What the product needs of a set of instructions, for indices of one width.
+///
+/// # Safety
+/// The functions may be called only where the instructions are there.
+trait Vectors {
+    /// Width of an index.
+    const BITS: u32;
+
+    /// Numbers of a vector.
+    const WIDTH: usize;
+
+    /// A table, as the lookups want it.
+    type Table;
+
+    /// [`Vectors::WIDTH`] numbers of 16 bits.
+    type Vector: Copy;
+
+    /// The numbers of a chunk, in the order of the set.
+    type Words: AsRef<[Self::Vector]>;
+
+    /// Eight sums of 32 bits, or parts that add up to them.
+    type Sums: Copy;
+
+    /// Takes a table from its planes.
+    unsafe fn table(planes: &[u8]) -> Self::Table;
+
+    /// The entries for the `8 * BITS` bytes of indices at `indices`.
+    unsafe fn words(table: &Self::Table, indices: *const u8) -> Self::Words;
+
+    /// The bits of these words in the order of the columns.
+    unsafe fn natural(words: Self::Words) -> [u16; CHUNK];
+
+    /// Reads a vector; `from` may have any alignment.
+    unsafe fn load(from: *const i16) -> Self::Vector;
+
+    /// Writes a vector; `to` may have any alignment.
+    unsafe fn store(vector: Self::Vector, to: *mut i16);
+
+    /// Sums of nothing.
+    unsafe fn zero() -> Self::Sums;
+
+    /// `sums` and the products of `a` and `b`.
+    unsafe fn add_products(sums: Self::Sums, a: Self::Vector, b: Self::Vector) -> Self::Sums;
+
+    /// Adds to each of `totals` its sum times `scale`.
+    unsafe fn add_scaled(totals: &mut [f32; LANES], sums: Self::Sums, scale: f32);
+
+    /// The values of fp16 numbers.
+    unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]);
+}
+
+/// Calls a function of the module of `isa`, made for `bits`.
+macro_rules! dispatch {
+    ($isa:expr, $bits:expr, $function:ident $arguments:tt) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 => by_bits!($bits, avx2::$function $arguments),
+            _ => by_bits!($bits, generic::$function $arguments),
+        }
+    };
+}
+
+/// Calls a function of a module, made for `bits`.
+macro_rules! by_bits {
+    ($bits:expr, $module:ident::$function:ident $arguments:tt) => {
+        match $bits {
+            1 => $module::$function::<1> $arguments,
+            2 => $module::$function::<2> $arguments,
+            3 => $module::$function::<3> $arguments,
+            4 => $module::$function::<4> $arguments,
+            6 => $module::$function::<6> $arguments,
+            _ => $module::$function::<8> $arguments,
+        }
+    };
+}
+
+/// Multiplies the rows of `tile` with all rows of activations.
+///
+/// # Safety
+/// Nobody else accesses the results of these rows.
+///
+/// # Panics
+/// When the activations were prepared for another set than `isa`, or the machine does not have the set.
+pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
+    assert!(isa.is_here() && tile.x.isa() == isa, "{isa:?} where there is none, or other activations");
+    // SAFETY: the machine has the set, and the results are the caller's.
+    unsafe { dispatch!(isa, tile.palette.bits, multiply(tile)) }
+}
+
+/// Writes rows from `first` on with the values of the fp16 entries.
+///
+/// # Panics
+/// When the machine does not have the set.
+pub(super) fn unpack(isa: Isa, palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
+    assert!(isa.is_here(), "{isa:?} where there is none");
+    // SAFETY: the machine has the set.
+    unsafe { dispatch!(isa, palette.bits, unpack(palette, columns, first, out)) }
+}
+
+/// The column of each place of a chunk of activations, as the vectors of `isa` find their weights.
+pub(super) fn order(isa: Isa) -> &'static [u8; CHUNK] {
+    match isa {
+        Isa::Generic | Isa::Avx2 | Isa::Avx512 | Isa::Neon => &PAIRS,
+    }
+}
+
+/// The order in which two neighbours belong to one lane: even columns before odd ones, of each half of the
+/// chunk eight at a time.
+const PAIRS: [u8; CHUNK] = {
+    let mut order = [0; CHUNK];
+    let mut i = 0;
+    while i < CHUNK {
+        let (vector, half, element) = (i / 16, i / 8 % 2, i % 8);
+        order[i] = (32 * half + 16 * (vector % 2) + 2 * element + vector / 2) as u8;
+        i += 1;
+    }
+    order
+};
+
+/// The row-by-row indices of a palette, chunk by chunk.
+struct Indices<'a> {
+    row: &'a [u8],
+    /// What is left after the whole chunks, padded: an index of any entry serves where activations are zero.
+    tail: [u8; CHUNK],
+    whole: usize,
+}
+
+impl<'a> Indices<'a> {
+    #[inline(always)]
+    fn new<V: Vectors>(palette: &'a Palette, row: usize) -> Indices<'a> {
+        let row = &palette.indices[row * palette.row_bytes..][..palette.row_bytes];
+        let bytes = CHUNK / 8 * V::BITS as usize;
+        let (whole, rest) = (row.len() / bytes, row.len() % bytes);
+        let mut tail = [0; CHUNK];
+        tail[..rest].copy_from_slice(&row[row.len() - rest..]);
+        Indices { row, tail, whole }
+    }
+
+    /// Where the bytes of a chunk are.
+    #[inline(always)]
+    fn chunk<V: Vectors>(&self, chunk: usize) -> *const u8 {
+        let bytes = CHUNK / 8 * V::BITS as usize;
+        if chunk < self.whole { self.row[chunk * bytes..][..bytes].as_ptr() } else { self.tail.as_ptr() }
+    }
+}
+
+/// [`multiply`] with the instructions of `V`.
+#[inline(always)]
+unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
+    // SAFETY: the caller has the instructions and the results.
+    unsafe {
+        match tile.x.count() {
+            0 => {}
+            1 => thin::<V, 1>(tile),
+            2 => thin::<V, 2>(tile),
+            3 => thin::<V, 3>(tile),
+            THIN => thin::<V, THIN>(tile),
+            _ => wide::<V>(tile),
+        }
+    }
+}
+
+/// The product with `T` rows of activations: each chunk of weights is used as soon as it is looked up.
+#[inline(always)]
+unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
+    let palette = tile.palette;
+    let mut row = tile.rows.start;
+    while row < tile.rows.end {
+        let group = row / palette.rows_per_table;
+        let end = ((group + 1) * palette.rows_per_table).min(tile.rows.end);
+        // SAFETY: the caller has the instructions and the results.
+        unsafe {
+            let table = V::table(palette.fixed.table(group));
+            for row in row..end {
+                let totals = row_totals::<V, T>(&table, &Indices::new::<V>(palette, row), tile.x);
+                for (token, lanes) in totals.into_iter().enumerate() {
+                    tile.out.set(token * tile.stride + row, palette.scales[group] * total(lanes));
+                }
+            }
+        }
+        row = end;
+    }
+}
+
+/// The lanes of one row of weights with each row of activations.
+#[inline(always)]
+unsafe fn row_totals<V: Vectors, const T: usize>(
+    table: &V::Table,
+    indices: &Indices<'_>,
+    x: &Rows,
+) -> [[f32; LANES]; T] {
+    const CHUNKS: usize = BLOCK / CHUNK;
+    let mut totals = [[0f32; LANES]; T];
+    for block in 0..x.blocks() {
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            let mut sums = [V::zero(); T];
+            let first = block * CHUNKS;
+            if first + CHUNKS <= indices.whole {
+                // The usual case, of a length that is known.
+                let start = indices.chunk::<V>(first);
+                for chunk in 0..CHUNKS {
+                    let words = V::words(table, start.add(chunk * CHUNK / 8 * V::BITS as usize));
+                    add_chunk::<V, T>(&mut sums, &words, x, block, chunk);
+                }
+            } else {
+                for chunk in 0..x.chunks(block) {
+                    let words = V::words(table, indices.chunk::<V>(first + chunk));
+                    add_chunk::<V, T>(&mut sums, &words, x, block, chunk);
+                }
+            }
+            for (token, (totals, sums)) in totals.iter_mut().zip(sums).enumerate() {
+                V::add_scaled(totals, sums, x.scale(block, token));
+            }
+        }
+    }
+    totals
+}
+
+/// Adds the products of the words of a chunk.
+#[inline(always)]
+unsafe fn add_chunk<V: Vectors, const T: usize>(
+    sums: &mut [V::Sums; T],
+    words: &V::Words,
+    x: &Rows,
+    block: usize,
+    chunk: usize,
+) {
+    for (token, sums) in sums.iter_mut().enumerate() {
+        let x = &x.fixed(block, token)[chunk * CHUNK..][..CHUNK];
+        for (i, word) in words.as_ref().iter().enumerate() {
+            // SAFETY: a chunk has as many vectors as `words`, and the caller the instructions.
+            *sums = unsafe { V::add_products(*sums, *word, V::load(x.as_ptr().add(i * V::WIDTH))) };
+        }
+    }
+}
+
+/// The product with many rows of activations: a panel of weights is looked up once, block by block.
+#[inline(always)]
+unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
+    let mut panel = [[0i16; BLOCK]; PANEL];
+    for first in tile.rows.clone().step_by(PANEL) {
+        let rows = first..(first + PANEL).min(tile.rows.end);
+        for token in (0..tile.x.count()).step_by(TOKENS) {
+            let tokens = token..(token + TOKENS).min(tile.x.count());
+            let mut totals = [[[0f32; LANES]; PANEL]; TOKENS];
+            for block in 0..tile.x.blocks() {
+                // SAFETY: the caller has the instructions.
+                unsafe {
+                    for (weights, row) in panel.iter_mut().zip(rows.clone()) {
+                        look_up::<V>(tile, row, block, weights);
+                    }
+                    multiply_panel::<V>(&panel, tile.x, block, tokens.clone(), &mut totals);
+                }
+            }
+            for (token, totals) in tokens.zip(&totals) {
+                for (row, lanes) in rows.clone().zip(totals) {
+                    let scale = tile.palette.scales[row / tile.palette.rows_per_table];
+                    // SAFETY: the results of these rows are the caller's.
+                    unsafe { tile.out.set(token * tile.stride + row, scale * total(*lanes)) };
+                }
+            }
+        }
+    }
+}
+
+/// Writes the weights of one block of a row, in the order of the set; zeros after the last chunk.
+#[inline(always)]
+unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &mut [i16; BLOCK]) {
+    let palette = tile.palette;
+    let indices = Indices::new::<V>(palette, row);
+    // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
+    unsafe {
+        let table = V::table(palette.fixed.table(row / palette.rows_per_table));
+        for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
+            if chunk < tile.x.chunks(block) {
+                let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
+                for (i, word) in words.as_ref().iter().enumerate() {
+                    V::store(*word, out.as_mut_ptr().add(i * V::WIDTH));
+                }
+            } else {
+                *out = [0; CHUNK];
+            }
+        }
+    }
+}
+
+/// Adds the products of one block of a panel of weights with rows of activations.
+#[inline(always)]
+unsafe fn multiply_panel<V: Vectors>(
+    panel: &[[i16; BLOCK]; PANEL],
+    x: &Rows,
+    block: usize,
+    tokens: std::ops::Range<usize>,
+    totals: &mut [[[f32; LANES]; PANEL]; TOKENS],
+) {
+    let first = tokens.start;
+    let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
+    for (i, totals) in pairs.iter_mut().enumerate() {
+        // SAFETY: the caller has the instructions.
+        unsafe { multiply_block::<V, 2>(panel, x, block, first + 2 * i, totals) };
+    }
+    for totals in last.as_chunks_mut::<1>().0 {
+        // SAFETY: as above.
+        unsafe { multiply_block::<V, 1>(panel, x, block, tokens.end - 1, totals) };
+    }
+}
+
+/// Adds the products of one block of a panel of weights with `T` rows of activations.
+#[inline(always)]
+unsafe fn multiply_block<V: Vectors, const T: usize>(
+    panel: &[[i16; BLOCK]; PANEL],
+    x: &Rows,
+    block: usize,
+    first: usize,
+    totals: &mut [[[f32; LANES]; PANEL]; T],
+) {
+    const ROWS: usize = 4;
+    let xs: [&[i16; BLOCK]; T] = std::array::from_fn(|t| x.fixed(block, first + t));
+    let scales: [f32; T] = std::array::from_fn(|t| x.scale(block, first + t));
+    for (at, rows) in panel.as_chunks::<ROWS>().0.iter().enumerate() {
+        // SAFETY: the caller has the instructions; all blocks have BLOCK numbers.
+        unsafe {
+            let mut sums = [[V::zero(); ROWS]; T];
+            for k in (0..BLOCK).step_by(V::WIDTH) {
+                let weights: [V::Vector; ROWS] = std::array::from_fn(|r| V::load(rows[r].as_ptr().add(k)));
+                for (sums, x) in sums.iter_mut().zip(xs) {
+                    let x = V::load(x.as_ptr().add(k));
+                    for (sums, weights) in sums.iter_mut().zip(weights) {
+                        *sums = V::add_products(*sums, weights, x);
+                    }
+                }
+            }
+            for ((totals, sums), scale) in totals.iter_mut().zip(sums).zip(scales) {
+                for (totals, sums) in totals[at * ROWS..][..ROWS].iter_mut().zip(sums) {
+                    V::add_scaled(totals, sums, scale);
+                }
+            }
+        }
+    }
+}
+
+/// The sum of the lanes, in a tree.
+#[inline(always)]
+pub(super) fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
+/// [`unpack`] with the instructions of `V`.
+#[inline(always)]
+unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
+    let mut table = None;
+    for (row, out) in (first..).zip(out.chunks_exact_mut(columns)) {
+        let group = row / palette.rows_per_table;
+        let indices = Indices::new::<V>(palette, row);
+        // SAFETY: the caller has the instructions.
+        unsafe {
+            if table.as_ref().is_none_or(|(of, _)| *of != group) {
+                table = Some((group, V::table(palette.halves.table(group))));
+            }
+            let Some((_, table)) = &table else { return };
+            let (whole, rest) = out.as_chunks_mut::<CHUNK>();
+            for (chunk, out) in whole.iter_mut().enumerate() {
+                V::widen(&V::natural(V::words(table, indices.chunk::<V>(chunk))), out);
+            }
+            if !rest.is_empty() {
+                let mut last = [0f32; CHUNK];
+                V::widen(&V::natural(V::words(table, indices.chunk::<V>(whole.len()))), &mut last);
+                rest.copy_from_slice(&last[..rest.len()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A weight matrix in the form in which it is stored.
+
+use std::sync::Arc;
+
+use half::f16;
+
+use super::bytes::Bytes;
+use super::fixed::{self, MAX};
+use super::float;
+use super::isa::Isa;
+use super::rows::BLOCK;
+
+/// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    rows: usize,
+    columns: usize,
+    form: Form,
+}
+
+/// What the elements of a matrix are made from.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Indices into tables.
+    Palettized(Palette),
+    /// Little-endian fp16.
+    Fp16(Bytes),
+    /// The elements.
+    Dense(Arc<[f32]>),
+}
+
+/// Indices, and the tables that they point into.
+#[derive(Debug)]
+pub(super) struct Palette {
+    /// Width of an index: 1, 2, 3, 4, 6 or 8.
+    pub(super) bits: u32,
+    /// Consecutive rows that share a table.
+    pub(super) rows_per_table: usize,
+    /// Bytes of the indices of a row.
+    pub(super) row_bytes: usize,
+    /// The indices, row by row, each row from the lowest bit of its first byte on.
+    pub(super) indices: Bytes,
+    /// The entries of the tables as fixed-point numbers of -[`MAX`] to [`MAX`].
+    pub(super) fixed: Planes,
+    /// The entries of the tables as bits of fp16.
+    pub(super) halves: Planes,
+    /// What one is worth in each table of `fixed`.
+    pub(super) scales: Vec<f32>,
+}
+
+/// Tables of 16-bit entries, each as a plane of the low bytes and one of the high bytes: what instructions
+/// that look up bytes want.
+#[derive(Debug)]
+pub(super) struct Planes {
+    bytes: Vec<u8>,
+    /// Entries of a table, at least 16.
+    entries: usize,
+}
+
+impl Planes {
+    /// Splits tables of `count` entries each.
+    fn new(tables: &[u16], count: usize) -> Planes {
+        // A vector register holds no fewer than 16 entries, so smaller tables are filled up.
+        let entries = count.max(16);
+        let mut bytes = Vec::with_capacity(tables.len() / count * entries * 2);
+        for table in tables.chunks_exact(count) {
+            for byte in 0..2 {
+                bytes.extend(table.iter().map(|entry| entry.to_le_bytes()[byte]));
+                bytes.resize(bytes.len() + entries - count, 0);
+            }
+        }
+        Planes { bytes, entries }
+    }
+
+    /// The low bytes of table `i`, then its high bytes.
+    pub(super) fn table(&self, i: usize) -> &[u8] {
+        &self.bytes[i * self.entries * 2..][..self.entries * 2]
+    }
+}
+
+impl Matrix {
+    /// Indices of `bits` (1, 2, 3, 4, 6 or 8), packed row by row from the lowest bit on, where
+    /// `rows_per_table` consecutive rows share a table of `1 << bits` entries; the tables in order.
+    ///
+    /// `None` when the lengths do not fit each other, a row does not end with a byte, a row or column is
+    /// missing altogether, or an entry is not finite.
+    pub(crate) fn palettized(
+        rows: usize,
+        columns: usize,
+        bits: u32,
+        rows_per_table: usize,
+        indices: Bytes,
+        tables: &[f16],
+    ) -> Option<Matrix> {
+        let row_bits = columns.checked_mul(bits as usize)?;
+        let row_bytes = row_bits / 8;
+        let fits = matches!(bits, 1 | 2 | 3 | 4 | 6 | 8)
+            && row_bits.is_multiple_of(8)
+            && rows.checked_mul(row_bytes) == Some(indices.len())
+            && rows > 0
+            && columns > 0
+            && rows_per_table > 0
+            && tables.len() == rows.div_ceil(rows_per_table) << bits
+            && tables.iter().all(|entry| entry.is_finite());
+        if !fits {
+            return None;
+        }
+        let entries = 1usize << bits;
+        let (scales, fixed): (Vec<f32>, Vec<Vec<u16>>) =
+            tables.chunks_exact(entries).map(in_fixed_point).unzip();
+        let halves: Vec<u16> = tables.iter().map(|entry| entry.to_bits()).collect();
+        let fixed = Planes::new(&fixed.concat(), entries);
+        let halves = Planes::new(&halves, entries);
+        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, scales };
+        Some(Matrix { rows, columns, form: Form::Palettized(palette) })
+    }
+
+    /// Little-endian fp16. `None` when `data` does not hold that many, or there are none.
+    pub(crate) fn fp16(rows: usize, columns: usize, data: Bytes) -> Option<Matrix> {
+        let bytes = rows.checked_mul(columns)?.checked_mul(2)?;
+        (bytes > 0 && data.len() == bytes).then_some(Matrix { rows, columns, form: Form::Fp16(data) })
+    }
+
+    /// The elements themselves. `None` when `data` does not hold that many, or there are none.
+    pub(crate) fn dense(rows: usize, columns: usize, data: impl Into<Arc<[f32]>>) -> Option<Matrix> {
+        let (data, count) = (data.into(), rows.checked_mul(columns)?);
+        (count > 0 && data.len() == count).then_some(Matrix { rows, columns, form: Form::Dense(data) })
+    }
+
+    /// Rows: the length of a result.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: the length of a row of activations.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The bytes that one product with the matrix reads: indices and tables, or elements.
+    pub(crate) fn byte_len(&self) -> usize {
+        match &self.form {
+            Form::Palettized(palette) => palette.indices.len() + (palette.scales.len() << palette.bits) * 2,
+            Form::Fp16(data) => data.len(),
+            Form::Dense(data) => data.len() * size_of::<f32>(),
+        }
+    }
+
+    /// The form in words, for plans.
+    pub(crate) fn form_name(&self) -> String {
+        match &self.form {
+            Form::Palettized(palette) => format!("lut{}", palette.bits),
+            Form::Fp16(_) => "fp16".to_owned(),
+            Form::Dense(_) => "fp32".to_owned(),
+        }
+    }
+
+    pub(super) fn form(&self) -> &Form {
+        &self.form
+    }
+
+    /// Bytes of one row, without tables.
+    pub(super) fn row_bytes(&self) -> usize {
+        match &self.form {
+            Form::Palettized(palette) => palette.row_bytes,
+            Form::Fp16(_) => self.columns * 2,
+            Form::Dense(_) => self.columns * size_of::<f32>(),
+        }
+    }
+
+    /// Writes the rows from `first` on, with the exact values of the fp16 entries.
+    ///
+    /// # Panics
+    /// When `out` is not a multiple of `columns` long, or goes beyond the last row.
+    pub(crate) fn unpack(&self, isa: Isa, first: usize, out: &mut [f32]) {
+        let count = out.len() / self.columns;
+        assert!(
+            count * self.columns == out.len() && first + count <= self.rows,
+            "rows {first}.. of {}",
+            self.rows
+        );
+        match &self.form {
+            Form::Palettized(palette) => fixed::unpack(isa, palette, self.columns, first, out),
+            Form::Fp16(data) => float::widen(isa, &data[first * self.columns * 2..][..out.len() * 2], out),
+            Form::Dense(data) => out.copy_from_slice(&data[first * self.columns..][..out.len()]),
+        }
+    }
+
+    /// Writes the columns from `first` on of a row that is not palettized, and zeros after the last.
+    #[inline(always)]
+    pub(super) fn unpack_block(&self, isa: Isa, row: usize, first: usize, out: &mut [f32; BLOCK]) {
+        let count = (self.columns - first).min(BLOCK);
+        let at = row * self.columns + first;
+        match &self.form {
+            Form::Palettized(_) => {}
+            Form::Fp16(data) => float::widen(isa, &data[at * 2..][..count * 2], &mut out[..count]),
+            Form::Dense(data) => out[..count].copy_from_slice(&data[at..][..count]),
+        }
+        out[count..].fill(0.0);
+    }
+}
+
+/// What one is worth, and the entries as multiples of it (the bits of `i16`).
+fn in_fixed_point(table: &[f16]) -> (f32, Vec<u16>) {
+    let largest = table.iter().fold(0f32, |max, entry| max.max(entry.to_f32().abs()));
+    // The smallest fp16 over MAX is a normal f32, so only a table of zeros has no scale.
+    let scale = largest / MAX;
+    let quantized = |entry: &f16| match scale {
+        0.0 => 0,
+        _ => (entry.to_f32() / scale).round_ties_even() as i16 as u16,
+    };
+    (scale, table.iter().map(quantized).collect())
+}
