@@ -9,7 +9,7 @@ use anelith_runtime::{Precision, StepInfo, StepTime, read_bandwidth};
 use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
-use crate::failure::{Failure, Result, Status};
+use crate::failure::{Failure, Result};
 use crate::tables::aligned;
 use crate::terminal::print;
 
@@ -30,14 +30,15 @@ struct Kind {
     bytes: u64,
 }
 
-pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+/// Measures; `process_start` is when this process began.
+pub(crate) fn bench(args: &BenchArgs, process_start: Instant) -> Result<()> {
     let options = args.meta.numbers.options(Precision::Fast)?;
     let start = Instant::now();
     let meta = Meta::open(&args.meta.meta)?;
     let mut model = Monolith::open(&meta, options)?;
     let load = start.elapsed().as_secs_f64();
     if args.first_token {
-        return first_token(args, &mut model);
+        return first_token(args, &mut model, process_start);
     }
     check_room(args, &model)?;
     let runs = (0..args.repeats).map(|_| run(args, &mut model)).collect::<Result<Vec<_>>>()?;
@@ -118,26 +119,14 @@ fn run(args: &BenchArgs, model: &mut Monolith) -> Result<Run> {
     Ok(Run { prefill, decode: f64::from(args.generate) / begin.elapsed().as_secs_f64() })
 }
 
-fn first_token(args: &BenchArgs, model: &mut Monolith) -> Result<()> {
+fn first_token(args: &BenchArgs, model: &mut Monolith, process_start: Instant) -> Result<()> {
     let prompt = tokens(0, FIRST_PROMPT, model.vocab_size());
     feed(model, 0, &prompt)?;
-    let seconds = process_age().ok_or_else(|| {
-        Failure::new(Status::Machine, Report::new("the system does not tell when this process began"))
-    })?;
+    let seconds = process_start.elapsed().as_secs_f64();
     match args.json {
         true => print(&format!("{}\n", json!({ "start_to_first_token_seconds": seconds }))),
         false => print(&format!("start to first token, prompt of {FIRST_PROMPT}: {:.0} ms\n", seconds * 1e3)),
     }
-}
-
-/// Seconds since this process began.
-fn process_age() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the command, in parentheses, may hold anything; 20 fields after it comes the start, in ticks.
-    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let now: f64 = uptime.split_whitespace().next()?.parse().ok()?;
-    Some(now - ticks / 100.0)
 }
 
 /// The most memory this process has held, in bytes, as the kernel tells it.

@@ -19,6 +19,7 @@ mod threads;
 use std::panic;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 
@@ -26,6 +27,7 @@ use args::{Cli, Command};
 use terminal::Interrupt;
 
 fn main() -> ExitCode {
+    let start = Instant::now();
     quiet_contained_panics();
     let command = Cli::parse().command;
     let interrupt = Interrupt::catch();
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
-        Command::Bench(args) => bench::bench(&args),
+        Command::Bench(args) => bench::bench(&args, start),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
