@@ -16,8 +16,6 @@ pub(crate) struct Told {
     pub(crate) isa: String,
     pub(crate) precision: String,
     pub(crate) context: u64,
-    /// Tokens decoded in each repeat.
-    pub(crate) generate: u64,
     /// Length of `weight.bin`.
     pub(crate) weight_bytes: u64,
     /// Of a read of memory that both threads share.
@@ -89,7 +87,6 @@ pub(crate) mod tests {
             isa: "avx512".into(),
             precision: "fast".into(),
             context: 512,
-            generate: 64,
             weight_bytes: 380_000_000,
             bandwidth_bytes_per_second: 4e10,
             decode_bytes_per_token: 300_000_000,
