@@ -14,7 +14,10 @@ FUZZ_SECONDS ?= 600
 BENCH_VENV := target/bench-venv
 BENCH_PEERS := target/bench/kmeans-peers.md
 
-.PHONY: help check format lints test docs bless conformance oracle bench bench-peers fuzz fuzz-short
+# Where the llama.cpp of `make bench-runtime` lives.
+BENCH_NODE := target/bench-node
+
+.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,4 +85,25 @@ bench-peers: $(BENCH_VENV)/ready
 $(BENCH_VENV)/ready:
 	python3 -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet 'numpy<2.3' scikit-learn==1.5.1 kmeans1d==0.5.0 ckwrap==1.2.3
+	touch $@
+
+bench-runtime: ## measure how fast conversions run, beside llama.cpp; writes docs/performance.md (some 10 minutes, 7 GB of disk; 1 GB of downloads the first time)
+	cargo build --release
+	@mkdir -p target/bench
+	@$(MAKE) -s $(BENCH_NODE)/ready 2> target/bench/node.log \
+	|| echo "skipped: node-llama-cpp, which needs node with npm: target/bench/node.log says why"
+	@$(MAKE) -s $(BENCH_VENV)/gguf-ready 2> target/bench/gguf.log \
+	|| echo "skipped: gguf, which needs python3 with pip: target/bench/gguf.log says why"
+	target/release/anelith-bench runtime --tokenizers $(SHARED)/data/tokenizers --llama-cpp $(SHARED)/bench/llama_cpp.mjs --document docs/performance.md
+
+# llama.cpp comes built, in a package of its own: no script has to run.
+$(BENCH_NODE)/ready:
+	mkdir -p $(BENCH_NODE)
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(BENCH_NODE) node-llama-cpp@3
+	touch $@
+
+# For bench/make_gguf.py; the environment may hold the peers of `make bench` already.
+$(BENCH_VENV)/gguf-ready:
+	python3 -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet 'numpy<2.3' gguf==0.19.0
 	touch $@

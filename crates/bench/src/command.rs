@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anelith_convert::Lut;
@@ -12,13 +12,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::generate::{Recipe, Tokenizer};
 use crate::place::{self, Place, Source};
+use crate::report::document::Part;
 use crate::report::{self, Whole};
+use crate::run::runtime::cases;
+use crate::run::runtime::measure::{Extra, Plan};
+use crate::run::runtime::peer::PeerArgs;
+use crate::run::runtime::tables;
 use crate::run::{Bench, Case, Measured};
 use crate::shapes::{Kind, Scale, Shape};
 use crate::stages::{Split, Splitting};
 use crate::{disk, kmeans, machine, markdown, targets, usage};
 
-/// What conversions take: time, memory, disk.
+/// What conversions take: time, memory, disk; and how fast their results run.
 #[derive(Debug, Parser)]
 #[command(name = "anelith-bench", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -34,8 +39,10 @@ enum Command {
     Convert(ConvertArgs),
     /// Measure where the time of a conversion goes
     Stages(StagesArgs),
-    /// Measure all that docs/performance.md tells, and write it there
+    /// Measure all that docs/performance.md tells of conversions, and write it there
     All(AllArgs),
+    /// Measure how fast their results run, beside llama.cpp where it is to be had
+    Runtime(RuntimeArgs),
     /// Run a command and print what it took (for use by the others)
     #[command(hide = true)]
     Measure(MeasureArgs),
@@ -124,6 +131,29 @@ struct AllArgs {
 }
 
 #[derive(Debug, Args)]
+struct RuntimeArgs {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    peer: PeerArgs,
+    /// How often each process runs, in turn with the others
+    #[arg(long, default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100))]
+    rounds: usize,
+    /// How often each process repeats its work
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    repeats: u64,
+    /// What to measure beside `--lut 4` and llama.cpp; `--extra` alone for nothing [all]
+    #[arg(long, num_args = 0.., value_name = "WHAT")]
+    extra: Option<Vec<Extra>>,
+    /// The document whose marked part is rewritten; without it the tables are printed only
+    #[arg(long, value_name = "FILE", conflicts_with = "extra")]
+    document: Option<PathBuf>,
+    /// Keep the conversions, so that the next run need not make them
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Debug, Args)]
 struct MeasureArgs {
     /// Where its output goes
     #[arg(long)]
@@ -140,6 +170,7 @@ impl Cli {
             Command::Convert(args) => args.run(),
             Command::Stages(args) => args.run(),
             Command::All(args) => args.run(),
+            Command::Runtime(args) => args.run(),
             Command::Measure(args) => {
                 let usage = usage::measure(&args.command, &args.log)?;
                 let text = serde_json::to_string(&usage);
@@ -242,7 +273,7 @@ impl AllArgs {
                 disk::remove(&self.place.checkpoint_dir(source)?)?;
             }
         }
-        self.tell(&whole.print())
+        tell(&whole.print(), Part::Conversions, self.document.as_deref())
     }
 
     /// Where Python is absent, so is the file.
@@ -256,14 +287,30 @@ impl AllArgs {
         let (model, output) = (self.place.checkpoint_dir(case.source)?, self.place.file("output")?);
         Splitting { model: &model, output: &output, lut, threads: None }.measure()
     }
+}
 
-    fn tell(&self, tables: &str) -> Result<()> {
-        print(tables)?;
-        match &self.document {
-            Some(document) => report::write_into(document, tables),
-            None => Ok(()),
+impl RuntimeArgs {
+    fn run(&self) -> Result<()> {
+        let plan = Plan {
+            place: &self.place,
+            peer: &self.peer,
+            rounds: self.rounds,
+            repeats: self.repeats,
+            extras: self.extra.as_deref().unwrap_or(&Extra::ALL),
+            say: &note,
+        };
+        let results = plan.measure()?;
+        if !self.keep {
+            cases::remove(&self.place)?;
         }
+        tell(&tables::print(&results), Part::Running, self.document.as_deref())
     }
+}
+
+/// Prints the tables, and puts them into their part of a document.
+fn tell(tables: &str, part: Part, document: Option<&Path>) -> Result<()> {
+    print(tables)?;
+    document.map_or(Ok(()), |document| part.write_into(document, tables))
 }
 
 fn print(text: &str) -> Result<()> {

@@ -1,4 +1,5 @@
-//! `anelith-bench`: what conversions take. For developers of the project; nothing of it is shipped.
+//! `anelith-bench`: what conversions take, and how fast their results run. For developers of the project; nothing of
+//! it is shipped.
 //!
 //! Modules, each of which uses only those before it: error, markdown, shapes, normal, generate, disk, usage, machine,
 //! place, run, targets, stages, kmeans, report, command.

@@ -1,20 +1,13 @@
-//! All tables together, and their place in docs/performance.md.
+//! All tables about conversions together; in `document`, where tables are written.
+
+pub(crate) mod document;
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 
-use crate::error::{Error, Result};
 use crate::markdown::{self, Table};
 use crate::run::Measured;
 use crate::stages::Split;
 use crate::targets;
-
-/// The lines between which the tables stand.
-const MARKS: [&str; 2] = [
-    "<!-- written by `make bench`, up to the next mark; do not edit -->",
-    "<!-- end of what `make bench` writes -->",
-];
 
 /// Time, memory and disk of conversions.
 pub(crate) fn conversions(all: &[Measured]) -> Table {
@@ -121,42 +114,11 @@ impl Whole {
     }
 }
 
-/// Puts `tables` between the marks of a document.
-pub(crate) fn write_into(document: &Path, tables: &str) -> Result<()> {
-    let text = fs::read_to_string(document).map_err(Error::io("read", document))?;
-    let replaced = replace(&text, tables).ok_or_else(|| {
-        Error::Usage(format!("{} lacks the lines\n{}\n{}", document.display(), MARKS[0], MARKS[1]))
-    })?;
-    fs::write(document, replaced).map_err(Error::io("write", document))
-}
-
-fn replace(text: &str, tables: &str) -> Option<String> {
-    let (before, rest) = text.split_once(MARKS[0])?;
-    let (_, after) = rest.split_once(MARKS[1])?;
-    Some(format!("{before}{}\n\n{}\n\n{}{after}", MARKS[0], tables.trim_end(), MARKS[1]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::run::tests::measured;
     use crate::shapes::Kind;
-
-    #[test]
-    fn only_what_is_between_the_marks_changes() {
-        let old = format!("# a\n{}\nold\n{}\nb\n", MARKS[0], MARKS[1]);
-        let new = replace(&old, "new\n").expect("the marks are there");
-        assert_eq!(new, format!("# a\n{}\n\nnew\n\n{}\nb\n", MARKS[0], MARKS[1]));
-        assert_eq!(replace(&new, "new\n"), Some(new.clone()));
-        assert_eq!(replace("# a\n", "new\n"), None);
-    }
-
-    #[test]
-    fn the_document_has_the_marks() {
-        let path = crate::place::root().join("docs/performance.md");
-        let text = fs::read_to_string(path).expect("the document is there");
-        assert!(replace(&text, "").is_some());
-    }
 
     #[test]
     fn ratios_are_to_the_weights() {

@@ -1,4 +1,7 @@
-//! Conversions by the real binary, and a plain copy of as many bytes beside each.
+//! Conversions by the real binary, and a plain copy of as many bytes beside each; in `runtime`, how fast their results
+//! run.
+
+pub(crate) mod runtime;
 
 use std::ffi::OsStr;
 
