@@ -27,7 +27,7 @@ pub(super) struct InPlace<'a> {
 impl<'a> InPlace<'a> {
     /// The rows in `data`, if they are whole vectors.
     pub(super) fn new(data: &'a [u16], dim: usize) -> Option<InPlace<'a>> {
-        dim.is_multiple_of(LANES).then(|| InPlace { data: data.as_chunks().0, vectors: dim / LANES })
+        dim.is_multiple_of(LANES).then_some(InPlace { data: data.as_chunks().0, vectors: dim / LANES })
     }
 }
 
