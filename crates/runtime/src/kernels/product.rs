@@ -65,3 +65,6 @@ fn rows_of_part(weight: &Matrix, count: usize) -> usize {
     let rows = PART / weight.row_bytes() / count.clamp(1, 4);
     rows.next_multiple_of(STEP).clamp(STEP, 32 * STEP)
 }
+
+#[cfg(test)]
+mod tests;
