@@ -20,7 +20,11 @@
 //! NaN has the scale NaN: every result of its row is NaN.
 #![allow(
     unsafe_code,
-    reason = "kernels read packed indices through pointers, with instructions of one machine"
+    reason = "kernels read packed indices through pointers, with one machine's instructions"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "iterators and closures over registers are not always inlined"
 )]
 
 #[cfg(target_arch = "x86_64")]
@@ -236,8 +240,8 @@ unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
             let table = V::table(palette.fixed.table(group));
             for row in row..end {
                 let totals = row_totals::<V, T>(&table, &Indices::new::<V>(palette, row), tile.x);
-                for (token, lanes) in totals.into_iter().enumerate() {
-                    tile.out.set(token * tile.stride + row, palette.scales[group] * total(lanes));
+                for token in 0..T {
+                    tile.out.set(token * tile.stride + row, palette.scales[group] * total(totals[token]));
                 }
             }
         }
@@ -272,8 +276,8 @@ unsafe fn row_totals<V: Vectors, const T: usize>(
                     add_chunk::<V, T>(&mut sums, &words, x, block, chunk);
                 }
             }
-            for (token, (totals, sums)) in totals.iter_mut().zip(sums).enumerate() {
-                V::add_scaled(totals, sums, x.scale(block, token));
+            for token in 0..T {
+                V::add_scaled(&mut totals[token], sums[token], x.scale(block, token));
             }
         }
     }
@@ -289,11 +293,15 @@ unsafe fn add_chunk<V: Vectors, const T: usize>(
     block: usize,
     chunk: usize,
 ) {
-    for (token, sums) in sums.iter_mut().enumerate() {
+    let words = words.as_ref();
+    for token in 0..T {
         let x = &x.fixed(block, token)[chunk * CHUNK..][..CHUNK];
-        for (i, word) in words.as_ref().iter().enumerate() {
+        for i in 0..CHUNK / V::WIDTH {
             // SAFETY: a chunk has as many vectors as `words`, and the caller the instructions.
-            *sums = unsafe { V::add_products(*sums, *word, V::load(x.as_ptr().add(i * V::WIDTH))) };
+            unsafe {
+                let x = V::load(x.as_ptr().add(i * V::WIDTH));
+                sums[token] = V::add_products(sums[token], words[i], x);
+            }
         }
     }
 }
@@ -338,8 +346,8 @@ unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &m
         for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
             if chunk < tile.x.chunks(block) {
                 let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
-                for (i, word) in words.as_ref().iter().enumerate() {
-                    V::store(*word, out.as_mut_ptr().add(i * V::WIDTH));
+                for i in 0..CHUNK / V::WIDTH {
+                    V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
                 }
             } else {
                 *out = [0; CHUNK];
@@ -379,24 +387,30 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
     totals: &mut [[[f32; LANES]; PANEL]; T],
 ) {
     const ROWS: usize = 4;
-    let xs: [&[i16; BLOCK]; T] = std::array::from_fn(|t| x.fixed(block, first + t));
-    let scales: [f32; T] = std::array::from_fn(|t| x.scale(block, first + t));
-    for (at, rows) in panel.as_chunks::<ROWS>().0.iter().enumerate() {
+    let mut xs = [x.fixed(block, first); T];
+    for token in 1..T {
+        xs[token] = x.fixed(block, first + token);
+    }
+    for at in 0..PANEL / ROWS {
         // SAFETY: the caller has the instructions; all blocks have BLOCK numbers.
         unsafe {
             let mut sums = [[V::zero(); ROWS]; T];
-            for k in (0..BLOCK).step_by(V::WIDTH) {
-                let weights: [V::Vector; ROWS] = std::array::from_fn(|r| V::load(rows[r].as_ptr().add(k)));
-                for (sums, x) in sums.iter_mut().zip(xs) {
-                    let x = V::load(x.as_ptr().add(k));
-                    for (sums, weights) in sums.iter_mut().zip(weights) {
-                        *sums = V::add_products(*sums, weights, x);
+            for k in 0..BLOCK / V::WIDTH {
+                let mut weights = [V::load(panel[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
+                for row in 1..ROWS {
+                    weights[row] = V::load(panel[at * ROWS + row].as_ptr().add(k * V::WIDTH));
+                }
+                for token in 0..T {
+                    let x = V::load(xs[token].as_ptr().add(k * V::WIDTH));
+                    for row in 0..ROWS {
+                        sums[token][row] = V::add_products(sums[token][row], weights[row], x);
                     }
                 }
             }
-            for ((totals, sums), scale) in totals.iter_mut().zip(sums).zip(scales) {
-                for (totals, sums) in totals[at * ROWS..][..ROWS].iter_mut().zip(sums) {
-                    V::add_scaled(totals, sums, scale);
+            for token in 0..T {
+                for row in 0..ROWS {
+                    let totals = &mut totals[token][at * ROWS + row];
+                    V::add_scaled(totals, sums[token][row], x.scale(block, first + token));
                 }
             }
         }

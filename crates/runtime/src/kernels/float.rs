@@ -4,13 +4,14 @@
 //! and the lanes in a tree. Whether a multiplication is fused with its addition depends on the set of
 //! instructions, and nothing else does: not the number of rows of activations, not that of threads.
 #![allow(unsafe_code, reason = "kernels for one machine's instructions")]
+#![allow(clippy::needless_range_loop, reason = "iterators over registers are not always inlined")]
 
 use std::ops::Range;
 
 use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::isa::Isa;
-use super::matrix::Matrix;
+use super::matrix::{Form, Matrix};
 use super::rows::{BLOCK, Rows};
 
 /// Rows of weights that go by together.
@@ -35,23 +36,42 @@ pub(super) struct Tile<'a> {
 ///
 /// # Safety
 /// Nobody else accesses the results of these rows.
+///
+/// # Panics
+/// When the machine does not have the set.
 pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
-    // SAFETY: the results are the caller's.
-    unsafe { multiply_with::<false>(isa, tile) }
+    assert!(isa.is_here(), "{isa:?} where there is none");
+    // SAFETY: the machine has the set, and the results are the caller's.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 => avx2::multiply(tile),
+            Isa::Neon => multiply_with::<true>(tile, widen_plainly),
+            _ => multiply_with::<false>(tile, widen_plainly),
+        }
+    }
 }
 
-/// [`multiply`], with multiplications and additions fused or not.
+/// [`multiply`], with multiplications and additions fused or not, and a way to widen.
 #[inline(always)]
-unsafe fn multiply_with<const FUSED: bool>(isa: Isa, tile: &Tile<'_>) {
+unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8], &mut [f32])) {
+    let (columns, count) = (tile.weight.columns(), tile.x.count());
     let mut panel = [[0f32; BLOCK]; PANEL];
     for first in tile.rows.clone().step_by(PANEL) {
         let rows = first..(first + PANEL).min(tile.rows.end);
-        for token in (0..tile.x.count()).step_by(TOKENS) {
-            let tokens = token..(token + TOKENS).min(tile.x.count());
+        for token in (0..count).step_by(TOKENS) {
+            let tokens = token..(token + TOKENS).min(count);
             let mut totals = [[[0f32; LANES]; PANEL]; TOKENS];
             for block in 0..tile.x.blocks() {
+                let length = (columns - block * BLOCK).min(BLOCK);
                 for (weights, row) in panel.iter_mut().zip(rows.clone()) {
-                    tile.weight.unpack_block(isa, row, block * BLOCK, weights);
+                    let at = row * columns + block * BLOCK;
+                    match tile.weight.form() {
+                        Form::Palettized(_) => {}
+                        Form::Fp16(data) => widen(&data[at * 2..][..length * 2], &mut weights[..length]),
+                        Form::Dense(data) => weights[..length].copy_from_slice(&data[at..][..length]),
+                    }
+                    weights[length..].fill(0.0);
                 }
                 for (token, totals) in tokens.clone().zip(&mut totals) {
                     multiply_block::<FUSED>(&panel, tile.x.floats(block, token), totals);
@@ -75,14 +95,12 @@ fn multiply_block<const FUSED: bool>(
     totals: &mut [[f32; LANES]; PANEL],
 ) {
     let mut sums = *totals;
-    for (k, x) in x.as_chunks::<LANES>().0.iter().enumerate() {
-        for (sums, weights) in sums.iter_mut().zip(panel) {
-            let weights = &weights.as_chunks::<LANES>().0[k];
+    for k in 0..BLOCK / LANES {
+        for row in 0..PANEL {
             for lane in 0..LANES {
-                sums[lane] = match FUSED {
-                    true => weights[lane].mul_add(x[lane], sums[lane]),
-                    false => sums[lane] + weights[lane] * x[lane],
-                };
+                let (weight, x) = (panel[row][k * LANES + lane], x[k * LANES + lane]);
+                let sum = &mut sums[row][lane];
+                *sum = if FUSED { weight.mul_add(x, *sum) } else { *sum + weight * x };
             }
         }
     }
@@ -93,7 +111,18 @@ fn multiply_block<const FUSED: bool>(
 ///
 /// # Panics
 /// When the lengths do not match.
-pub(super) fn widen(_isa: Isa, bytes: &[u8], out: &mut [f32]) {
+pub(super) fn widen(isa: Isa, bytes: &[u8], out: &mut [f32]) {
+    assert!(isa.is_here(), "{isa:?} where there is none");
+    match isa {
+        // SAFETY: the machine has the set.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 | Isa::Avx512 => unsafe { avx2::widen(bytes, out) },
+        _ => widen_plainly(bytes, out),
+    }
+}
+
+/// [`widen`] in plain Rust.
+fn widen_plainly(bytes: &[u8], out: &mut [f32]) {
     let (pairs, rest) = bytes.as_chunks::<2>();
     assert!(rest.is_empty() && pairs.len() == out.len(), "{} bytes for {} numbers", bytes.len(), out.len());
     for (out, pair) in out.iter_mut().zip(pairs) {
@@ -110,4 +139,32 @@ pub(super) fn value(bits: u16) -> f32 {
     let special = magnitude | 0x7f80_0000;
     let result = if bits & 0x7c00 == 0x7c00 { special } else { finite };
     f32::from_bits(result | u32::from(bits & 0x8000) << 16)
+}
+
+/// AVX2 with FMA and F16C.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{Tile, multiply_with, widen_plainly};
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn multiply(tile: &Tile<'_>) {
+        // SAFETY: this function has the instructions; the results are the caller's.
+        unsafe { multiply_with::<true>(tile, |bytes, out| widen(bytes, out)) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) fn widen(bytes: &[u8], out: &mut [f32]) {
+        let (eights, rest) = out.as_chunks_mut::<8>();
+        let (body, tail) = bytes.split_at(16 * eights.len());
+        for (out, bytes) in eights.iter_mut().zip(body.as_chunks::<16>().0) {
+            // SAFETY: eight numbers are a register, and half of one before.
+            unsafe {
+                let eight = _mm_loadu_si128(bytes.as_ptr().cast());
+                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(eight));
+            }
+        }
+        widen_plainly(tail, rest);
+    }
 }

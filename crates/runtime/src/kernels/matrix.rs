@@ -8,7 +8,6 @@ use super::bytes::Bytes;
 use super::fixed::{self, MAX};
 use super::float;
 use super::isa::Isa;
-use super::rows::BLOCK;
 
 /// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
 #[derive(Debug)]
@@ -184,19 +183,6 @@ impl Matrix {
             Form::Fp16(data) => float::widen(isa, &data[first * self.columns * 2..][..out.len() * 2], out),
             Form::Dense(data) => out.copy_from_slice(&data[first * self.columns..][..out.len()]),
         }
-    }
-
-    /// Writes the columns from `first` on of a row that is not palettized, and zeros after the last.
-    #[inline(always)]
-    pub(super) fn unpack_block(&self, isa: Isa, row: usize, first: usize, out: &mut [f32; BLOCK]) {
-        let count = (self.columns - first).min(BLOCK);
-        let at = row * self.columns + first;
-        match &self.form {
-            Form::Palettized(_) => {}
-            Form::Fp16(data) => float::widen(isa, &data[at * 2..][..count * 2], &mut out[..count]),
-            Form::Dense(data) => out[..count].copy_from_slice(&data[at..][..count]),
-        }
-        out[count..].fill(0.0);
     }
 }
 

@@ -41,16 +41,18 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
 
     #[inline(always)]
     unsafe fn table(planes: &[u8]) -> [Sixteen; 16] {
-        let (low, high) = planes.split_at(planes.len() / 2);
-        // SAFETY: the caller has AVX2; the planes have a multiple of 16 bytes, and chunks are whole.
+        // SAFETY: the caller has AVX2, and each slice 16 bytes.
         unsafe {
             let mut table = [[_mm256_setzero_si256(); 2]; 16];
-            let sixteens = low.as_chunks::<16>().0.iter().zip(high.as_chunks::<16>().0);
-            for (table, (low, high)) in table.iter_mut().zip(sixteens).take(Self::SIXTEENS) {
-                *table = [low, high].map(|b| _mm256_broadcastsi128_si256(_mm_loadu_si128(b.as_ptr().cast())));
-            }
-            for i in (1..Self::SIXTEENS).rev().filter(|i| *i != 8) {
-                table[i] = std::array::from_fn(|p| _mm256_xor_si256(table[i][p], table[i - 1][p]));
+            for i in (0..Self::SIXTEENS).rev() {
+                for plane in 0..2 {
+                    let at = planes[plane * planes.len() / 2..][16 * i..][..16].as_ptr();
+                    let entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(at.cast()));
+                    table[i][plane] = entries;
+                    if i + 1 < Self::SIXTEENS && i != 7 {
+                        table[i + 1][plane] = _mm256_xor_si256(table[i + 1][plane], entries);
+                    }
+                }
             }
             table
         }
@@ -61,7 +63,7 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
         // SAFETY: the caller has AVX2 and the indices of a chunk.
         unsafe {
             let [even, odd] = Self::split(indices);
-            let [[a, b], [c, d]] = [Self::look_up(table, even), Self::look_up(table, odd)];
+            let ([a, b], [c, d]) = (Self::look_up(table, even), Self::look_up(table, odd));
             [a, b, c, d]
         }
     }
@@ -70,17 +72,11 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
     unsafe fn natural([a, b, c, d]: [__m256i; 4]) -> [u16; CHUNK] {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let sixteenths = [
-                _mm256_unpacklo_epi16(a, c),
-                _mm256_unpackhi_epi16(a, c),
-                _mm256_unpacklo_epi16(b, d),
-                _mm256_unpackhi_epi16(b, d),
-            ];
             let mut out = [0u16; CHUNK];
-            for (i, pair) in sixteenths.into_iter().enumerate() {
-                _mm_storeu_si128(out[8 * i..].as_mut_ptr().cast(), _mm256_castsi256_si128(pair));
-                _mm_storeu_si128(out[32 + 8 * i..].as_mut_ptr().cast(), _mm256_extracti128_si256::<1>(pair));
-            }
+            store_halves(_mm256_unpacklo_epi16(a, c), &mut out, 0);
+            store_halves(_mm256_unpackhi_epi16(a, c), &mut out, 8);
+            store_halves(_mm256_unpacklo_epi16(b, d), &mut out, 16);
+            store_halves(_mm256_unpackhi_epi16(b, d), &mut out, 24);
             out
         }
     }
@@ -121,11 +117,12 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
 
     #[inline(always)]
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
-        for (bits, out) in bits.as_chunks::<8>().0.iter().zip(out.as_chunks_mut::<8>().0) {
+        for i in 0..CHUNK / 8 {
             // SAFETY: the caller has F16C; eight numbers are a register.
             unsafe {
-                _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().cast())))
-            };
+                let eight = _mm_loadu_si128(bits[8 * i..][..8].as_ptr().cast());
+                _mm256_storeu_ps(out[8 * i..][..8].as_mut_ptr(), _mm256_cvtph_ps(eight));
+            }
         }
     }
 }
@@ -158,19 +155,29 @@ impl<const BITS: u32> Avx2<BITS> {
             // A byte from 128 on is negative and looks up zero. Below, 16 off for each sixteen that is
             // passed: all up to the one that is meant are looked up, and their differences add up to it.
             let sixteen = _mm256_set1_epi8(16);
-            let mut planes = table[0].map(|table| _mm256_shuffle_epi8(table, indices));
+            let mut low = _mm256_shuffle_epi8(table[0][0], indices);
+            let mut high = _mm256_shuffle_epi8(table[0][1], indices);
             let mut left = indices;
-            for (i, table) in table.iter().enumerate().take(Self::SIXTEENS).skip(1) {
+            for i in 1..Self::SIXTEENS {
                 left = match i {
                     8 => _mm256_xor_si256(indices, _mm256_set1_epi8(-128)),
                     _ => _mm256_subs_epi8(left, sixteen),
                 };
-                planes =
-                    std::array::from_fn(|p| _mm256_xor_si256(planes[p], _mm256_shuffle_epi8(table[p], left)));
+                low = _mm256_xor_si256(low, _mm256_shuffle_epi8(table[i][0], left));
+                high = _mm256_xor_si256(high, _mm256_shuffle_epi8(table[i][1], left));
             }
-            let [low, high] = planes;
             [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
         }
+    }
+}
+
+/// Writes the low half of `x` to eight places from `at` on, and the high half 32 places further.
+#[inline(always)]
+unsafe fn store_halves(x: __m256i, to: &mut [u16; CHUNK], at: usize) {
+    // SAFETY: the caller has AVX2; eight numbers are half a register.
+    unsafe {
+        _mm_storeu_si128(to[at..][..8].as_mut_ptr().cast(), _mm256_castsi256_si128(x));
+        _mm_storeu_si128(to[at + 32..][..8].as_mut_ptr().cast(), _mm256_extracti128_si256::<1>(x));
     }
 }
 
@@ -191,12 +198,18 @@ unsafe fn split_1(indices: *const u8) -> [__m256i; 2] {
             0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7,
         );
         let bytes = _mm256_shuffle_epi8(bytes, four_times);
-        // Bits 0, 2, 4 and 6, or 1, 3, 5 and 7.
-        [0x4010_0401, 0x8020_0802_u32.cast_signed()].map(|bits| {
-            let bits = _mm256_set1_epi32(bits);
-            let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits);
-            _mm256_and_si256(set, _mm256_set1_epi8(1))
-        })
+        [chosen(bytes, 0x4010_0401), chosen(bytes, 0x8020_0802_u32.cast_signed())]
+    }
+}
+
+/// One for each byte in which the bit of `bits` is set, zero for others.
+#[inline(always)]
+unsafe fn chosen(bytes: __m256i, bits: i32) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let bits = _mm256_set1_epi32(bits);
+        let set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bits), bits);
+        _mm256_and_si256(set, _mm256_set1_epi8(1))
     }
 }
 
@@ -234,15 +247,20 @@ unsafe fn split_3(indices: *const u8) -> [__m256i; 2] {
             13, 14, 15, -1,
         );
         let eights = _mm256_shuffle_epi8(bytes, threes);
-        // Every other column of the eight to a byte.
-        [eights, _mm256_srli_epi32::<3>(eights)].map(|eights| {
-            let of = |at: i32| _mm256_set1_epi32(7 << at);
-            let first = _mm256_and_si256(eights, of(0));
-            let second = _mm256_and_si256(_mm256_slli_epi32::<2>(eights), of(8));
-            let third = _mm256_and_si256(_mm256_slli_epi32::<4>(eights), of(16));
-            let fourth = _mm256_and_si256(_mm256_slli_epi32::<6>(eights), of(24));
-            _mm256_or_si256(_mm256_or_si256(first, second), _mm256_or_si256(third, fourth))
-        })
+        [every_other(eights), every_other(_mm256_srli_epi32::<3>(eights))]
+    }
+}
+
+/// Columns 0, 2, 4 and 6 of eight in 24 bits, a byte each.
+#[inline(always)]
+unsafe fn every_other(eights: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let first = _mm256_and_si256(eights, _mm256_set1_epi32(7));
+        let second = _mm256_and_si256(_mm256_slli_epi32::<2>(eights), _mm256_set1_epi32(7 << 8));
+        let third = _mm256_and_si256(_mm256_slli_epi32::<4>(eights), _mm256_set1_epi32(7 << 16));
+        let fourth = _mm256_and_si256(_mm256_slli_epi32::<6>(eights), _mm256_set1_epi32(7 << 24));
+        _mm256_or_si256(_mm256_or_si256(first, second), _mm256_or_si256(third, fourth))
     }
 }
 
@@ -274,14 +292,20 @@ unsafe fn split_6(indices: *const u8) -> [__m256i; 2] {
         let high = _mm256_unpackhi_epi64(first, second);
         // Column 0 is bits 0 to 5 of the low pair, 1 its bits 6 to 11; of the high pair, column 2 is bits
         // 4 to 9 and 3 is bits 10 to 15.
-        let join = |low, high| {
-            let low = _mm256_and_si256(low, _mm256_set1_epi16(0x003f));
-            _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi16(0x3f00)))
-        };
         [
             join(low, _mm256_slli_epi16::<4>(high)),
             join(_mm256_srli_epi16::<6>(low), _mm256_srli_epi16::<2>(high)),
         ]
+    }
+}
+
+/// Six bits of each low byte, and six of each high one.
+#[inline(always)]
+unsafe fn join(low: __m256i, high: __m256i) -> __m256i {
+    // SAFETY: the caller has AVX2.
+    unsafe {
+        let low = _mm256_and_si256(low, _mm256_set1_epi16(0x003f));
+        _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi16(0x3f00)))
     }
 }
 
