@@ -7,6 +7,10 @@ PYTHON := $(VENV)/bin/python
 ORACLE_READY := $(if $(ORACLE_PYTHON),,$(VENV)/torch-ready)
 ORACLE_PYTHON ?= $(PYTHON)
 
+# The machine, in the words of the compiler, and of the names of its variables.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+HOST_VARIABLE = $(shell echo $(HOST) | tr a-z- A-Z_)
+
 # How long `make fuzz` searches each target.
 FUZZ_SECONDS ?= 600
 
@@ -17,7 +21,7 @@ BENCH_PEERS := target/bench/kmeans-peers.md
 # Where the llama.cpp of `make bench-runtime` lives.
 BENCH_NODE := target/bench-node
 
-.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short
+.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short sanitize
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +50,11 @@ fuzz: ## search every fuzz target for $(FUZZ_SECONDS) seconds, 600 unless told (
 
 fuzz-short: ## 20 seconds of each fuzz target, from the committed inputs
 	fuzz/run 20
+
+# The target is named, so that build scripts and macros are not sanitized.
+sanitize: ## the kernels' tests under AddressSanitizer (nightly) and the generic ones under valgrind
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target-dir target/sanitize --target $(HOST) -p anelith-runtime --lib kernels
+	CARGO_TARGET_$(HOST_VARIABLE)_RUNNER="valgrind -q --error-exitcode=1" cargo test --target $(HOST) -p anelith-runtime --lib generic
 
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
 	cargo build --release
