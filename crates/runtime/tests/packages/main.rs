@@ -118,7 +118,9 @@ fn upstream_packages_agree_with_the_reference_executor_in_fast_mode() {
 /// Each has its own state; the threads of the process serve whoever comes first.
 #[test]
 fn instances_that_run_at_once_do_not_disturb_each_other() {
-    let Some(package) = shared("reference/upstream/qwen3/qwen_monolithic_full_lut4.mlpackage") else { return };
+    let Some(package) = shared("reference/upstream/qwen3/qwen_monolithic_full_lut4.mlpackage") else {
+        return;
+    };
     let package = Package::open(&package);
     let logits = |seed: i32| {
         let mut instance = package.instance(Precision::Fast).unwrap();

@@ -29,7 +29,8 @@ fn groups_become_one_step() {
     assert_eq!(kinds(NORM), fused);
     assert_eq!(kinds(ROTATE), ["rotary"]);
     // The ops on integers say where in the state.
-    let others = |kinds: Vec<&'static str>| kinds.into_iter().filter(|k| *k != "other op").collect::<Vec<_>>();
+    let others =
+        |kinds: Vec<&'static str>| kinds.into_iter().filter(|k| *k != "other op").collect::<Vec<_>>();
     assert_eq!(others(kinds(ATTENTION)), ["state", "state", "attention"]);
 }
 
@@ -57,9 +58,8 @@ fn a_group_of_another_form_is_left_alone() {
         }
         let whole = kinds(source);
         let part = kinds(&changed);
-        let fused = |kinds: &[&str]| {
-            kinds.iter().filter(|k| ["norm", "rotary", "attention"].contains(k)).count()
-        };
+        let fused =
+            |kinds: &[&str]| kinds.iter().filter(|k| ["norm", "rotary", "attention"].contains(k)).count();
         assert!(fused(&part) < fused(&whole), "{to}: {part:?}");
     }
 }
