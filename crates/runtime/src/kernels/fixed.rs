@@ -335,7 +335,7 @@ unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// Writes the weights of one block of a row, in the order of the set; zeros after the last chunk.
+/// Writes the weights of one block of a row, in the order of the set, up to the last chunk in which there are columns.
 #[inline(always)]
 unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &mut [i16; BLOCK]) {
     let palette = tile.palette;
@@ -343,14 +343,11 @@ unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &m
     // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
     unsafe {
         let table = V::table(palette.fixed.table(row / palette.rows_per_table));
-        for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
-            if chunk < tile.x.chunks(block) {
-                let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
-                for i in 0..CHUNK / V::WIDTH {
-                    V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
-                }
-            } else {
-                *out = [0; CHUNK];
+        for chunk in 0..tile.x.chunks(block) {
+            let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
+            let out = &mut out[chunk * CHUNK..][..CHUNK];
+            for i in 0..CHUNK / V::WIDTH {
+                V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
             }
         }
     }
@@ -391,11 +388,13 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
     for token in 1..T {
         xs[token] = x.fixed(block, first + token);
     }
+    // Were the number of steps known, all would be unrolled, and registers would not suffice.
+    let steps = x.chunks(block) * (CHUNK / V::WIDTH);
     for at in 0..PANEL / ROWS {
         // SAFETY: the caller has the instructions; all blocks have BLOCK numbers.
         unsafe {
             let mut sums = [[V::zero(); ROWS]; T];
-            for k in 0..BLOCK / V::WIDTH {
+            for k in 0..steps {
                 let mut weights = [V::load(panel[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
                 for row in 1..ROWS {
                     weights[row] = V::load(panel[at * ROWS + row].as_ptr().add(k * V::WIDTH));
