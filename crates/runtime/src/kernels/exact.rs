@@ -30,12 +30,12 @@ pub(crate) fn multiply_exact(isa: Isa, pool: &Pool, weight: &Matrix, x: &[f32], 
         let out = unsafe { out.part(rows.start * count..rows.end * count) };
         // A product with one row is a row of products, whichever side the row is on.
         let (a, b) = if count == 1 { (x, &tile[..]) } else { (&tile[..], x) };
-        match isa {
+        #[cfg(target_arch = "x86_64")]
+        if matches!(isa, Isa::Avx2 | Isa::Avx512) {
             // SAFETY: the machine has the set.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => unsafe { rows_times_rows_avx2(a, b, columns, out) },
-            _ => rows_times_rows(a, b, columns, out),
+            return unsafe { rows_times_rows_avx2(a, b, columns, out) };
         }
+        rows_times_rows(a, b, columns, out);
     });
 }
 

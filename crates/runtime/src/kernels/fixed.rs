@@ -29,7 +29,11 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -121,7 +125,11 @@ macro_rules! dispatch {
     ($isa:expr, $bits:expr, $function:ident $arguments:tt) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => by_bits!($bits, avx2::$function $arguments),
+            Isa::Avx2 => by_bits!($bits, avx2::$function $arguments),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => by_bits!($bits, avx512::$function $arguments),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => by_bits!($bits, neon::$function $arguments),
             _ => by_bits!($bits, generic::$function $arguments),
         }
     };
@@ -167,7 +175,8 @@ pub(super) fn unpack(isa: Isa, palette: &Palette, columns: usize, first: usize, 
 /// The column of each place of a chunk of activations, as the vectors of `isa` find their weights.
 pub(super) fn order(isa: Isa) -> &'static [u8; CHUNK] {
     match isa {
-        Isa::Generic | Isa::Avx2 | Isa::Avx512 | Isa::Neon => &PAIRS,
+        Isa::Generic | Isa::Avx2 | Isa::Avx512 => &PAIRS,
+        Isa::Neon => &FOURS,
     }
 }
 
@@ -179,6 +188,19 @@ const PAIRS: [u8; CHUNK] = {
     while i < CHUNK {
         let (vector, half, element) = (i / 16, i / 8 % 2, i % 8);
         order[i] = (32 * half + 16 * (vector % 2) + 2 * element + vector / 2) as u8;
+        i += 1;
+    }
+    order
+};
+
+/// The order in which eight numbers in a row belong to four lanes, twice: the first of every four columns
+/// of a half, then the third, the second and the fourth, that is, even columns before odd ones.
+const FOURS: [u8; CHUNK] = {
+    let mut order = [0; CHUNK];
+    let mut i = 0;
+    while i < CHUNK {
+        let (half, element) = (i / 8 % 2, i % 8);
+        order[i] = (32 * half + 4 * element + [0, 2, 1, 3][i / 16]) as u8;
         i += 1;
     }
     order

@@ -128,12 +128,12 @@ fn multiply_block<const FUSED: bool, const T: usize>(
 /// When the lengths do not match.
 pub(super) fn widen(isa: Isa, bytes: &[u8], out: &mut [f32]) {
     assert!(isa.is_here(), "{isa:?} where there is none");
-    match isa {
+    #[cfg(target_arch = "x86_64")]
+    if matches!(isa, Isa::Avx2 | Isa::Avx512) {
         // SAFETY: the machine has the set.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => unsafe { avx2::widen(bytes, out) },
-        _ => widen_plainly(bytes, out),
+        return unsafe { avx2::widen(bytes, out) };
     }
+    widen_plainly(bytes, out);
 }
 
 /// [`widen`] in plain Rust.
