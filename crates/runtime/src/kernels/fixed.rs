@@ -29,7 +29,11 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod generic;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -121,7 +125,11 @@ macro_rules! dispatch {
     ($isa:expr, $bits:expr, $function:ident $arguments:tt) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => by_bits!($bits, avx2::$function $arguments),
+            Isa::Avx2 => by_bits!($bits, avx2::$function $arguments),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => by_bits!($bits, avx512::$function $arguments),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => by_bits!($bits, neon::$function $arguments),
             _ => by_bits!($bits, generic::$function $arguments),
         }
     };
@@ -167,7 +175,8 @@ pub(super) fn unpack(isa: Isa, palette: &Palette, columns: usize, first: usize, 
 /// The column of each place of a chunk of activations, as the vectors of `isa` find their weights.
 pub(super) fn order(isa: Isa) -> &'static [u8; CHUNK] {
     match isa {
-        Isa::Generic | Isa::Avx2 | Isa::Avx512 | Isa::Neon => &PAIRS,
+        Isa::Generic | Isa::Avx2 | Isa::Avx512 => &PAIRS,
+        Isa::Neon => &FOURS,
     }
 }
 
@@ -179,6 +188,19 @@ const PAIRS: [u8; CHUNK] = {
     while i < CHUNK {
         let (vector, half, element) = (i / 16, i / 8 % 2, i % 8);
         order[i] = (32 * half + 16 * (vector % 2) + 2 * element + vector / 2) as u8;
+        i += 1;
+    }
+    order
+};
+
+/// The order in which eight numbers in a row belong to four lanes, twice: the first of every four columns
+/// of a half, then the third, the second and the fourth, that is, even columns before odd ones.
+const FOURS: [u8; CHUNK] = {
+    let mut order = [0; CHUNK];
+    let mut i = 0;
+    while i < CHUNK {
+        let (half, element) = (i / 8 % 2, i % 8);
+        order[i] = (32 * half + 4 * element + [0, 2, 1, 3][i / 16]) as u8;
         i += 1;
     }
     order
@@ -335,7 +357,7 @@ unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// Writes the weights of one block of a row, in the order of the set; zeros after the last chunk.
+/// Writes the weights of one block of a row, in the order of the set, up to the last chunk in which there are columns.
 #[inline(always)]
 unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &mut [i16; BLOCK]) {
     let palette = tile.palette;
@@ -343,14 +365,11 @@ unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &m
     // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
     unsafe {
         let table = V::table(palette.fixed.table(row / palette.rows_per_table));
-        for (chunk, out) in out.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
-            if chunk < tile.x.chunks(block) {
-                let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
-                for i in 0..CHUNK / V::WIDTH {
-                    V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
-                }
-            } else {
-                *out = [0; CHUNK];
+        for chunk in 0..tile.x.chunks(block) {
+            let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
+            let out = &mut out[chunk * CHUNK..][..CHUNK];
+            for i in 0..CHUNK / V::WIDTH {
+                V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
             }
         }
     }
@@ -391,11 +410,13 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
     for token in 1..T {
         xs[token] = x.fixed(block, first + token);
     }
+    // Were the number of steps known, all would be unrolled, and registers would not suffice.
+    let steps = x.chunks(block) * (CHUNK / V::WIDTH);
     for at in 0..PANEL / ROWS {
         // SAFETY: the caller has the instructions; all blocks have BLOCK numbers.
         unsafe {
             let mut sums = [[V::zero(); ROWS]; T];
-            for k in 0..BLOCK / V::WIDTH {
+            for k in 0..steps {
                 let mut weights = [V::load(panel[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
                 for row in 1..ROWS {
                     weights[row] = V::load(panel[at * ROWS + row].as_ptr().add(k * V::WIDTH));

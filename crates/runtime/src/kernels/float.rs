@@ -12,7 +12,7 @@ use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::isa::Isa;
 use super::matrix::{Form, Matrix};
-use super::rows::{BLOCK, Rows};
+use super::rows::{BLOCK, CHUNK, Rows};
 
 /// Rows of weights that go by together.
 const PANEL: usize = 4;
@@ -73,8 +73,12 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
                     }
                     weights[length..].fill(0.0);
                 }
-                for (token, totals) in tokens.clone().zip(&mut totals) {
-                    multiply_block::<FUSED>(&panel, tile.x.floats(block, token), totals);
+                let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
+                for (i, totals) in pairs.iter_mut().enumerate() {
+                    multiply_block::<FUSED, 2>(&panel, tile.x, block, token + 2 * i, totals);
+                }
+                for totals in last.as_chunks_mut::<1>().0 {
+                    multiply_block::<FUSED, 1>(&panel, tile.x, block, tokens.end - 1, totals);
                 }
             }
             for (token, totals) in tokens.zip(&totals) {
@@ -87,20 +91,31 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
     }
 }
 
-/// Adds the products of one block.
+/// Adds the products of one block with `T` rows of activations.
 #[inline(always)]
-fn multiply_block<const FUSED: bool>(
+fn multiply_block<const FUSED: bool, const T: usize>(
     panel: &[[f32; BLOCK]; PANEL],
-    x: &[f32; BLOCK],
-    totals: &mut [[f32; LANES]; PANEL],
+    x: &Rows,
+    block: usize,
+    first: usize,
+    totals: &mut [[[f32; LANES]; PANEL]; T],
 ) {
+    let mut xs = [x.floats(block, first); T];
+    for token in 1..T {
+        xs[token] = x.floats(block, first + token);
+    }
     let mut sums = *totals;
-    for k in 0..BLOCK / LANES {
-        for row in 0..PANEL {
-            for lane in 0..LANES {
-                let (weight, x) = (panel[row][k * LANES + lane], x[k * LANES + lane]);
-                let sum = &mut sums[row][lane];
-                *sum = if FUSED { weight.mul_add(x, *sum) } else { *sum + weight * x };
+    // Were the number of steps known, all would be unrolled, and registers would not suffice.
+    for k in 0..x.chunks(block) * (CHUNK / LANES) {
+        for token in 0..T {
+            let x = &xs[token][k * LANES..][..LANES];
+            for row in 0..PANEL {
+                let weights = &panel[row][k * LANES..][..LANES];
+                for lane in 0..LANES {
+                    let sum = &mut sums[token][row][lane];
+                    let (weight, x) = (weights[lane], x[lane]);
+                    *sum = if FUSED { weight.mul_add(x, *sum) } else { *sum + weight * x };
+                }
             }
         }
     }
@@ -113,12 +128,12 @@ fn multiply_block<const FUSED: bool>(
 /// When the lengths do not match.
 pub(super) fn widen(isa: Isa, bytes: &[u8], out: &mut [f32]) {
     assert!(isa.is_here(), "{isa:?} where there is none");
-    match isa {
+    #[cfg(target_arch = "x86_64")]
+    if matches!(isa, Isa::Avx2 | Isa::Avx512) {
         // SAFETY: the machine has the set.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 | Isa::Avx512 => unsafe { avx2::widen(bytes, out) },
-        _ => widen_plainly(bytes, out),
+        return unsafe { avx2::widen(bytes, out) };
     }
+    widen_plainly(bytes, out);
 }
 
 /// [`widen`] in plain Rust.

@@ -45,6 +45,7 @@ pub(crate) fn matmul_transposed(a: &[f32], b: &[f32], k: usize, out: &mut [f32])
 }
 
 /// [`matmul_transposed`] on one thread.
+#[inline(always)]
 pub(super) fn rows_times_rows(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
     let n = b.len() / k;
     for (block, rows) in b.chunks(BLOCK * k).enumerate() {
@@ -56,6 +57,7 @@ pub(super) fn rows_times_rows(a: &[f32], b: &[f32], k: usize, out: &mut [f32]) {
 }
 
 /// The dot products of `x` with each row of `rows`.
+#[inline(always)]
 fn row_times_rows(x: &[f32], rows: &[f32], out: &mut [f32]) {
     let k = x.len();
     let mut tiles = out.chunks_exact_mut(TILE);
