@@ -67,4 +67,5 @@ fn rows_of_part(weight: &Matrix, count: usize) -> usize {
 }
 
 #[cfg(test)]
+#[cfg(test)]
 mod tests;
