@@ -67,5 +67,4 @@ fn rows_of_part(weight: &Matrix, count: usize) -> usize {
 }
 
 #[cfg(test)]
-#[cfg(test)]
 mod tests;
