@@ -35,6 +35,8 @@ mod generic;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
+use std::ops::Range;
+
 use super::disjoint::Disjoint;
 use super::isa::Isa;
 use super::matrix::Palette;
@@ -60,7 +62,7 @@ pub(super) struct Tile<'a> {
     /// The weights.
     pub(super) palette: &'a Palette,
     /// Which rows of the weights.
-    pub(super) rows: std::ops::Range<usize>,
+    pub(super) rows: Range<usize>,
     /// The activations.
     pub(super) x: &'a Rows,
     /// Where the results go: element `[token, row]` to `token * stride + row`.
@@ -331,22 +333,20 @@ unsafe fn add_chunk<V: Vectors, const T: usize>(
 /// The product with many rows of activations: a panel of weights is looked up once, block by block.
 #[inline(always)]
 unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
-    let mut panel = [[0i16; BLOCK]; PANEL];
+    let mut panel = Panel([[0; BLOCK]; PANEL]);
     for first in tile.rows.clone().step_by(PANEL) {
         let rows = first..(first + PANEL).min(tile.rows.end);
         for token in (0..tile.x.count()).step_by(TOKENS) {
             let tokens = token..(token + TOKENS).min(tile.x.count());
-            let mut totals = [[[0f32; LANES]; PANEL]; TOKENS];
+            let mut totals = Totals([[[0.0; LANES]; PANEL]; TOKENS]);
             for block in 0..tile.x.blocks() {
                 // SAFETY: the caller has the instructions.
                 unsafe {
-                    for (weights, row) in panel.iter_mut().zip(rows.clone()) {
-                        look_up::<V>(tile, row, block, weights);
-                    }
-                    multiply_panel::<V>(&panel, tile.x, block, tokens.clone(), &mut totals);
+                    look_up::<V>(tile, rows.clone(), block, &mut panel);
+                    multiply_panel::<V>(&panel.0, tile.x, block, tokens.clone(), &mut totals.0);
                 }
             }
-            for (token, totals) in tokens.zip(&totals) {
+            for (token, totals) in tokens.zip(&totals.0) {
                 for (row, lanes) in rows.clone().zip(totals) {
                     let scale = tile.palette.scales[row / tile.palette.rows_per_table];
                     // SAFETY: the results of these rows are the caller's.
@@ -357,21 +357,38 @@ unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// Writes the weights of one block of a row, in the order of the set, up to the last chunk in which there are columns.
+/// A block of some rows of weights, in the order of the set; aligned, for loads across two lines of the cache
+/// take twice as long.
+#[repr(align(64))]
+struct Panel([[i16; BLOCK]; PANEL]);
+
+/// The lanes for each row of activations and of a panel.
+#[repr(align(64))]
+struct Totals([[[f32; LANES]; PANEL]; TOKENS]);
+
+/// Writes the weights of one block of some rows, up to the last chunk in which there are columns.
 #[inline(always)]
-unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, row: usize, block: usize, out: &mut [i16; BLOCK]) {
+unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, rows: Range<usize>, block: usize, panel: &mut Panel) {
     let palette = tile.palette;
-    let indices = Indices::new::<V>(palette, row);
-    // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
-    unsafe {
-        let table = V::table(palette.fixed.table(row / palette.rows_per_table));
-        for chunk in 0..tile.x.chunks(block) {
-            let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
-            let out = &mut out[chunk * CHUNK..][..CHUNK];
-            for i in 0..CHUNK / V::WIDTH {
-                V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
+    let mut row = rows.start;
+    while row < rows.end {
+        let group = row / palette.rows_per_table;
+        let end = ((group + 1) * palette.rows_per_table).min(rows.end);
+        // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
+        unsafe {
+            let table = V::table(palette.fixed.table(group));
+            for row in row..end {
+                let indices = Indices::new::<V>(palette, row);
+                for chunk in 0..tile.x.chunks(block) {
+                    let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
+                    let out = &mut panel.0[row - rows.start][chunk * CHUNK..][..CHUNK];
+                    for i in 0..CHUNK / V::WIDTH {
+                        V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
+                    }
+                }
             }
         }
+        row = end;
     }
 }
 
@@ -381,7 +398,7 @@ unsafe fn multiply_panel<V: Vectors>(
     panel: &[[i16; BLOCK]; PANEL],
     x: &Rows,
     block: usize,
-    tokens: std::ops::Range<usize>,
+    tokens: Range<usize>,
     totals: &mut [[[f32; LANES]; PANEL]; TOKENS],
 ) {
     let first = tokens.start;

@@ -12,7 +12,7 @@ use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::isa::Isa;
 use super::matrix::{Form, Matrix};
-use super::rows::{BLOCK, CHUNK, Rows};
+use super::rows::{BLOCK, CHUNK, FloatBlock, Rows};
 
 /// Rows of weights that go by together.
 const PANEL: usize = 4;
@@ -56,7 +56,7 @@ pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
 #[inline(always)]
 unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8], &mut [f32])) {
     let (columns, count) = (tile.weight.columns(), tile.x.count());
-    let mut panel = [[0f32; BLOCK]; PANEL];
+    let mut panel = [const { FloatBlock([0.0; BLOCK]) }; PANEL];
     for first in tile.rows.clone().step_by(PANEL) {
         let rows = first..(first + PANEL).min(tile.rows.end);
         for token in (0..count).step_by(TOKENS) {
@@ -64,7 +64,7 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
             let mut totals = [[[0f32; LANES]; PANEL]; TOKENS];
             for block in 0..tile.x.blocks() {
                 let length = (columns - block * BLOCK).min(BLOCK);
-                for (weights, row) in panel.iter_mut().zip(rows.clone()) {
+                for (FloatBlock(weights), row) in panel.iter_mut().zip(rows.clone()) {
                     let at = row * columns + block * BLOCK;
                     match tile.weight.form() {
                         Form::Palettized(_) => {}
@@ -94,7 +94,7 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
 /// Adds the products of one block with `T` rows of activations.
 #[inline(always)]
 fn multiply_block<const FUSED: bool, const T: usize>(
-    panel: &[[f32; BLOCK]; PANEL],
+    panel: &[FloatBlock; PANEL],
     x: &Rows,
     block: usize,
     first: usize,
@@ -110,7 +110,7 @@ fn multiply_block<const FUSED: bool, const T: usize>(
         for token in 0..T {
             let x = &xs[token][k * LANES..][..LANES];
             for row in 0..PANEL {
-                let weights = &panel[row][k * LANES..][..LANES];
+                let weights = &panel[row].0[k * LANES..][..LANES];
                 for lane in 0..LANES {
                     let sum = &mut sums[token][row][lane];
                     let (weight, x) = (weights[lane], x[lane]);

@@ -55,6 +55,7 @@ impl Rows {
     /// # Panics
     /// As [`Rows::new`] does.
     pub(crate) fn fill(&mut self, isa: Isa, x: &[f32], columns: usize, pool: &Pool) {
+        assert!(isa.is_here(), "{isa:?} where there is none");
         assert!(columns > 0 && x.len().is_multiple_of(columns), "{} numbers in rows of {columns}", x.len());
         (self.isa, self.count, self.columns) = (isa, x.len() / columns, columns);
         let blocks = self.count * self.blocks();
@@ -72,7 +73,7 @@ impl Rows {
                 let (fixed, floats) = unsafe { (fixed.part(at..at + 1), floats.part(at..at + 1)) };
                 floats[0].0[..x.len()].copy_from_slice(x);
                 floats[0].0[x.len()..].fill(0.0);
-                let scale = quantize(&floats[0].0, order, &mut fixed[0].0);
+                let scale = quantize(isa, &floats[0].0, order, &mut fixed[0].0);
                 // SAFETY: as above.
                 unsafe { scales.set(at, scale) };
             }
@@ -132,7 +133,26 @@ impl Rows {
 ///
 /// A block with an infinity or NaN has the scale NaN; one of numbers below the normal ones of f32 times
 /// [`MAX`] counts as zeros, because its scale would lose bits.
-fn quantize(x: &[f32; BLOCK], order: &[u8; CHUNK], out: &mut [i16; BLOCK]) -> f32 {
+#[inline(always)]
+fn quantize(isa: Isa, x: &[f32; BLOCK], order: &[u8; CHUNK], out: &mut [i16; BLOCK]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if matches!(isa, Isa::Avx2 | Isa::Avx512) {
+        // SAFETY: the rows have found that the machine has the set.
+        return unsafe { quantize_avx2(x, order, out) };
+    }
+    quantize_plainly(x, order, out)
+}
+
+/// [`quantize`] in registers of eight lanes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn quantize_avx2(x: &[f32; BLOCK], order: &[u8; CHUNK], out: &mut [i16; BLOCK]) -> f32 {
+    quantize_plainly(x, order, out)
+}
+
+/// [`quantize`] in plain Rust.
+#[inline(always)]
+fn quantize_plainly(x: &[f32; BLOCK], order: &[u8; CHUNK], out: &mut [i16; BLOCK]) -> f32 {
     // Compared as integers, magnitudes keep their order and NaN is above infinity.
     let largest = f32::from_bits(x.iter().fold(0, |max, v| (v.to_bits() & 0x7fff_ffff).max(max)));
     if !largest.is_finite() || largest < f32::MIN_POSITIVE * MAX {
@@ -141,9 +161,14 @@ fn quantize(x: &[f32; BLOCK], order: &[u8; CHUNK], out: &mut [i16; BLOCK]) -> f3
     }
     let scale = largest / MAX;
     // Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in the low bits.
-    let natural: [i16; BLOCK] = std::array::from_fn(|i| (x[i] / scale + 12_582_912.0).to_bits() as i16);
+    let mut natural = [0i16; BLOCK];
+    for (whole, x) in natural.iter_mut().zip(x) {
+        *whole = (x / scale + 12_582_912.0).to_bits() as i16;
+    }
     for (out, chunk) in out.as_chunks_mut::<CHUNK>().0.iter_mut().zip(natural.as_chunks::<CHUNK>().0) {
-        *out = std::array::from_fn(|i| chunk[usize::from(order[i]) % CHUNK]);
+        for (out, column) in out.iter_mut().zip(order) {
+            *out = chunk[usize::from(*column) % CHUNK];
+        }
     }
     scale
 }

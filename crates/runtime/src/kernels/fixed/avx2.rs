@@ -63,8 +63,7 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
         // SAFETY: the caller has AVX2 and the indices of a chunk.
         unsafe {
             let [even, odd] = Self::split(indices);
-            let ([a, b], [c, d]) = (Self::look_up(table, even), Self::look_up(table, odd));
-            [a, b, c, d]
+            Self::look_up(table, even, odd)
         }
     }
 
@@ -147,28 +146,44 @@ impl<const BITS: u32> Avx2<BITS> {
         }
     }
 
-    /// The entries of 32 indices, as 16 bits: the first eight of each half, and the other eight.
+    /// The entries of two times 32 indices, as 16 bits: of each, the first eight of both halves, then the others.
     #[inline(always)]
-    unsafe fn look_up(table: &[Sixteen; 16], indices: __m256i) -> [__m256i; 2] {
+    unsafe fn look_up(table: &[Sixteen; 16], even: __m256i, odd: __m256i) -> [__m256i; 4] {
         // SAFETY: the caller has AVX2.
         unsafe {
             // A byte from 128 on is negative and looks up zero. Below, 16 off for each sixteen that is
             // passed: all up to the one that is meant are looked up, and their differences add up to it.
-            let sixteen = _mm256_set1_epi8(16);
-            let mut low = _mm256_shuffle_epi8(table[0][0], indices);
-            let mut high = _mm256_shuffle_epi8(table[0][1], indices);
-            let mut left = indices;
+            let (mut a, mut b) = (even, odd);
+            let (mut even_low, mut even_high) = look_up_16(&table[0], a);
+            let (mut odd_low, mut odd_high) = look_up_16(&table[0], b);
             for i in 1..Self::SIXTEENS {
-                left = match i {
-                    8 => _mm256_xor_si256(indices, _mm256_set1_epi8(-128)),
-                    _ => _mm256_subs_epi8(left, sixteen),
-                };
-                low = _mm256_xor_si256(low, _mm256_shuffle_epi8(table[i][0], left));
-                high = _mm256_xor_si256(high, _mm256_shuffle_epi8(table[i][1], left));
+                if i == 8 {
+                    let half = _mm256_set1_epi8(-128);
+                    (a, b) = (_mm256_xor_si256(even, half), _mm256_xor_si256(odd, half));
+                } else {
+                    let sixteen = _mm256_set1_epi8(16);
+                    (a, b) = (_mm256_subs_epi8(a, sixteen), _mm256_subs_epi8(b, sixteen));
+                }
+                let (low, high) = look_up_16(&table[i], a);
+                (even_low, even_high) = (_mm256_xor_si256(even_low, low), _mm256_xor_si256(even_high, high));
+                let (low, high) = look_up_16(&table[i], b);
+                (odd_low, odd_high) = (_mm256_xor_si256(odd_low, low), _mm256_xor_si256(odd_high, high));
             }
-            [_mm256_unpacklo_epi8(low, high), _mm256_unpackhi_epi8(low, high)]
+            [
+                _mm256_unpacklo_epi8(even_low, even_high),
+                _mm256_unpackhi_epi8(even_low, even_high),
+                _mm256_unpacklo_epi8(odd_low, odd_high),
+                _mm256_unpackhi_epi8(odd_low, odd_high),
+            ]
         }
     }
+}
+
+/// The low and the high bytes of the entries for 32 indices; zeros for those from 128 on.
+#[inline(always)]
+unsafe fn look_up_16(table: &Sixteen, indices: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: the caller has AVX2.
+    unsafe { (_mm256_shuffle_epi8(table[0], indices), _mm256_shuffle_epi8(table[1], indices)) }
 }
 
 /// Writes the low half of `x` to eight places from `at` on, and the high half 32 places further.
