@@ -142,7 +142,7 @@ struct RuntimeArgs {
     /// How often each process repeats its work
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     repeats: u64,
-    /// What to measure beside `--lut 4` and llama.cpp; `--extra` alone for nothing [all]
+    /// What to measure beside `--lut 4` and llama.cpp: all of it unless given; `--extra` alone for nothing
     #[arg(long, num_args = 0.., value_name = "WHAT")]
     extra: Option<Vec<Extra>>,
     /// The document whose marked part is rewritten; without it the tables are printed only

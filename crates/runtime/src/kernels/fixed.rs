@@ -54,6 +54,12 @@ const PANEL: usize = 8;
 /// Rows of activations that go by together.
 const TOKENS: usize = 64;
 
+/// Bytes of a line of the cache.
+const LINE: usize = 64;
+
+/// How many bytes ahead indices are asked for.
+const AHEAD: usize = 2048;
+
 /// The most rows of activations for which weights are not stored in between.
 const THIN: usize = 4;
 
@@ -117,6 +123,9 @@ trait Vectors {
 
     /// Adds to each of `totals` its sum times `scale`.
     unsafe fn add_scaled(totals: &mut [f32; LANES], sums: Self::Sums, scale: f32);
+
+    /// Asks for the line of the cache at `address`, which may be anywhere.
+    unsafe fn prefetch(address: *const u8);
 
     /// The values of fp16 numbers.
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]);
@@ -290,6 +299,10 @@ unsafe fn row_totals<V: Vectors, const T: usize>(
             if first + CHUNKS <= indices.whole {
                 // The usual case, of a length that is known.
                 let start = indices.chunk::<V>(first);
+                for line in 0..BLOCK * V::BITS as usize / 8 / LINE {
+                    // Rows follow each other, so what is ahead is the next ones.
+                    V::prefetch(start.wrapping_add(AHEAD + line * LINE));
+                }
                 for chunk in 0..CHUNKS {
                     let words = V::words(table, start.add(chunk * CHUNK / 8 * V::BITS as usize));
                     add_chunk::<V, T>(&mut sums, &words, x, block, chunk);

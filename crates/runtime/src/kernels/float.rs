@@ -1,4 +1,4 @@
-//! Products of fp16 and f32 weights with activations, in f32.
+//! Products of fp16 weights with activations, in f32.
 //!
 //! An element of a result is summed in eight lanes: column `c` in lane `c % 8`, one column after the other,
 //! and the lanes in a tree. Whether a multiplication is fused with its addition depends on the set of
@@ -11,7 +11,6 @@ use std::ops::Range;
 use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::isa::Isa;
-use super::matrix::{Form, Matrix};
 use super::rows::{BLOCK, CHUNK, FloatBlock, Rows};
 
 /// Rows of weights that go by together.
@@ -22,14 +21,16 @@ const TOKENS: usize = 64;
 
 /// Rows of a matrix, to be multiplied with all rows of activations.
 pub(super) struct Tile<'a> {
-    /// The weights.
-    pub(super) weight: &'a Matrix,
+    /// The weights: little-endian fp16, row by row.
+    pub(super) weight: &'a [u8],
     /// Which rows of the weights.
     pub(super) rows: Range<usize>,
     /// The activations.
     pub(super) x: &'a Rows,
-    /// Where the results go: element `[token, row]` to `token * rows of the matrix + row`.
+    /// Where the results go: element `[token, row]` to `token * stride + row`.
     pub(super) out: Disjoint<'a, f32>,
+    /// Rows of the whole matrix.
+    pub(super) stride: usize,
 }
 
 /// Multiplies the rows of `tile` with all rows of activations.
@@ -55,7 +56,7 @@ pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
 /// [`multiply`], with multiplications and additions fused or not, and a way to widen.
 #[inline(always)]
 unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8], &mut [f32])) {
-    let (columns, count) = (tile.weight.columns(), tile.x.count());
+    let (columns, count) = (tile.x.columns(), tile.x.count());
     let mut panel = [const { FloatBlock([0.0; BLOCK]) }; PANEL];
     for first in tile.rows.clone().step_by(PANEL) {
         let rows = first..(first + PANEL).min(tile.rows.end);
@@ -66,11 +67,7 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
                 let length = (columns - block * BLOCK).min(BLOCK);
                 for (FloatBlock(weights), row) in panel.iter_mut().zip(rows.clone()) {
                     let at = row * columns + block * BLOCK;
-                    match tile.weight.form() {
-                        Form::Palettized(_) => {}
-                        Form::Fp16(data) => widen(&data[at * 2..][..length * 2], &mut weights[..length]),
-                        Form::Dense(data) => weights[..length].copy_from_slice(&data[at..][..length]),
-                    }
+                    widen(&tile.weight[at * 2..][..length * 2], &mut weights[..length]);
                     weights[length..].fill(0.0);
                 }
                 let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
@@ -84,7 +81,7 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
             for (token, totals) in tokens.zip(&totals) {
                 for (row, lanes) in rows.clone().zip(totals) {
                     // SAFETY: the results of these rows are the caller's.
-                    unsafe { tile.out.set(token * tile.weight.rows() + row, total(*lanes)) };
+                    unsafe { tile.out.set(token * tile.stride + row, total(*lanes)) };
                 }
             }
         }

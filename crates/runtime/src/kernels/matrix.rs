@@ -1,7 +1,5 @@
 //! A weight matrix in the form in which it is stored.
 
-use std::sync::Arc;
-
 use half::f16;
 
 use super::bytes::Bytes;
@@ -24,8 +22,6 @@ pub(super) enum Form {
     Palettized(Palette),
     /// Little-endian fp16.
     Fp16(Bytes),
-    /// The elements.
-    Dense(Arc<[f32]>),
 }
 
 /// Indices, and the tables that they point into.
@@ -120,12 +116,6 @@ impl Matrix {
         (bytes > 0 && data.len() == bytes).then_some(Matrix { rows, columns, form: Form::Fp16(data) })
     }
 
-    /// The elements themselves. `None` when `data` does not hold that many, or there are none.
-    pub(crate) fn dense(rows: usize, columns: usize, data: impl Into<Arc<[f32]>>) -> Option<Matrix> {
-        let (data, count) = (data.into(), rows.checked_mul(columns)?);
-        (count > 0 && data.len() == count).then_some(Matrix { rows, columns, form: Form::Dense(data) })
-    }
-
     /// Rows: the length of a result.
     pub(crate) fn rows(&self) -> usize {
         self.rows
@@ -141,7 +131,6 @@ impl Matrix {
         match &self.form {
             Form::Palettized(palette) => palette.indices.len() + (palette.scales.len() << palette.bits) * 2,
             Form::Fp16(data) => data.len(),
-            Form::Dense(data) => data.len() * size_of::<f32>(),
         }
     }
 
@@ -150,7 +139,6 @@ impl Matrix {
         match &self.form {
             Form::Palettized(palette) => format!("lut{}", palette.bits),
             Form::Fp16(_) => "fp16".to_owned(),
-            Form::Dense(_) => "fp32".to_owned(),
         }
     }
 
@@ -163,7 +151,6 @@ impl Matrix {
         match &self.form {
             Form::Palettized(palette) => palette.row_bytes,
             Form::Fp16(_) => self.columns * 2,
-            Form::Dense(_) => self.columns * size_of::<f32>(),
         }
     }
 
@@ -181,7 +168,6 @@ impl Matrix {
         match &self.form {
             Form::Palettized(palette) => fixed::unpack(isa, palette, self.columns, first, out),
             Form::Fp16(data) => float::widen(isa, &data[first * self.columns * 2..][..out.len() * 2], out),
-            Form::Dense(data) => out.copy_from_slice(&data[first * self.columns..][..out.len()]),
         }
     }
 }

@@ -54,7 +54,9 @@ pub(crate) fn multiply(isa: Isa, pool: &Pool, x: &Rows, products: &mut [Product<
                 Form::Palettized(palette) => {
                     fixed::multiply(isa, &fixed::Tile { palette, rows, x, out, stride: weight.rows() });
                 }
-                Form::Fp16(_) | Form::Dense(_) => float::multiply(isa, &float::Tile { weight, rows, x, out }),
+                Form::Fp16(data) => {
+                    float::multiply(isa, &float::Tile { weight: data, rows, x, out, stride: weight.rows() });
+                }
             }
         }
     });

@@ -115,6 +115,12 @@ impl<const BITS: u32> Vectors for Avx2<BITS> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: asking for memory does not access it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
         for i in 0..CHUNK / 8 {
             // SAFETY: the caller has F16C; eight numbers are a register.

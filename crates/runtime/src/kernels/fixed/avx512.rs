@@ -136,6 +136,12 @@ impl<const BITS: u32> Vectors for Avx512<BITS> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        // SAFETY: asking for memory does not access it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
         for i in 0..CHUNK / 16 {
             // SAFETY: the caller has AVX-512; sixteen numbers are a register, and half of one before.

@@ -90,6 +90,11 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        let _ = address;
+    }
+
+    #[inline(always)]
     unsafe fn add_scaled(totals: &mut [f32; LANES], sums: [i32; LANES], scale: f32) {
         for (total, sum) in totals.iter_mut().zip(sums) {
             *total += scale * sum as f32;

@@ -133,6 +133,11 @@ impl<const BITS: u32> Vectors for Neon<BITS> {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(address: *const u8) {
+        let _ = address;
+    }
+
+    #[inline(always)]
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
         for i in 0..CHUNK {
             out[i] = float::value(bits[i]);

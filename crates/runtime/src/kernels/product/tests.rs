@@ -1,7 +1,5 @@
 //! Products against their slow twins: every set of instructions that this machine has.
 
-use std::sync::Arc;
-
 use half::f16;
 
 use super::super::exact::multiply_exact;
@@ -143,8 +141,7 @@ fn every_set_gives_the_same_bits() {
 fn rows_do_not_see_each_other() {
     for bits_ in WIDTHS {
         let mut random = Random::new(7);
-        let weights =
-            [random.palettized([19, 360], bits_, 8), random.fp16(19, 360), dense(&mut random, 19, 360)];
+        let weights = [random.palettized([19, 360], bits_, 8), random.fp16(19, 360)];
         let x = random.numbers(67 * 360);
         for (isa, weight) in Isa::here().flat_map(|isa| weights.iter().map(move |w| (isa, w))) {
             for count in [2, 3, 4, 5, 67] {
@@ -156,26 +153,21 @@ fn rows_do_not_see_each_other() {
     }
 }
 
-fn dense(random: &mut Random, rows: usize, columns: usize) -> Matrix {
-    Matrix::dense(rows, columns, random.numbers(rows * columns)).unwrap()
-}
-
 #[test]
-fn float_weights_are_near_their_slow_twin() {
+fn fp16_weights_are_near_their_slow_twin() {
     for (seed, [rows, columns, count]) in SHAPES.into_iter().enumerate() {
         let mut random = Random::new(seed);
         let x = random.numbers(count * columns);
-        for weight in [random.fp16(rows, columns), dense(&mut random, rows, columns)] {
-            let slow = reference(&weight, &x);
-            for isa in Isa::here() {
-                for (fast, slow) in product(isa, 2, &weight, &x).iter().zip(&slow) {
-                    // f32 has 24 bits, and a lane adds an eighth of the products of up to 1.
-                    let error = (f64::from(*fast) - slow).abs();
-                    assert!(
-                        error < 1e-6 * columns as f64,
-                        "{isa:?} [{rows}, {columns}] x {count}: {fast}, {slow}"
-                    );
-                }
+        let weight = random.fp16(rows, columns);
+        let slow = reference(&weight, &x);
+        for isa in Isa::here() {
+            for (fast, slow) in product(isa, 2, &weight, &x).iter().zip(&slow) {
+                // f32 has 24 bits, and a lane adds an eighth of the products of up to 1.
+                let error = (f64::from(*fast) - slow).abs();
+                assert!(
+                    error < 1e-6 * columns as f64,
+                    "{isa:?} [{rows}, {columns}] x {count}: {fast}, {slow}"
+                );
             }
         }
     }
@@ -271,7 +263,7 @@ fn exact_products_are_those_of_unpacked_weights() {
     {
         let mut random = Random::new(seed);
         let x = random.numbers(count * columns);
-        let mut weights = vec![random.fp16(rows, columns), dense(&mut random, rows, columns)];
+        let mut weights = vec![random.fp16(rows, columns)];
         weights.extend(WIDTHS.map(|bits| random.palettized([rows, columns], bits, 8)));
         for weight in weights {
             let mut expected = vec![0.0; rows * count];
@@ -320,6 +312,5 @@ fn what_does_not_fit_is_no_matrix() {
     assert!(Matrix::palettized(usize::MAX, 8, 3, 1, bytes(6), &table(16)).is_none());
     assert!(Matrix::palettized(2, 8, 3, 2, bytes(6), &[f16::INFINITY; 8]).is_none());
     assert!(Matrix::fp16(2, 3, bytes(11)).is_none());
-    assert!(Matrix::dense(2, 3, Arc::from([0.0; 5])).is_none());
     assert_eq!(Matrix::palettized(2, 8, 3, 1, bytes(6), &table(16)).unwrap().byte_len(), 6 + 32);
 }
