@@ -38,9 +38,10 @@ pub(crate) fn bench(args: &BenchArgs, process_start: Instant) -> Result<()> {
     let mut model = Monolith::open(&meta, options)?;
     let load = start.elapsed().as_secs_f64();
     if args.first_token {
+        check_room(0, FIRST_PROMPT as u64, &model)?;
         return first_token(args, &mut model, process_start);
     }
-    check_room(args, &model)?;
+    check_room(args.start.into(), u64::from(args.prompt) + u64::from(args.generate), &model)?;
     let runs = (0..args.repeats).map(|_| run(args, &mut model)).collect::<Result<Vec<_>>>()?;
     let position = (args.start + args.prompt) as usize;
     let infer_times = model.profile(&[token(position, model.vocab_size())], position)?;
@@ -75,8 +76,8 @@ fn tokens(first: usize, count: usize, vocab: usize) -> Vec<u32> {
     (first..first + count).map(|position| token(position, vocab)).collect()
 }
 
-fn check_room(args: &BenchArgs, model: &Monolith) -> Result<()> {
-    let asked = u64::from(args.start) + u64::from(args.prompt) + u64::from(args.generate);
+fn check_room(start: u64, tokens: u64, model: &Monolith) -> Result<()> {
+    let asked = start + tokens;
     if asked <= model.context_length() as u64 {
         return Ok(());
     }

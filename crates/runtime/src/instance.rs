@@ -51,8 +51,9 @@ impl Instance {
         self.memory.halves.clear();
         for feature in &self.features {
             let name = feature.name.clone();
-            if self.precision == Precision::Fast && feature.ty.dtype == DataType::Fp16 {
-                let shape = extents(&feature.ty);
+            let shape = extents(&feature.ty);
+            let is_half = feature.ty.dtype == DataType::Fp16 && !shape.contains(&0);
+            if self.precision == Precision::Fast && is_half {
                 let bits = vec![0; shape.iter().product()];
                 self.memory.halves.insert(name, Half { shape, bits });
             } else {

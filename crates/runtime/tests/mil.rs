@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! // run: main(x = [[1, 2], [3, 4]], n = 1) ~ [[1, 2]], 5
+//! // run exact: main(x = [[1, 0.1], [3, 4]], n = 1) ~ [[1, 0.0999]], 5
 //! // fails: main(x = [[1, 2], [3, 4]], n = 7) index 7 is out of range
 //! // refused: `axes` is computed
 //! ```
 //!
 //! `~` lists the outputs in declaration order; numbers may differ by a thousandth. Lines run in order on one
 //! instance, so a state lives from line to line. `refused` stands alone: the program cannot be planned.
+//!
+//! Every program runs in exact mode and in fast mode; `run exact` is for what rounding to fp16 decides.
 
 use std::path::Path;
 

@@ -51,6 +51,15 @@ impl Operation for Lookup {
 }
 
 impl Projection {
+    /// Whether an operand of `shape` has as many channels as the weight has columns.
+    pub(crate) fn takes(&self, shape: &[usize]) -> bool {
+        let channels = match self.channels {
+            Channels::Second => shape.get(1),
+            Channels::Last => shape.last(),
+        };
+        channels == Some(&self.weight.columns())
+    }
+
     /// The product with `x`, in `f32` and in the order of summation of dense weights.
     ///
     /// # Errors

@@ -227,6 +227,9 @@ fn write(state: &str, data: &Operand, call: &mut Call<'_>) -> Result<u64, String
     let tensor = call.take(data)?;
     let isa = call.isa;
     match call.memory.halves.get_mut(state) {
+        Some(half) if half.shape != tensor.shape() => {
+            return Err(format!("`data` has shape {:?}, the state {:?}", tensor.shape(), half.shape));
+        }
         Some(half) => kernels::to_fp16(isa, Pool::shared(), tensor.f32s()?, &mut half.bits),
         None => drop(call.memory.states.insert(state.to_owned(), tensor)),
     }

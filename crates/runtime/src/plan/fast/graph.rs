@@ -47,6 +47,17 @@ impl<'f> Graph<'f> {
         self.made_by(var, opcode).filter(|_| is_alone)
     }
 
+    /// Whether `var` is known only when the program runs.
+    pub(super) fn is_computed(&self, var: VarId) -> bool {
+        let definition = self.info.definitions.get(var.0 as usize).copied().flatten();
+        definition.is_none_or(|index| !self.function.ops[index].kind.is_constant())
+    }
+
+    /// Whether the op at `index` makes `var`.
+    pub(super) fn makes(&self, index: usize, var: VarId) -> bool {
+        self.function.ops.get(index).is_some_and(|op| op.outputs.contains(&var))
+    }
+
     /// The ops that read `var`.
     pub(super) fn readers(&self, var: VarId) -> &[usize] {
         &self.readers[var.0 as usize]

@@ -144,7 +144,7 @@ impl Lowering<'_> {
             }
             plan::Action::Project(projection, x) => {
                 let x = self.operand(&x);
-                match result.filter(|var| x.has_shape() && self.graph.shape(*var).is_some()) {
+                match result.filter(|_| projection.takes(&x.layout.shape) && x.has_shape()) {
                     Some(var) => self.project(projection, x, var),
                     None => self.run(Box::new(projection), vec![x], step.outputs),
                 }

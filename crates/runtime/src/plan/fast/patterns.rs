@@ -40,6 +40,23 @@ struct Group {
     fusion: Fusion,
 }
 
+impl Group {
+    /// Whether what the group reads is computed, outside of it, and still there when its last op runs.
+    fn is_sound(&self, graph: &Graph<'_>, views: &StateViews) -> bool {
+        let inputs = match &self.fusion {
+            Fusion::Norm { x, .. } => vec![x],
+            Fusion::Rotate { x, cos, sin } => vec![x, cos, sin],
+            Fusion::Attend { queries, keys, values, mask, .. } => vec![queries, keys, values, mask],
+            Fusion::Gate { gate, up } => vec![gate, up],
+            Fusion::Store { update, .. } => vec![update],
+        };
+        inputs.into_iter().all(|var| {
+            let is_outside = graph.is_computed(*var) && !self.inner.iter().any(|op| graph.makes(*op, *var));
+            is_outside && views.get(var).is_none_or(|view| self.last <= view.until)
+        })
+    }
+}
+
 impl Fusions {
     /// Finds the groups of a function; no op is in two.
     pub(super) fn find(graph: &Graph<'_>, views: &StateViews) -> Fusions {
@@ -53,7 +70,7 @@ impl Fusions {
                 Some(Opcode::WriteState) => store(graph, views, index),
                 _ => None,
             };
-            if let Some(group) = group {
+            if let Some(group) = group.filter(|group| group.is_sound(graph, views)) {
                 found.insert(group);
             }
         }
@@ -195,11 +212,11 @@ fn attend(graph: &Graph<'_>, views: &StateViews, index: usize) -> Option<Group> 
     let keys = unrepeated(graph, graph.var(with_keys, "y")?, product, &mut inner);
     let values = unrepeated(graph, graph.var(op, "y")?, index, &mut inner);
     let [one, heads, count, size] = graph.shape(queries)?.try_into().ok()?;
-    let context = cache_rows(graph, views, keys, index, [heads, size])?;
+    let cache = cache_rows(graph, views, keys, index, [heads, size])?;
     let fits = one == 1
         && graph.is_last_axis(weights, "axis", 4)
-        && cache_rows(graph, views, values, index, [heads, size])? == context
-        && graph.shape(mask)? == [1, 1, count, context]
+        && cache_rows(graph, views, values, index, [heads, size])? == cache
+        && graph.shape(mask)? == [1, 1, count, cache[1]]
         && graph.shape(graph.result(op)?)? == [1, heads, count, size];
     fits.then_some(Group {
         last: index,
@@ -231,7 +248,7 @@ fn unrepeated(graph: &Graph<'_>, var: VarId, reader: usize, inner: &mut Vec<usiz
     }
 }
 
-/// How many rows of `size` numbers keys or values have for each of their heads, into whose number `heads` divides;
+/// How many heads keys or values have, a divisor of `heads`, and how many rows of `size` numbers each of them has;
 /// `None` where they are not a part of a state that is still in place when the op at `index` runs.
 fn cache_rows(
     graph: &Graph<'_>,
@@ -239,14 +256,14 @@ fn cache_rows(
     var: VarId,
     index: usize,
     [heads, size]: [usize; 2],
-) -> Option<usize> {
+) -> Option<[usize; 2]> {
     let view = views.get(&var).filter(|view| index < view.until)?;
     // Heads lie on the first axis before they are repeated, on the second where they are not.
     let [a, b, rows, length] = graph.shape(var)?.try_into().ok()?;
     let fits = length == size && a.min(b) == 1 && heads.is_multiple_of(a * b);
     let strides = &view.layout.strides[2..];
     let is_packed = (length == 1 || strides[1] == 1) && (rows == 1 || strides[0] == size);
-    (fits && is_packed).then_some(rows)
+    (fits && is_packed).then_some([a * b, rows])
 }
 
 fn gate(graph: &Graph<'_>, index: usize) -> Option<Group> {
