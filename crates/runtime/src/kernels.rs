@@ -25,6 +25,7 @@ mod round;
 mod rows;
 mod rowwise;
 mod simd;
+mod stepped;
 
 pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend};
 pub(crate) use bandwidth::read_bandwidth;

@@ -5,6 +5,8 @@
 //! The entries of a table are multiples of a scale: the largest magnitude of the table over [`MAX`]. So are
 //! the activations, with a scale for each block of 256 columns. Both are rounded to nearest, ties to even,
 //! and fit 14 bits with their sign.
+//! Tables of 256 entries in ascending order are rounded to a coarser grid where that adds little to the noise
+//! that they have anyway, see [`super::stepped`]: less than a sixteenth of it, in general a hundredth.
 //!
 //! Within a block, the products are summed in eight lanes of `i32`. Column `c` belongs to lane
 //! `c / 32 % 2 * 4 + c / 4 % 4`: 32 products of at most `MAX²` to a lane, so that no sum overflows and none
@@ -94,17 +96,26 @@ trait Vectors {
     /// [`Vectors::WIDTH`] numbers of 16 bits.
     type Vector: Copy;
 
+    /// The indices of a chunk, on the way to their entries.
+    type Indices: Copy;
+
     /// The numbers of a chunk, in the order of the set.
     type Words: AsRef<[Self::Vector]>;
 
     /// Eight sums of 32 bits, or parts that add up to them.
     type Sums: Copy;
 
-    /// Takes a table from its planes.
-    unsafe fn table(planes: &[u8]) -> Self::Table;
+    /// Whether tables are taken from [`Palette::stepped`], and not from planes.
+    const STEPPED: bool = false;
 
-    /// The entries for the `8 * BITS` bytes of indices at `indices`.
-    unsafe fn words(table: &Self::Table, indices: *const u8) -> Self::Words;
+    /// Takes a table from its bytes.
+    unsafe fn table(bytes: &[u8]) -> Self::Table;
+
+    /// Reads the indices of a chunk: the `8 * BITS` bytes at `from`.
+    unsafe fn split(from: *const u8) -> Self::Indices;
+
+    /// The entries for the indices.
+    unsafe fn words(table: &Self::Table, indices: Self::Indices) -> Self::Words;
 
     /// The bits of these words in the order of the columns.
     unsafe fn natural(words: Self::Words) -> [u16; CHUNK];
@@ -217,31 +228,42 @@ const FOURS: [u8; CHUNK] = {
     order
 };
 
-/// The row-by-row indices of a palette, chunk by chunk.
+/// Rows of indices, each with a chunk more than it has: what is behind its own are others, and as activations
+/// are zero there, an index of any entry serves.
 struct Indices<'a> {
-    row: &'a [u8],
-    /// What is left after the whole chunks, padded: an index of any entry serves where activations are zero.
-    tail: [u8; CHUNK],
-    whole: usize,
+    all: &'a [u8],
+    row_bytes: usize,
+    /// The bytes of a row up to the end of its last chunk, and of a chunk more.
+    len: usize,
+    /// A copy of a row that has not so much behind it.
+    padded: Vec<u8>,
 }
 
 impl<'a> Indices<'a> {
     #[inline(always)]
-    fn new<V: Vectors>(palette: &'a Palette, row: usize) -> Indices<'a> {
-        let row = &palette.indices[row * palette.row_bytes..][..palette.row_bytes];
-        let bytes = CHUNK / 8 * V::BITS as usize;
-        let (whole, rest) = (row.len() / bytes, row.len() % bytes);
-        let mut tail = [0; CHUNK];
-        tail[..rest].copy_from_slice(&row[row.len() - rest..]);
-        Indices { row, tail, whole }
+    fn new<V: Vectors>(palette: &'a Palette, columns: usize) -> Indices<'a> {
+        let len = (columns.div_ceil(CHUNK) + 1) * chunk_bytes::<V>();
+        Indices { all: &palette.indices, row_bytes: palette.row_bytes, len, padded: Vec::new() }
     }
 
-    /// Where the bytes of a chunk are.
+    /// The indices of row `row`.
     #[inline(always)]
-    fn chunk<V: Vectors>(&self, chunk: usize) -> *const u8 {
-        let bytes = CHUNK / 8 * V::BITS as usize;
-        if chunk < self.whole { self.row[chunk * bytes..][..bytes].as_ptr() } else { self.tail.as_ptr() }
+    fn row(&mut self, row: usize) -> &[u8] {
+        let rest = &self.all[row * self.row_bytes..];
+        if let Some(row) = rest.get(..self.len) {
+            return row;
+        }
+        self.padded.clear();
+        self.padded.extend_from_slice(&rest[..self.row_bytes]);
+        self.padded.resize(self.len, 0);
+        &self.padded
     }
+}
+
+/// Bytes of the indices of a chunk.
+#[inline(always)]
+const fn chunk_bytes<V: Vectors>() -> usize {
+    CHUNK / 8 * V::BITS as usize
 }
 
 /// [`multiply`] with the instructions of `V`.
@@ -264,15 +286,16 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
 #[inline(always)]
 unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
     let palette = tile.palette;
+    let mut indices = Indices::new::<V>(palette, tile.x.columns());
     let mut row = tile.rows.start;
     while row < tile.rows.end {
         let group = row / palette.rows_per_table;
         let end = ((group + 1) * palette.rows_per_table).min(tile.rows.end);
         // SAFETY: the caller has the instructions and the results.
         unsafe {
-            let table = V::table(palette.fixed.table(group));
+            let table = V::table(table_bytes::<V>(palette, group));
             for row in row..end {
-                let totals = row_totals::<V, T>(&table, &Indices::new::<V>(palette, row), tile.x);
+                let totals = row_totals::<V, T>(&table, indices.row(row), tile.x);
                 for token in 0..T {
                     tile.out.set(token * tile.stride + row, palette.scales[group] * total(totals[token]));
                 }
@@ -282,36 +305,40 @@ unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
     }
 }
 
+/// The bytes of table `group`, in the form that `V` takes.
+#[inline(always)]
+fn table_bytes<V: Vectors>(palette: &Palette, group: usize) -> &[u8] {
+    match &palette.stepped {
+        Some(stepped) if V::STEPPED => stepped.table(group),
+        _ => palette.fixed.table(group),
+    }
+}
+
 /// The lanes of one row of weights with each row of activations.
 #[inline(always)]
 unsafe fn row_totals<V: Vectors, const T: usize>(
     table: &V::Table,
-    indices: &Indices<'_>,
+    indices: &[u8],
     x: &Rows,
 ) -> [[f32; LANES]; T] {
-    const CHUNKS: usize = BLOCK / CHUNK;
     let mut totals = [[0f32; LANES]; T];
-    for block in 0..x.blocks() {
-        // SAFETY: the caller has the instructions.
-        unsafe {
+    // SAFETY: the caller has the instructions, and the indices of all chunks and one more.
+    unsafe {
+        let mut from = indices.as_ptr();
+        // Indices are read one chunk ahead: many of the steps from them to a sum wait for the one before.
+        let mut ahead = V::split(from);
+        for block in 0..x.blocks() {
+            for line in 0..BLOCK / CHUNK * chunk_bytes::<V>() / LINE {
+                // Rows follow each other, so what is ahead is the next ones.
+                V::prefetch(from.wrapping_add(AHEAD + line * LINE));
+            }
             let mut sums = [V::zero(); T];
-            let first = block * CHUNKS;
-            if first + CHUNKS <= indices.whole {
-                // The usual case, of a length that is known.
-                let start = indices.chunk::<V>(first);
-                for line in 0..BLOCK * V::BITS as usize / 8 / LINE {
-                    // Rows follow each other, so what is ahead is the next ones.
-                    V::prefetch(start.wrapping_add(AHEAD + line * LINE));
-                }
-                for chunk in 0..CHUNKS {
-                    let words = V::words(table, start.add(chunk * CHUNK / 8 * V::BITS as usize));
-                    add_chunk::<V, T>(&mut sums, &words, x, block, chunk);
-                }
-            } else {
-                for chunk in 0..x.chunks(block) {
-                    let words = V::words(table, indices.chunk::<V>(first + chunk));
-                    add_chunk::<V, T>(&mut sums, &words, x, block, chunk);
-                }
+            let xs = tokens::<T>(x, block, 0);
+            for chunk in 0..x.chunks(block) {
+                let here = ahead;
+                from = from.add(chunk_bytes::<V>());
+                ahead = V::split(from);
+                add_chunk::<V, T>(&mut sums, &V::words(table, here), xs, chunk);
             }
             for token in 0..T {
                 V::add_scaled(&mut totals[token], sums[token], x.scale(block, token));
@@ -321,22 +348,31 @@ unsafe fn row_totals<V: Vectors, const T: usize>(
     totals
 }
 
-/// Adds the products of the words of a chunk.
+/// Block `block` of `T` rows of activations from `first` on.
+#[inline(always)]
+fn tokens<const T: usize>(x: &Rows, block: usize, first: usize) -> [&[i16; BLOCK]; T] {
+    let mut tokens = [x.fixed(block, first); T];
+    for token in 1..T {
+        tokens[token] = x.fixed(block, first + token);
+    }
+    tokens
+}
+
+/// Adds the products of the words of chunk `chunk` with it.
 #[inline(always)]
 unsafe fn add_chunk<V: Vectors, const T: usize>(
     sums: &mut [V::Sums; T],
     words: &V::Words,
-    x: &Rows,
-    block: usize,
+    xs: [&[i16; BLOCK]; T],
     chunk: usize,
 ) {
     let words = words.as_ref();
     for token in 0..T {
-        let x = &x.fixed(block, token)[chunk * CHUNK..][..CHUNK];
         for i in 0..CHUNK / V::WIDTH {
-            // SAFETY: a chunk has as many vectors as `words`, and the caller the instructions.
+            // SAFETY: a chunk has as many vectors as `words`, a block has the chunk, and the caller the
+            // instructions.
             unsafe {
-                let x = V::load(x.as_ptr().add(i * V::WIDTH));
+                let x = V::load(xs[token].as_ptr().add(chunk * CHUNK + i * V::WIDTH));
                 sums[token] = V::add_products(sums[token], words[i], x);
             }
         }
@@ -383,17 +419,18 @@ struct Totals([[[f32; LANES]; PANEL]; TOKENS]);
 #[inline(always)]
 unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, rows: Range<usize>, block: usize, panel: &mut Panel) {
     let palette = tile.palette;
+    let mut indices = Indices::new::<V>(palette, tile.x.columns());
     let mut row = rows.start;
     while row < rows.end {
         let group = row / palette.rows_per_table;
         let end = ((group + 1) * palette.rows_per_table).min(rows.end);
         // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
         unsafe {
-            let table = V::table(palette.fixed.table(group));
+            let table = V::table(table_bytes::<V>(palette, group));
             for row in row..end {
-                let indices = Indices::new::<V>(palette, row);
+                let from = indices.row(row)[block * (BLOCK / CHUNK) * chunk_bytes::<V>()..].as_ptr();
                 for chunk in 0..tile.x.chunks(block) {
-                    let words = V::words(&table, indices.chunk::<V>(block * (BLOCK / CHUNK) + chunk));
+                    let words = V::words(&table, V::split(from.add(chunk * chunk_bytes::<V>())));
                     let out = &mut panel.0[row - rows.start][chunk * CHUNK..][..CHUNK];
                     for i in 0..CHUNK / V::WIDTH {
                         V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
@@ -436,10 +473,7 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
     totals: &mut [[[f32; LANES]; PANEL]; T],
 ) {
     const ROWS: usize = 4;
-    let mut xs = [x.fixed(block, first); T];
-    for token in 1..T {
-        xs[token] = x.fixed(block, first + token);
-    }
+    let xs = tokens::<T>(x, block, first);
     // Were the number of steps known, all would be unrolled, and registers would not suffice.
     let steps = x.chunks(block) * (CHUNK / V::WIDTH);
     for at in 0..PANEL / ROWS {
@@ -477,11 +511,11 @@ pub(super) fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
 /// [`unpack`] with the instructions of `V`.
 #[inline(always)]
 unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
-    let mut table = None;
+    let (mut table, mut indices) = (None, Indices::new::<V>(palette, columns));
     for (row, out) in (first..).zip(out.chunks_exact_mut(columns)) {
         let group = row / palette.rows_per_table;
-        let indices = Indices::new::<V>(palette, row);
-        // SAFETY: the caller has the instructions.
+        let indices = indices.row(row);
+        // SAFETY: the caller has the instructions, and `indices` those of all chunks.
         unsafe {
             if table.as_ref().is_none_or(|(of, _)| *of != group) {
                 table = Some((group, V::table(palette.halves.table(group))));
@@ -489,11 +523,13 @@ unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usiz
             let Some((_, table)) = &table else { return };
             let (whole, rest) = out.as_chunks_mut::<CHUNK>();
             for (chunk, out) in whole.iter_mut().enumerate() {
-                V::widen(&V::natural(V::words(table, indices.chunk::<V>(chunk))), out);
+                let indices = V::split(indices[chunk * chunk_bytes::<V>()..].as_ptr());
+                V::widen(&V::natural(V::words(table, indices)), out);
             }
             if !rest.is_empty() {
                 let mut last = [0f32; CHUNK];
-                V::widen(&V::natural(V::words(table, indices.chunk::<V>(whole.len()))), &mut last);
+                let indices = V::split(indices[whole.len() * chunk_bytes::<V>()..].as_ptr());
+                V::widen(&V::natural(V::words(table, indices)), &mut last);
                 rest.copy_from_slice(&last[..rest.len()]);
             }
         }

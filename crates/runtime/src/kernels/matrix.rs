@@ -4,8 +4,9 @@ use half::f16;
 
 use super::bytes::Bytes;
 use super::fixed::{self, MAX};
-use super::float;
+use super::float::{self, value};
 use super::isa::Isa;
+use super::stepped::Stepped;
 
 /// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub(super) struct Palette {
     pub(super) fixed: Planes,
     /// The entries of the tables as bits of fp16.
     pub(super) halves: Planes,
+    /// The entries of `fixed` in steps, where there are such.
+    pub(super) stepped: Option<Stepped>,
     /// What one is worth in each table of `fixed`.
     pub(super) scales: Vec<f32>,
 }
@@ -101,12 +104,17 @@ impl Matrix {
             return None;
         }
         let entries = 1usize << bits;
-        let (scales, fixed): (Vec<f32>, Vec<Vec<u16>>) =
-            tables.chunks_exact(entries).map(in_fixed_point).unzip();
+        let (scales, multiples): (Vec<f32>, Vec<Vec<f32>>) =
+            tables.chunks_exact(entries).map(in_multiples).unzip();
+        let stepped = if bits == 8 { Stepped::new(&multiples) } else { None };
+        let fixed: Vec<u16> = match &stepped {
+            Some(stepped) => (0..scales.len()).flat_map(|i| stepped.entries(i)).map(|e| e as u16).collect(),
+            None => multiples.iter().flatten().map(|multiple| nearest(*multiple)).collect(),
+        };
         let halves: Vec<u16> = tables.iter().map(|entry| entry.to_bits()).collect();
-        let fixed = Planes::new(&fixed.concat(), entries);
+        let fixed = Planes::new(&fixed, entries);
         let halves = Planes::new(&halves, entries);
-        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, scales };
+        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, stepped, scales };
         Some(Matrix { rows, columns, form: Form::Palettized(palette) })
     }
 
@@ -172,14 +180,18 @@ impl Matrix {
     }
 }
 
-/// What one is worth, and the entries as multiples of it (the bits of `i16`).
-fn in_fixed_point(table: &[f16]) -> (f32, Vec<u16>) {
-    let largest = table.iter().fold(0f32, |max, entry| max.max(entry.to_f32().abs()));
+/// What one is worth in fixed point, and the entries as multiples of it, not yet rounded.
+fn in_multiples(table: &[f16]) -> (f32, Vec<f32>) {
+    let values: Vec<f32> = table.iter().map(|entry| value(entry.to_bits())).collect();
+    let largest = values.iter().fold(0f32, |max, value| max.max(value.abs()));
     // The smallest fp16 over MAX is a normal f32, so only a table of zeros has no scale.
     let scale = largest / MAX;
-    let quantized = |entry: &f16| match scale {
-        0.0 => 0,
-        _ => (entry.to_f32() / scale).round_ties_even() as i16 as u16,
-    };
-    (scale, table.iter().map(quantized).collect())
+    let multiple = |value: f32| if scale == 0.0 { 0.0 } else { value / scale };
+    (scale, values.into_iter().map(multiple).collect())
+}
+
+/// The nearest integer, ties to even, as the bits of `i16`.
+fn nearest(multiple: f32) -> u16 {
+    // Adding 1.5 * 2^23 rounds to an integer, and leaves it in the low bits.
+    (multiple + 12_582_912.0).to_bits() as u16
 }

@@ -49,6 +49,7 @@ impl<const BITS: u32> Vectors for Avx512<BITS> {
     /// bits of an index above its width do not matter.
     type Table = [[__m512i; 4]; 2];
     type Vector = __m512i;
+    type Indices = __m512i;
     type Words = [__m512i; 2];
     /// Sums of half the products of a lane, eight registers' places apart.
     type Sums = __m512i;
@@ -75,10 +76,15 @@ impl<const BITS: u32> Vectors for Avx512<BITS> {
     }
 
     #[inline(always)]
-    unsafe fn words(table: &[[__m512i; 4]; 2], indices: *const u8) -> [__m512i; 2] {
+    unsafe fn split(from: *const u8) -> __m512i {
         // SAFETY: the caller has AVX-512 and the indices of a chunk.
+        unsafe { Self::in_bytes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(table: &[[__m512i; 4]; 2], indices: __m512i) -> [__m512i; 2] {
+        // SAFETY: the caller has AVX-512.
         unsafe {
-            let indices = Self::split(indices);
             let (low, high) = (Self::look_up(&table[0], indices), Self::look_up(&table[1], indices));
             [_mm512_unpacklo_epi8(low, high), _mm512_unpackhi_epi8(low, high)]
         }
@@ -183,7 +189,7 @@ impl<const BITS: u32> Avx512<BITS> {
 
     /// The indices of a chunk, a byte each, in the order of [`COLUMNS`]; bits above their width may be set.
     #[inline(always)]
-    unsafe fn split(indices: *const u8) -> __m512i {
+    unsafe fn in_bytes(indices: *const u8) -> __m512i {
         // SAFETY: the caller has AVX-512 and the indices of a chunk; bytes after them are not read.
         unsafe {
             let bytes = _mm512_maskz_loadu_epi8(u64::MAX >> (64 - 8 * BITS), indices.cast());

@@ -29,6 +29,8 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
 
     type Table = [i16; 256];
     type Vector = [i16; 16];
+    /// Where they are.
+    type Indices = *const u8;
     type Words = [[i16; 16]; 4];
     type Sums = [i32; LANES];
 
@@ -39,6 +41,10 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
             *entry = i16::from_le_bytes([*low, *high]);
         }
         table
+    }
+
+    unsafe fn split(from: *const u8) -> *const u8 {
+        from
     }
 
     unsafe fn words(table: &[i16; 256], indices: *const u8) -> [[i16; 16]; 4] {

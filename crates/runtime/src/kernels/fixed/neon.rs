@@ -37,6 +37,8 @@ impl<const BITS: u32> Vectors for Neon<BITS> {
     /// The low and the high bytes of the entries, 64 at a time.
     type Table = [[uint8x16x4_t; 4]; 2];
     type Vector = Halves;
+    /// Where they are.
+    type Indices = *const u8;
     type Words = [Halves; 4];
     type Sums = [int32x4_t; 2];
 
@@ -59,12 +61,17 @@ impl<const BITS: u32> Vectors for Neon<BITS> {
     }
 
     #[inline(always)]
+    unsafe fn split(from: *const u8) -> *const u8 {
+        from
+    }
+
+    #[inline(always)]
     unsafe fn words(table: &[[uint8x16x4_t; 4]; 2], indices: *const u8) -> [Halves; 4] {
         // SAFETY: the caller has NEON and the indices of a chunk.
         unsafe {
             let mut words = [[vdupq_n_s16(0); 2]; 4];
             for half in 0..2 {
-                let (even, odd) = Self::split(indices, half);
+                let (even, odd) = Self::in_bytes(indices, half);
                 let (low, high) = (Self::look_up(&table[0], even), Self::look_up(&table[1], even));
                 words[0][half] = vreinterpretq_s16_u8(vtrn1q_u8(low, high));
                 words[1][half] = vreinterpretq_s16_u8(vtrn2q_u8(low, high));
@@ -170,7 +177,7 @@ impl<const BITS: u32> Neon<BITS> {
 
     /// The indices of the even columns of half a chunk and of the odd ones, a byte each, in order.
     #[inline(always)]
-    unsafe fn split(indices: *const u8, half: usize) -> (uint8x16_t, uint8x16_t) {
+    unsafe fn in_bytes(indices: *const u8, half: usize) -> (uint8x16_t, uint8x16_t) {
         // SAFETY: the caller has NEON and the indices of a chunk: 8 * BITS bytes.
         unsafe {
             match BITS {
