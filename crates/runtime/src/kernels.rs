@@ -18,7 +18,6 @@ mod fp16;
 mod isa;
 mod matmul;
 mod matrix;
-mod pieces;
 mod pool;
 mod product;
 mod round;
