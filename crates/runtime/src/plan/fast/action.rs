@@ -270,8 +270,8 @@ fn add_bias(product: &Weighted, out: &mut [f32]) -> Result<(), String> {
 fn pick_rows(lookup: &Lookup, indices: &Operand, out: usize, call: &mut Call<'_>) -> Result<u64, String> {
     let indices = call.take(indices)?;
     let count = indices.data().len() * lookup.weight.columns();
-    call.write(out, count, |_, out| {
-        lookup.fill(&indices, out)?;
+    call.write(out, count, |call, out| {
+        lookup.fill(call.isa, &indices, out)?;
         Ok(bytes(count))
     })
 }
