@@ -34,7 +34,7 @@ pub use isa::Isa;
 pub(crate) use matmul::{matmul, matmul_transposed};
 pub(crate) use matrix::Matrix;
 pub(crate) use pool::Pool;
-pub(crate) use product::{Product, multiply};
+pub(crate) use product::{Product, forms_for, multiply};
 pub(crate) use round::round_to_fp16;
 pub(crate) use rows::Rows;
 pub(crate) use rowwise::{add, rms_norm, rotate, silu_mul};

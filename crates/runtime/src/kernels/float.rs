@@ -12,13 +12,17 @@ use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::fp16::widened;
 use super::isa::Isa;
-use super::rows::{BLOCK, CHUNK, FloatBlock, Rows};
+use super::rows::{BLOCK, CHUNK, Rows};
 
 /// Rows of weights that go by together.
 const PANEL: usize = 4;
 
 /// Rows of activations that go by together.
 const TOKENS: usize = 64;
+
+/// A block of a row of weights; aligned, for loads across two lines of the cache take twice as long.
+#[repr(align(64))]
+struct FloatBlock([f32; BLOCK]);
 
 /// Rows of a matrix, to be multiplied with all rows of activations.
 pub(super) struct Tile<'a> {
