@@ -38,6 +38,8 @@ pub struct Monolith {
     batch: usize,
     vocab: usize,
     head: Head,
+    /// Bytes of the weight files.
+    weight_files: u64,
     /// Whether every output so far was finite.
     is_finite: bool,
 }
@@ -60,6 +62,7 @@ impl Monolith {
             batch: meta.batch_size,
             vocab: 0,
             head: Head::Logits(meta.split_lm_head),
+            weight_files: bundle.weights.files().map(|(_, file)| file.byte_len()).sum(),
             is_finite: true,
         };
         (model.head, model.vocab) = match meta.argmax_in_model {
@@ -156,6 +159,11 @@ impl Monolith {
     fn steps(&self, function: &str) -> Result<Vec<StepInfo>, Error> {
         let plan = self.instance.plan(function).map_err(|e| Error::model(e.to_string()))?;
         Ok(plan.steps().collect())
+    }
+
+    /// The bytes of the weight files that the model refers to.
+    pub fn weight_file_bytes(&self) -> u64 {
+        self.weight_files
     }
 
     /// The bytes of the weights that `infer` reads whole for one token.

@@ -58,7 +58,7 @@ pub(crate) fn bench(args: &BenchArgs, process_start: Instant) -> Result<()> {
         bandwidth,
         infer: model.infer_steps()?.into_iter().zip(infer_times).collect(),
         prefill: model.prefill_steps()?.into_iter().zip(prefill_times).collect(),
-        weight_file: fs::metadata(meta.model_path()?.join("weights/weight.bin")).map_or(0, |m| m.len()),
+        weight_file: model.weight_file_bytes(),
         weights: model.infer_weight_bytes(),
     };
     match args.json {
@@ -149,7 +149,7 @@ struct Figures {
     bandwidth: f64,
     infer: Steps,
     prefill: Steps,
-    /// Bytes of weight.bin.
+    /// Bytes of the weight files.
     weight_file: u64,
     /// Bytes of weights that a token needs.
     weights: u64,
@@ -188,7 +188,8 @@ impl Figures {
     }
 
     fn text(&self, args: &BenchArgs) -> String {
-        let (prefill, decode) = (median(&self.runs, |r| r.prefill), median(&self.runs, |r| r.decode));
+        let of = |of: fn(&Run) -> f64| median(self.runs.iter().map(of).collect());
+        let (prefill, decode) = (of(|run| run.prefill), of(|run| run.decode));
         let mut text = format!(
             "load {:.0} ms, prefill {prefill:.1} tokens/s, decode {decode:.1} tokens/s, peak memory {}\n\
              memory bandwidth {:.1} GB/s, weights of a token {:.1} MB: decode is at {:.0} % of what memory allows\n",
@@ -218,10 +219,14 @@ fn table(head: &[&str], mut rows: Vec<Vec<String>>) -> String {
     aligned(&rows)
 }
 
-fn median(runs: &[Run], of: fn(&Run) -> f64) -> f64 {
-    let mut values: Vec<f64> = runs.iter().map(of).collect();
+/// The median, which is the mean of the two in the middle of an even number. 0 for none.
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    match values.get(values.len().saturating_sub(1) / 2..=values.len() / 2) {
+        Some([lower, .., upper]) => f64::midpoint(*lower, *upper),
+        Some([only]) => *only,
+        _ => 0.0,
+    }
 }
 
 /// The steps by kind, those that take longest first.
@@ -285,4 +290,17 @@ fn plan_json(steps: &Steps) -> Value {
         })
     };
     steps.iter().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_are_of_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(vec![5.0]), 5.0);
+        assert_eq!(median(vec![]), 0.0);
+    }
 }

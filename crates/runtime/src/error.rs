@@ -76,6 +76,14 @@ pub enum Error {
         /// What was expected.
         problem: String,
     },
+    /// The caller chose instructions that this machine does not have.
+    #[error("the instructions {isa} are not on this machine, expected one of {here}: `Isa::best` chooses one")]
+    Isa {
+        /// The instructions asked for.
+        isa: String,
+        /// Those that the machine has.
+        here: String,
+    },
     /// A tensor whose elements and shape do not match.
     #[error("a tensor of shape {shape:?} cannot hold {count} elements")]
     Shape {

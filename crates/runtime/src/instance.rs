@@ -38,7 +38,7 @@ impl Instance {
         let plans = functions.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let features = shared_states(&plans)?;
         check_memory(&features)?;
-        let memory = Memory::default();
+        let memory = Memory::empty();
         let mut instance = Instance { plans, features, memory, precision: options.precision };
         instance.reset();
         Ok(instance)

@@ -46,7 +46,7 @@ pub enum Precision {
 pub struct Options {
     /// Where results are rounded.
     pub precision: Precision,
-    /// The instructions that [`Precision::Fast`] uses.
+    /// The instructions that [`Precision::Fast`] uses; the machine must have them, whatever the precision.
     pub isa: Isa,
 }
 
@@ -138,7 +138,7 @@ impl Plan {
     /// Plans `function` of `program`.
     ///
     /// # Errors
-    /// [`Error::NoFunction`]; [`Error::Unsupported`] and [`Error::Malformed`] naming the op that cannot be
+    /// [`Error::Isa`] for instructions that the machine lacks; [`Error::NoFunction`]; [`Error::Unsupported`] and [`Error::Malformed`] naming the op that cannot be
     /// run, also for want of memory: states and values may take 64 GiB at a time; [`Error::Weights`] when a
     /// blob cannot be read.
     pub fn new(
@@ -149,6 +149,10 @@ impl Plan {
         options: impl Into<Options>,
     ) -> Result<Plan> {
         let Options { precision, isa } = options.into();
+        if !isa.is_here() {
+            let here: Vec<String> = Isa::here().map(|isa| format!("{isa:?}")).collect();
+            return Err(Error::Isa { isa: format!("{isa:?}"), here: here.join(", ") });
+        }
         let index = program.functions.iter().position(|f| f.name == function);
         let found = index.and_then(|i| program.functions.get(i).zip(info.functions.get(i)));
         let (function, info) = found.ok_or_else(|| Error::NoFunction {

@@ -217,6 +217,22 @@ pub(crate) fn ask_for(bytes: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Makes `numbers` `length` long, whatever they are then.
+///
+/// # Errors
+/// When the memory for them cannot be had.
+pub(crate) fn stretch<T: Clone>(numbers: &mut Vec<T>, length: usize, zero: T) -> Result<(), String> {
+    if numbers.capacity() < length {
+        // What is there is not kept, so that memory never holds both.
+        *numbers = Vec::new();
+        let bytes = length.saturating_mul(size_of::<T>());
+        let asked = numbers.try_reserve_exact(length);
+        asked.map_err(|_| format!("it needs {bytes} bytes of memory, which are not to be had"))?;
+    }
+    numbers.resize(length, zero);
+    Ok(())
+}
+
 /// The bytes that a tensor of type `ty` takes; extents that are not known count as one.
 pub(crate) fn held_bytes(ty: &TensorType) -> u64 {
     let element = if ty.dtype == DataType::Bool { size_of::<bool>() } else { size_of::<f32>() };

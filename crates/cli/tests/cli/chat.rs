@@ -175,3 +175,21 @@ fn bad_feeds_are_refused_by_call_and_input() {
     }
     run(["run", "none.mlpackage", "--feeds", "none.json"]).status(3).says("none.mlpackage");
 }
+
+#[test]
+fn bench_counts_the_weights_of_a_bundle_and_of_a_package() {
+    let dir = TempDir::new().unwrap();
+    copy(converted(), dir.path());
+    let bench = ["bench", "--meta", dir.path().to_str().unwrap(), "--json", "--repeats", "1"];
+    let few = ["--prompt", "4", "--generate", "2"];
+    let count = || {
+        let ran = run([&bench[..], &few[..]].concat()).status(0);
+        serde_json::from_str::<Value>(&ran.stdout).unwrap()["weight_bytes"].as_u64().unwrap()
+    };
+    let bundle = count();
+    let is_bundle = |path: &std::path::Path| path.extension().is_some_and(|e| e == "mlmodelc");
+    let entries = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| is_bundle(path)).for_each(|path| fs::remove_dir_all(path).unwrap());
+    assert_eq!(count(), bundle);
+    assert!(bundle > 0);
+}

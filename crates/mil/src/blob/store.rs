@@ -46,6 +46,11 @@ impl WeightFile {
         Ok(WeightFile { path: path.to_path_buf(), map: Arc::new(map), count })
     }
 
+    /// The length of the file in bytes.
+    pub fn byte_len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
     /// The number of blobs that the header announces.
     pub fn count(&self) -> u32 {
         self.count

@@ -5,6 +5,7 @@ use std::path::Path;
 use anelith_mil::{text, validate};
 
 use super::*;
+use crate::kernels::Isa;
 
 /// Two functions on one state: `push` writes `x` at row `at`, `peek` returns the state plus zero.
 const CACHE: &str = r#"
@@ -92,6 +93,21 @@ fn a_failed_run_says_where_and_leaves_zeros() {
         "function `push`: op `new` (slice_update) failed: axis 0: the slice 3..4 does not lie within the extent 3"
     );
     assert_eq!(cache.state("cache").as_deref(), Some(&floats(&[3, 2], &[0.0; 6])));
+}
+
+#[test]
+fn instructions_that_the_machine_lacks_are_refused() {
+    let program = text::parse(CACHE, "test").unwrap();
+    let info = validate(&program).unwrap();
+    let weights = WeightStore::open(Path::new("."), &program).unwrap();
+    // No machine has those of two.
+    let isa = if Isa::Neon.is_here() { Isa::Avx2 } else { Isa::Neon };
+    for precision in [Precision::Exact, Precision::Fast] {
+        let error = Instance::new(&program, &info, &weights, &["push"], Options { precision, isa });
+        let error = error.unwrap_err().to_string();
+        let expected = format!("the instructions {isa:?} are not on this machine, expected one of Generic");
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::ops::Range;
 
 use block::Block;
 
+use super::disjoint::Disjoint;
 use super::isa::Isa;
-use super::pieces::Pieces;
 use super::pool::Pool;
 use super::simd::{LANES, dispatch};
 
@@ -110,14 +110,14 @@ pub(crate) fn attend(
     let shares = pool.threads().div_ceil(shape.kv_heads);
     let size = rows.div_ceil(shares).clamp(1, BLOCK);
     let blocks = rows.div_ceil(size);
-    let out = Pieces::new(out);
+    let out = Disjoint::new(out);
     pool.run(blocks * shape.kv_heads, &|part| {
         // The last first: they see most, and what takes longest should not begin last.
         let start = (blocks - 1 - part / shape.kv_heads) * size;
         let rows = start..rows.min(start + size);
         let visible = union(&visible[rows.start / group..rows.end.div_ceil(group)]);
         let head = part % shape.kv_heads;
-        dispatch(isa, Block { shape, inputs, head, rows, visible, out: &out, out_stride });
+        dispatch(isa, Block { shape, inputs, head, rows, visible, out, out_stride });
     });
 }
 

@@ -1,5 +1,8 @@
-//! Writing parts of one slice from several threads.
-#![allow(unsafe_code, reason = "threads write interleaved parts of a result, which no safe split expresses")]
+//! One slice, written in parts by several threads.
+#![allow(
+    unsafe_code,
+    reason = "that the parts do not overlap is known to who cuts them, not to the compiler"
+)]
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -18,11 +21,15 @@ unsafe impl<T: Send> Send for Disjoint<'_, T> {}
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<'a, T> Disjoint<'a, T> {
+    /// Takes the slice for as long as parts of it are used.
     pub(super) fn new(slice: &'a mut [T]) -> Self {
         Disjoint { start: slice.as_mut_ptr(), length: slice.len(), borrowed: PhantomData }
     }
 
     /// Writes one element.
+    ///
+    /// # Panics
+    /// When the element is behind the slice.
     ///
     /// # Safety
     /// No other thread accesses the element while this is borrowed.
@@ -33,7 +40,10 @@ impl<'a, T> Disjoint<'a, T> {
         unsafe { self.start.add(at).write(value) };
     }
 
-    /// A part of the slice.
+    /// The elements of `range`.
+    ///
+    /// # Panics
+    /// When the range ends behind the slice.
     ///
     /// # Safety
     /// Nobody else accesses the part for as long as it is held.

@@ -10,14 +10,19 @@ use std::ops::Range;
 
 use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
+use super::fp16::widened;
 use super::isa::Isa;
-use super::rows::{BLOCK, CHUNK, FloatBlock, Rows};
+use super::rows::{BLOCK, CHUNK, Rows};
 
 /// Rows of weights that go by together.
 const PANEL: usize = 4;
 
 /// Rows of activations that go by together.
 const TOKENS: usize = 64;
+
+/// A block of a row of weights; aligned, for loads across two lines of the cache take twice as long.
+#[repr(align(64))]
+struct FloatBlock([f32; BLOCK]);
 
 /// Rows of a matrix, to be multiplied with all rows of activations.
 pub(super) struct Tile<'a> {
@@ -138,19 +143,8 @@ fn widen_plainly(bytes: &[u8], out: &mut [f32]) {
     let (pairs, rest) = bytes.as_chunks::<2>();
     assert!(rest.is_empty() && pairs.len() == out.len(), "{} bytes for {} numbers", bytes.len(), out.len());
     for (out, pair) in out.iter_mut().zip(pairs) {
-        *out = value(u16::from_le_bytes(*pair));
+        *out = widened(u16::from_le_bytes(*pair));
     }
-}
-
-/// The value of the bits of an fp16 number, without branches so that loops over it vectorize.
-#[inline(always)]
-pub(super) fn value(bits: u16) -> f32 {
-    // The exponent of fp16 is 112 less than that of f32; a multiplication mends it for subnormals as well.
-    let magnitude = u32::from(bits & 0x7fff) << 13;
-    let finite = (f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)).to_bits();
-    let special = magnitude | 0x7f80_0000;
-    let result = if bits & 0x7c00 == 0x7c00 { special } else { finite };
-    f32::from_bits(result | u32::from(bits & 0x8000) << 16)
 }
 
 /// AVX2 with FMA and F16C.

@@ -19,7 +19,7 @@ use std::thread::{Builder, JoinHandle, yield_now};
 use std::time::{Duration, Instant};
 use std::{fmt, hint};
 
-use super::pieces::Pieces;
+use super::disjoint::Disjoint;
 
 /// How long a worker looks out for more work before it sleeps, and a caller for its workers before it lets
 /// others have the core. Longer than what lies between two kernels, too short to be seen in the load.
@@ -95,11 +95,11 @@ impl Pool {
         work: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
         let length = out.len();
-        let out = Pieces::new(out);
+        let out = Disjoint::new(out);
         self.run(length.div_ceil(chunk), &|i| {
             // SAFETY: each part is called once, and chunks of different parts do not overlap.
-            let piece = unsafe { out.take(i * chunk..length.min((i + 1) * chunk)) };
-            work(i, piece);
+            let part = unsafe { out.part(i * chunk..length.min((i + 1) * chunk)) };
+            work(i, part);
         });
     }
 }

@@ -7,7 +7,7 @@ use super::disjoint::Disjoint;
 use super::isa::Isa;
 use super::matrix::{Form, Matrix};
 use super::pool::Pool;
-use super::rows::Rows;
+use super::rows::{Forms, Rows};
 use super::{fixed, float};
 
 /// Bytes of weights that one part of the work reads: enough to be worth a claim, few enough to share out.
@@ -25,13 +25,27 @@ pub(crate) struct Product<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
+/// The forms in which products with `weights` need the activations.
+pub(crate) fn forms_for<'a>(weights: impl IntoIterator<Item = &'a Matrix>) -> Forms {
+    let mut forms = Forms { fixed: false, floats: false };
+    for weight in weights {
+        match weight.form() {
+            Form::Palettized(_) => forms.fixed = true,
+            Form::Fp16(_) => forms.floats = true,
+        }
+    }
+    forms
+}
+
 /// Multiplies all weights with the activations `x`, on all threads of `pool`.
 ///
 /// Palettized weights are multiplied in fixed point, as [`fixed`] says, others in f32.
 ///
 /// # Panics
-/// When extents do not match, or `x` was prepared for another set than `isa`.
+/// When extents do not match, or `x` was prepared for another set than `isa` or not in the forms that are needed.
 pub(crate) fn multiply(isa: Isa, pool: &Pool, x: &Rows, products: &mut [Product<'_>]) {
+    let (needed, forms) = (forms_for(products.iter().map(|product| product.weight)), x.forms());
+    assert!(forms.fixed >= needed.fixed && forms.floats >= needed.floats, "{forms:?}, not {needed:?}");
     let mut parts: Vec<(&Matrix, Range<usize>, Disjoint<'_, f32>)> = Vec::new();
     for Product { weight, out } in products {
         let rows = weight.rows();

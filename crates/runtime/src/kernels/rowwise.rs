@@ -3,6 +3,8 @@
 //! Every element of a result depends on its row alone, and nothing multiplies and adds in one step; so results
 //! are the same at any number of threads and rows, with any instruction set.
 
+use std::ops::AddAssign;
+
 use super::exp::exp;
 use super::isa::Isa;
 use super::pool::Pool;
@@ -14,8 +16,11 @@ const CHUNK: usize = 1 << 14;
 /// Partial sums of a row: as many as keep vector registers of any width busy.
 const SUMS: usize = 32;
 
+/// The least sum of squares to which the squares that are too small for `f32` add nothing that it could hold.
+const LEAST_SUM: f32 = 1e-30;
+
 /// Divides each row of `width` numbers by the root of the mean of its squares plus `epsilon`, and multiplies
-/// it by `weight`. The squares are summed in 32 `f32` lanes.
+/// it by `weight`. The squares are summed in 32 lanes of `f32`, or of `f64` where they leave the range of `f32`.
 ///
 /// # Panics
 /// When `width` is 0 or divides `x` with a rest, `weight` is not `width` long or `out` not as long as `x`.
@@ -44,7 +49,7 @@ pub(crate) fn rms_norm(
 /// [`rms_norm`] of one row.
 #[inline(always)]
 fn normalize(x: &[f32], weight: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
-    let root = (sum_of_squares(x) / x.len() as f32 + epsilon).sqrt();
+    let root = root_mean_square(x, epsilon);
     if let Some(weight) = weight {
         for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x / root * weight;
@@ -56,18 +61,37 @@ fn normalize(x: &[f32], weight: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
     }
 }
 
+/// The root of the mean of the squares plus `epsilon`.
 #[inline(always)]
-fn sum_of_squares(x: &[f32]) -> f32 {
-    let mut sums = [0f32; SUMS];
+fn root_mean_square(x: &[f32], epsilon: f32) -> f32 {
+    let sum = tree(squares(x, |x| x * x));
+    if sum.is_finite() && sum >= LEAST_SUM {
+        return (sum / x.len() as f32 + epsilon).sqrt();
+    }
+    // The square of a number beyond 2^64 is infinite in f32, and that of one below 2^-75 is zero.
+    let sum = tree(squares(x, |x| f64::from(x) * f64::from(x)));
+    (sum / x.len() as f64 + f64::from(epsilon)).sqrt() as f32
+}
+
+/// The squares of a row, which `square` takes, in lanes that are yet to be summed.
+#[inline(always)]
+fn squares<T: Copy + Default + AddAssign>(x: &[f32], square: impl Fn(f32) -> T) -> [T; SUMS] {
+    let mut sums = [T::default(); SUMS];
     let (body, tail) = x.as_chunks::<SUMS>();
     for x in body {
         for i in 0..SUMS {
-            sums[i] += x[i] * x[i];
+            sums[i] += square(x[i]);
         }
     }
     for (sum, x) in sums.iter_mut().zip(tail) {
-        *sum += x * x;
+        *sum += square(*x);
     }
+    sums
+}
+
+/// The sum of the lanes, in a tree.
+#[inline(always)]
+fn tree<T: Copy + AddAssign>(mut sums: [T; SUMS]) -> T {
     let mut count = SUMS;
     while count > 1 {
         count /= 2;
@@ -208,6 +232,17 @@ mod tests {
         assert!(out.iter().all(|x| x.is_nan()));
         rms_norm(Isa::best(), &pool, &[1.0, f32::INFINITY, 2.0], 3, None, 1e-6, &mut out);
         assert!(out[0] == 0.0 && out[1].is_nan() && out[2] == 0.0);
+    }
+
+    #[test]
+    fn norm_of_numbers_whose_squares_f32_does_not_hold() {
+        for size in [1e20, -3e38, 1e-30, 1e-40] {
+            for width in [1, 33, 1000] {
+                let x: Vec<f32> = random(width, 8).iter().map(|x| x.signum() * size).collect();
+                let expected: Vec<f64> = x.iter().map(|x| f64::from(x.signum())).collect();
+                assert_all(&expected, 1e-6, |isa, pool, out| rms_norm(isa, pool, &x, width, None, 0.0, out));
+            }
+        }
     }
 
     #[test]

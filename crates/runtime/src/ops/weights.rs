@@ -123,18 +123,18 @@ impl Lookup {
         let columns = self.weight.columns();
         let shape = [indices.shape(), &[columns]].concat();
         let mut out = vec![0f32; room_for(&shape)?];
-        self.fill(indices, &mut out)?;
+        self.fill(Isa::best(), indices, &mut out)?;
         Tensor::made(shape, out)
     }
 
-    /// Writes the rows that `indices` name to `out`.
+    /// Writes the rows that `indices` name to `out`, with the instructions of `isa`, which the machine must have.
     ///
     /// # Errors
     /// Indices out of range.
-    pub(crate) fn fill(&self, indices: &Tensor, out: &mut [f32]) -> Result<(), String> {
+    pub(crate) fn fill(&self, isa: Isa, indices: &Tensor, out: &mut [f32]) -> Result<(), String> {
         for (index, row) in indices.i32s()?.iter().zip(out.chunks_exact_mut(self.weight.columns())) {
             let at = position(*index, self.weight.rows(), self.wraps)?;
-            self.weight.unpack(Isa::best(), at, row);
+            self.weight.unpack(isa, at, row);
         }
         Ok(())
     }

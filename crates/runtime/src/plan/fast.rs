@@ -96,7 +96,7 @@ impl Fast {
         memory: &mut Memory,
         mut observe: Option<&mut dyn FnMut(StepTime)>,
     ) -> Result<Vec<(String, Tensor)>, (String, String)> {
-        memory.make_room(&self.buffers);
+        memory.make_room(&self.buffers).map_err(|problem| ("the first step".to_owned(), problem))?;
         let mut call = Call { memory, slots: vec![None; self.slots], isa: self.isa };
         for (slot, tensor) in inputs {
             call.slots[slot] = Some(Arc::new(tensor));

@@ -7,7 +7,7 @@ use super::softmax::weigh;
 use super::source::{InPlace, Source, TILE, Widened};
 use super::tiles::{ROWS, accumulate, score};
 use super::{Attention, Cache, Inputs};
-use crate::kernels::pieces::Pieces;
+use crate::kernels::disjoint::Disjoint;
 use crate::kernels::simd::{Kernel, LANES, Simd};
 
 /// Rows of one key/value head, computed by one thread.
@@ -21,7 +21,7 @@ pub(super) struct Block<'a> {
     /// Where the positions are that any of the tokens sees; begins at a multiple of eight.
     pub(super) visible: Range<usize>,
     /// The result, of which no other block has the same rows of the same head.
-    pub(super) out: &'a Pieces<'a, f32>,
+    pub(super) out: Disjoint<'a, f32>,
     pub(super) out_stride: usize,
 }
 
@@ -103,7 +103,7 @@ impl Block<'_> {
         for ((token, head), (sums, total)) in self.askers().zip(rows) {
             let start = token * self.out_stride + head * dim;
             // SAFETY: no other block has this row, and those of one block are written one after the other.
-            let out = unsafe { self.out.take(start..start + dim) };
+            let out = unsafe { self.out.part(start..start + dim) };
             out.iter_mut().zip(sums.as_flattened()).for_each(|(out, sum)| *out = sum / total);
         }
     }

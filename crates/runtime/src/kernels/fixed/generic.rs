@@ -1,6 +1,6 @@
 //! Plain Rust: the slow twin that the other sets are held against.
 
-use super::super::float;
+use super::super::fp16::widened;
 use super::{CHUNK, LANES, PAIRS, Palette, Tile, Vectors, multiply_with, unpack_with};
 
 /// Indices of `BITS` in plain Rust.
@@ -109,7 +109,7 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
 
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
         for (out, bits) in out.iter_mut().zip(bits) {
-            *out = float::value(*bits);
+            *out = widened(*bits);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::super::float;
+use super::super::fp16::widened;
 use super::{CHUNK, LANES, Palette, Tile, Vectors, multiply_with, unpack_with};
 
 /// Indices of `BITS` with NEON.
@@ -147,7 +147,7 @@ impl<const BITS: u32> Vectors for Neon<BITS> {
     #[inline(always)]
     unsafe fn widen(bits: &[u16; CHUNK], out: &mut [f32; CHUNK]) {
         for i in 0..CHUNK {
-            out[i] = float::value(bits[i]);
+            out[i] = widened(bits[i]);
         }
     }
 }

@@ -73,7 +73,8 @@ impl Random {
 fn product(isa: Isa, threads: usize, weight: &Matrix, x: &[f32]) -> Vec<f32> {
     let pool = Pool::new(threads);
     let mut out = vec![f32::NAN; x.len() / weight.columns() * weight.rows()];
-    let rows = Rows::new(isa, x, weight.columns(), &pool);
+    let mut rows = Rows::empty();
+    rows.fill(isa, forms_for([weight]), x, weight.columns(), &pool).unwrap();
     multiply(isa, &pool, &rows, &mut [Product { weight, out: &mut out }]);
     out
 }
@@ -317,10 +318,11 @@ fn several_products_and_rows_that_are_filled_again() {
     let weights =
         [random.palettized([100, 320], 4, 8), random.fp16(7, 320), random.palettized([640, 320], 8, 640)];
     for isa in Isa::here() {
-        let mut rows = Rows::new(isa, &random.numbers(80 * 1000), 1000, &pool);
+        let (mut rows, both) = (Rows::empty(), forms_for(&weights));
+        rows.fill(isa, both, &random.numbers(80 * 1000), 1000, &pool).unwrap();
         for count in [9, 1, 0] {
             let x = random.numbers(count * 320);
-            rows.fill(isa, &x, 320, &pool);
+            rows.fill(isa, both, &x, 320, &pool).unwrap();
             let mut outs: Vec<Vec<f32>> = weights.iter().map(|w| vec![0.0; w.rows() * count]).collect();
             let mut products: Vec<Product<'_>> =
                 weights.iter().zip(&mut outs).map(|(weight, out)| Product { weight, out }).collect();

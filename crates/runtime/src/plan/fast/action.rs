@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use super::operand::{Call, Operand, Place};
-use crate::kernels::{self, Attention, Cache, Inputs, Matrix, Pool, Product, Queries};
+use crate::kernels::{self, Attention, Cache, Inputs, Isa, Matrix, Pool, Product, Queries};
 use crate::ops::Operation;
 use crate::ops::slice::SliceUpdate;
 use crate::ops::weights::Lookup;
 use crate::plan::{Finish, finish};
 use crate::tensor::Tensor;
 use anelith_mil::TensorType;
+
+/// Rows of activations that are prepared for products at a time: so few that they take no more memory than the weights
+/// of a model do, so many that to read the weights again for the next costs nothing beside the products.
+const AT_ONCE: usize = 1024;
 
 /// A step. Numbers of buffers are where it writes; every operand has the layout that its kernel needs.
 #[derive(Debug)]
@@ -239,24 +243,40 @@ fn write(state: &str, data: &Operand, call: &mut Call<'_>) -> Result<u64, String
 fn multiply(x: &Operand, columns: usize, products: &[Weighted], call: &mut Call<'_>) -> Result<u64, String> {
     let mut outs: Vec<Vec<f32>> =
         products.iter().map(|p| std::mem::take(&mut call.memory.buffers[p.out])).collect();
-    let count = x.layout.count() / columns;
+    let mut rows = std::mem::replace(&mut call.memory.rows, kernels::Rows::empty());
     let result = call.dense(x).and_then(|x| {
-        let rows = kernels::Rows::new(call.isa, x, columns, Pool::shared());
-        let mut jobs = Vec::with_capacity(products.len());
-        for (product, out) in products.iter().zip(&mut outs) {
-            let out = out.get_mut(..count * product.weight.rows()).ok_or("a buffer is too short")?;
-            jobs.push(Product { weight: &product.weight, out });
+        for (i, x) in x.chunks(AT_ONCE * columns).enumerate() {
+            multiply_rows(call.isa, x, columns, products, &mut rows, &mut outs, i * AT_ONCE)?;
         }
-        kernels::multiply(call.isa, Pool::shared(), &rows, &mut jobs);
-        for (product, job) in products.iter().zip(jobs) {
-            add_bias(product, job.out)?;
-        }
-        Ok(bytes(count * columns) + products.iter().map(|p| p.weight.byte_len() as u64).sum::<u64>())
+        Ok(bytes(x.len()) + products.iter().map(|p| p.weight.byte_len() as u64).sum::<u64>())
     });
+    call.memory.rows = rows;
     for (product, out) in products.iter().zip(outs) {
         call.memory.buffers[product.out] = out;
     }
     result
+}
+
+/// The products of rows `x` of activations, which are the rows from `first` on of all.
+fn multiply_rows(
+    isa: Isa,
+    x: &[f32],
+    columns: usize,
+    products: &[Weighted],
+    rows: &mut kernels::Rows,
+    outs: &mut [Vec<f32>],
+    first: usize,
+) -> Result<(), String> {
+    let forms = kernels::forms_for(products.iter().map(|p| p.weight.as_ref()));
+    rows.fill(isa, forms, x, columns, Pool::shared())?;
+    let mut jobs = Vec::with_capacity(products.len());
+    for (product, out) in products.iter().zip(outs) {
+        let (weight, count) = (product.weight.as_ref(), rows.count());
+        let out = out.get_mut(first * weight.rows()..(first + count) * weight.rows());
+        jobs.push(Product { weight, out: out.ok_or("a buffer is too short")? });
+    }
+    kernels::multiply(isa, Pool::shared(), rows, &mut jobs);
+    products.iter().zip(jobs).try_for_each(|(product, job)| add_bias(product, job.out))
 }
 
 fn add_bias(product: &Weighted, out: &mut [f32]) -> Result<(), String> {
@@ -270,8 +290,8 @@ fn add_bias(product: &Weighted, out: &mut [f32]) -> Result<(), String> {
 fn pick_rows(lookup: &Lookup, indices: &Operand, out: usize, call: &mut Call<'_>) -> Result<u64, String> {
     let indices = call.take(indices)?;
     let count = indices.data().len() * lookup.weight.columns();
-    call.write(out, count, |_, out| {
-        lookup.fill(&indices, out)?;
+    call.write(out, count, |call, out| {
+        lookup.fill(call.isa, &indices, out)?;
         Ok(bytes(count))
     })
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anelith_mil::DataType;
 
 use super::layout::Layout;
-use crate::kernels::{self, Isa, Pool};
+use crate::kernels::{self, Isa, Pool, Rows};
 use crate::plan::States;
-use crate::tensor::{Tensor, TensorData, map_elements};
+use crate::tensor::{Tensor, TensorData, map_elements, stretch};
 
 /// The memory that a value is in.
 #[derive(Clone, Debug)]
@@ -46,13 +46,15 @@ pub(crate) struct Half {
 }
 
 /// What an instance holds between calls, and the room that its calls work in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Memory {
     /// The states that are held as tensors.
     pub(crate) states: States,
     /// The states that are held as fp16.
     pub(crate) halves: BTreeMap<String, Half>,
     pub(super) buffers: Vec<Vec<f32>>,
+    /// The activations of the product that is being taken.
+    pub(super) rows: Rows,
 }
 
 /// What the values of one call are in.
@@ -75,16 +77,28 @@ impl Half {
 }
 
 impl Memory {
+    /// No states, and no room yet.
+    pub(crate) fn empty() -> Memory {
+        Memory {
+            states: States::new(),
+            halves: BTreeMap::new(),
+            buffers: Vec::new(),
+            rows: Rows::empty(),
+        }
+    }
+
     /// Makes the buffers at least as large as `sizes`.
-    pub(super) fn make_room(&mut self, sizes: &[usize]) {
+    ///
+    /// # Errors
+    /// Memory that cannot be had.
+    pub(super) fn make_room(&mut self, sizes: &[usize]) -> Result<(), String> {
         if self.buffers.len() < sizes.len() {
             self.buffers.resize_with(sizes.len(), Vec::new);
         }
         for (buffer, size) in self.buffers.iter_mut().zip(sizes) {
-            if buffer.len() < *size {
-                buffer.resize(*size, 0.0);
-            }
+            stretch(buffer, buffer.len().max(*size), 0.0)?;
         }
+        Ok(())
     }
 }
 
