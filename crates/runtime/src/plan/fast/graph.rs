@@ -1,8 +1,12 @@
 //! Questions that patterns ask of a function.
 
+use std::collections::BTreeSet;
+
 use anelith_mil::{
     Argument, DataType, Function, FunctionInfo, Op, OpKind, Opcode, Operand, Type, Value, VarId,
 };
+
+use crate::plan::Step;
 
 /// A function seen from its variables.
 #[derive(Debug)]
@@ -11,15 +15,18 @@ pub(super) struct Graph<'f> {
     info: &'f FunctionInfo,
     /// For each variable the ops that read it, an op once for each time it does.
     readers: Vec<Vec<usize>>,
+    /// The ops that are steps of the plan: neither constants nor folded.
+    steps: BTreeSet<usize>,
 }
 
 impl<'f> Graph<'f> {
-    pub(super) fn new(function: &'f Function, info: &'f FunctionInfo) -> Graph<'f> {
+    /// The graph of a function whose plain plan has these steps.
+    pub(super) fn new(function: &'f Function, info: &'f FunctionInfo, steps: &[Step]) -> Graph<'f> {
         let mut readers = vec![Vec::new(); function.vars.len()];
         for (index, op) in function.ops.iter().enumerate() {
             op.reads().for_each(|var| readers[var.0 as usize].push(index));
         }
-        Graph { function, info, readers }
+        Graph { function, info, readers, steps: steps.iter().map(|step| step.op).collect() }
     }
 
     /// The op at `index`, if it is `opcode`.
@@ -37,7 +44,7 @@ impl<'f> Graph<'f> {
 
     /// The op that makes `var`, if it is `opcode`.
     pub(super) fn made_by(&self, var: VarId, opcode: Opcode) -> Option<(usize, &'f Op)> {
-        let index = (*self.info.definitions.get(var.0 as usize)?)?;
+        let index = self.maker(var)?;
         Some((index, self.op(index, opcode)?))
     }
 
@@ -47,10 +54,19 @@ impl<'f> Graph<'f> {
         self.made_by(var, opcode).filter(|_| is_alone)
     }
 
-    /// Whether `var` is known only when the program runs.
+    /// The op that makes `var`; `None` for inputs.
+    pub(super) fn maker(&self, var: VarId) -> Option<usize> {
+        self.info.definitions.get(var.0 as usize).copied().flatten()
+    }
+
+    /// Whether the op at `index` is done when the program runs, not before.
+    pub(super) fn is_step(&self, index: usize) -> bool {
+        self.steps.contains(&index)
+    }
+
+    /// Whether `var` is no literal and no result of a constexpr op: what ops make of these may be known as well.
     pub(super) fn is_computed(&self, var: VarId) -> bool {
-        let definition = self.info.definitions.get(var.0 as usize).copied().flatten();
-        definition.is_none_or(|index| !self.function.ops[index].kind.is_constant())
+        self.maker(var).is_none_or(|index| !self.function.ops[index].kind.is_constant())
     }
 
     /// Whether the op at `index` makes `var`.

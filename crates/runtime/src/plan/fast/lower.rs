@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anelith_mil::{Function, FunctionInfo, Opcode, VarId};
+use anelith_mil::{Opcode, VarId};
 
 use super::action::{self, Action, Attend, Rows, Weighted};
 use super::buffers::{self, Life};
@@ -32,23 +32,23 @@ struct Lowering<'f> {
     at: String,
 }
 
-/// The fast form of `plan`, which is of `function`; `plan` is left without steps and outputs.
+/// The fast form of `plan`, which is of the function in `graph`; `plan` is left without steps and outputs. The
+/// variables in `folded` have become constants.
 ///
 /// # Errors
 /// The op, and what is wrong with it.
 pub(super) fn lower(
     plan: &mut Plan,
-    function: &Function,
-    info: &FunctionInfo,
+    folded: &BTreeMap<VarId, Arc<Tensor>>,
+    graph: Graph<'_>,
     isa: Isa,
 ) -> Result<Fast, (String, String)> {
-    let graph = Graph::new(function, info);
     let views = state_views(&graph);
     let fusions = Fusions::find(&graph, &views);
     let mut lowering = Lowering {
         graph,
         views,
-        operands: BTreeMap::new(),
+        operands: folded.iter().map(|(var, tensor)| (*var, Operand::constant(tensor))).collect(),
         steps: Vec::new(),
         buffers: Vec::new(),
         at: String::new(),

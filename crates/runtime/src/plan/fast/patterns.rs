@@ -41,7 +41,8 @@ struct Group {
 }
 
 impl Group {
-    /// Whether what the group reads is computed, outside of it, and still there when its last op runs.
+    /// Whether the group's ops are all steps, and what it reads is computed, outside of it, and still there when its
+    /// last op runs.
     fn is_sound(&self, graph: &Graph<'_>, views: &StateViews) -> bool {
         let inputs = match &self.fusion {
             Fusion::Norm { x, .. } => vec![x],
@@ -50,10 +51,13 @@ impl Group {
             Fusion::Gate { gate, up } => vec![gate, up],
             Fusion::Store { update, .. } => vec![update],
         };
-        inputs.into_iter().all(|var| {
-            let is_outside = graph.is_computed(*var) && !self.inner.iter().any(|op| graph.makes(*op, *var));
-            is_outside && views.get(var).is_none_or(|view| self.last <= view.until)
-        })
+        let are_steps = self.inner.iter().all(|op| graph.is_step(*op)) && graph.is_step(self.last);
+        are_steps
+            && inputs.into_iter().all(|var| {
+                let is_outside =
+                    graph.is_computed(*var) && !self.inner.iter().any(|op| graph.makes(*op, *var));
+                is_outside && views.get(var).is_none_or(|view| self.last <= view.until)
+            })
     }
 }
 
@@ -160,7 +164,8 @@ fn weight_after(graph: &Graph<'_>, index: usize, length: usize) -> Option<usize>
     let op = graph.op(reader, Opcode::Mul)?;
     let other = if graph.var(op, "x") == Some(normed) { "y" } else { "x" };
     let weight = graph.var(op, other)?;
-    let is_row = graph.literal(op, other).is_some() && graph.shape(weight)? == [length];
+    let is_known = graph.maker(weight).is_some_and(|maker| !graph.is_step(maker));
+    let is_row = is_known && graph.shape(weight)? == [length];
     is_row.then_some(reader)
 }
 
