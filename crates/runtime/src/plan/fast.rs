@@ -1,12 +1,13 @@
 //! The plan of fast mode: groups of ops fused, views instead of copies, weights as they are stored.
 //!
 //! [`lower()`](lower::lower) makes it of the plain plan: it finds groups of ops that one kernel does at once
-//! (`patterns`), lets ops that only move elements be another [`Layout`](layout::Layout) of the same memory
+//! (`patterns`) or element by element (`chain`), lets ops that only move elements be another [`Layout`](layout::Layout) of the same memory
 //! (`views`), and gives values that are never alive together the same buffer (`buffers`). What it does not know it
 //! leaves to the plain op, on tensors.
 
 mod action;
 mod buffers;
+mod chain;
 mod describe;
 mod graph;
 mod layout;

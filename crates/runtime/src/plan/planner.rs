@@ -24,7 +24,7 @@ pub(super) struct Planner<'f, 'c, 'w> {
     scope: Scope<'f>,
     constants: &'c mut Constants<'w>,
     precision: Precision,
-    /// Constexpr ops whose results nobody has asked for in dense form, by their results.
+    /// The ops that make palettized weights, by their results, which are dense only where that is asked for.
     packed: BTreeMap<VarId, &'f Op>,
     folds: Folds,
 }
@@ -238,7 +238,9 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
     }
 
     fn defined(&mut self, var: VarId) -> Result<Option<Known<'f>>, Problem> {
-        if let Some(op) = self.packed.remove(&var) {
+        if self.scope.defined(var).is_none()
+            && let Some(op) = self.packed.get(&var).copied()
+        {
             self.unpack(self.opcode(op)?, op)?;
         }
         Ok(self.scope.defined(var))

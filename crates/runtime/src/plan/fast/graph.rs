@@ -144,14 +144,19 @@ impl<'f> Graph<'f> {
         extents.collect()
     }
 
+    /// The type of the elements of a tensor.
+    pub(super) fn dtype(&self, var: VarId) -> Option<DataType> {
+        self.function.var(var).ty.as_tensor().map(|ty| ty.dtype)
+    }
+
     /// Whether `var` is a tensor of floating-point numbers.
     pub(super) fn is_float(&self, var: VarId) -> bool {
-        self.function.var(var).ty.as_tensor().is_some_and(|ty| ty.dtype.is_float())
+        self.dtype(var).is_some_and(DataType::is_float)
     }
 
     /// Whether `var` is a tensor of fp16.
     pub(super) fn is_fp16(&self, var: VarId) -> bool {
-        self.function.var(var).ty.as_tensor().is_some_and(|ty| ty.dtype == DataType::Fp16)
+        self.dtype(var) == Some(DataType::Fp16)
     }
 
     /// The one result of an op.

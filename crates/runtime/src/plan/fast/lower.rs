@@ -7,6 +7,7 @@ use anelith_mil::{Opcode, VarId};
 
 use super::action::{self, Action, Attend, Rows, Weighted};
 use super::buffers::{self, Life};
+use super::chain::{self, Chain, Member};
 use super::graph::Graph;
 use super::layout::Layout;
 use super::operand::{Operand, Place};
@@ -44,7 +45,8 @@ pub(super) fn lower(
     isa: Isa,
 ) -> Result<Fast, (String, String)> {
     let views = state_views(&graph);
-    let fusions = Fusions::find(&graph, &views);
+    let mut fusions = Fusions::find(&graph, &views);
+    chain::find(&plan.steps, &graph, &views, &mut fusions);
     let mut lowering = Lowering {
         graph,
         views,
@@ -295,6 +297,11 @@ impl Lowering<'_> {
                 self.push(Action::Gate { gate, up, out });
             }
             (Fusion::Attend { .. }, Some(var)) => self.attend(fusion, var)?,
+            (Fusion::Chain { inner: ops, .. }, Some(var)) => {
+                let steps = ops.iter().map(|op| inner.remove(op)).chain([Some(last)]);
+                let members = steps.map(|step| self.member(step?)).collect::<Option<Vec<_>>>();
+                self.chain(members.ok_or_else(unlike)?, var)?;
+            }
             (Fusion::Store { slice_update, update }, _) => {
                 let slice = inner.remove(slice_update).map(|step| step.action);
                 let (Some(plan::Action::Update(place, sources)), plan::Action::Write { state, .. }) =
@@ -323,6 +330,23 @@ impl Lowering<'_> {
         let out = self.bind(var, by_token);
         let attend = Attend { queries, keys, values, mask, scale: *scale, out };
         self.push(Action::Attend(Box::new(attend)));
+        Ok(())
+    }
+
+    /// A step as an op of a chain.
+    fn member(&self, step: Step) -> Option<Member> {
+        let plan::Action::Run(operation, operands) = step.action else { return None };
+        let op = self.graph.function.ops.get(step.op)?;
+        let result = self.graph.result(op)?.0 as usize;
+        Some(Member { name: op.kind.name().to_owned(), function: operation.function()?, operands, result })
+    }
+
+    fn chain(&mut self, members: Vec<Member>, var: VarId) -> Result<(), String> {
+        let shape = self.graph.shape(var).ok_or_else(unlike)?;
+        let operand = |source: &Source| self.fitted(self.operand(source), |_| true);
+        let (mut chain, layout) = Chain::new(members, &shape, operand);
+        chain.out = self.bind(var, layout);
+        self.push(Action::Chain(Box::new(chain)));
         Ok(())
     }
 

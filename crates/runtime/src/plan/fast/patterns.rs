@@ -22,6 +22,8 @@ pub(super) enum Fusion {
     Gate { gate: VarId, up: VarId },
     /// A box of a state replaced: the op that says which, and what it is replaced by.
     Store { slice_update: usize, update: VarId },
+    /// Functions of elements, one upon the other: the ops before the last one, and the variables that they read.
+    Chain { inner: Vec<usize>, inputs: Vec<VarId> },
 }
 
 /// The groups of a function.
@@ -34,10 +36,10 @@ pub(super) struct Fusions {
 }
 
 /// One match.
-struct Group {
-    last: usize,
-    inner: Vec<usize>,
-    fusion: Fusion,
+pub(super) struct Group {
+    pub(super) last: usize,
+    pub(super) inner: Vec<usize>,
+    pub(super) fusion: Fusion,
 }
 
 impl Group {
@@ -50,6 +52,7 @@ impl Group {
             Fusion::Attend { queries, keys, values, mask, .. } => vec![queries, keys, values, mask],
             Fusion::Gate { gate, up } => vec![gate, up],
             Fusion::Store { update, .. } => vec![update],
+            Fusion::Chain { inputs, .. } => inputs.iter().collect(),
         };
         let are_steps = self.inner.iter().all(|op| graph.is_step(*op)) && graph.is_step(self.last);
         are_steps
@@ -74,16 +77,22 @@ impl Fusions {
                 Some(Opcode::WriteState) => store(graph, views, index),
                 _ => None,
             };
-            if let Some(group) = group.filter(|group| group.is_sound(graph, views)) {
-                found.insert(group);
+            if let Some(group) = group {
+                found.insert(group, graph, views);
             }
         }
         found
     }
 
-    fn insert(&mut self, group: Group) {
-        let taken = |op: &usize| self.covered.contains(op) || self.by_last.contains_key(op);
-        if !group.inner.iter().any(taken) && !taken(&group.last) {
+    /// Whether the op at `index` is in a group.
+    pub(super) fn takes(&self, index: usize) -> bool {
+        self.covered.contains(&index) || self.by_last.contains_key(&index)
+    }
+
+    /// Adds a group if it is sound and none of its ops is taken.
+    pub(super) fn insert(&mut self, group: Group, graph: &Graph<'_>, views: &StateViews) {
+        let is_free = !group.inner.iter().chain([&group.last]).any(|op| self.takes(*op));
+        if is_free && group.is_sound(graph, views) {
             self.by_last.insert(group.last, group.fusion);
             self.covered.extend(group.inner);
         }

@@ -3,13 +3,16 @@
 //! It is run by the code that would run it in a call, so its result has the same bits. An op that fails stays a
 //! step, and fails when the function is called.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use anelith_mil::{Argument, Data, Op, Opcode, Operand, VarId};
+use anelith_mil::{Op, Opcode, Operand, VarId};
 
 use super::{Planner, check_type};
-use crate::plan::constants::{FoldedOp, Id, Known};
+use crate::plan::constants::{FoldedOp, Id};
 use crate::plan::{Action, Precision, States, Step};
 use crate::tensor::{Tensor, held_bytes};
 
@@ -71,14 +74,21 @@ impl Folds {
             && self.work.saturating_add(candidate.work)
                 <= WORK.saturating_add(elements.saturating_mul(PASSES))
     }
+
+    /// Counts the constants of an op that has been folded.
+    fn count(&mut self, candidate: &Candidate) {
+        for (id, bytes) in &candidate.operands {
+            let is_new = self.read.insert(*id);
+            self.read_bytes = self.read_bytes.saturating_add(if is_new { *bytes } else { 0 });
+        }
+    }
 }
 
 impl<'f> Planner<'f, '_, '_> {
     /// What folding the op would take; `None` if it reads what is not constant, or for want of room or time.
     pub(super) fn candidate(&mut self, opcode: Opcode, op: &'f Op) -> Option<Candidate> {
         let is_pure = !matches!(opcode, Opcode::ReadState | Opcode::WriteState);
-        let is_sized = !sizes_its_result(opcode) || op.inputs.values().all(|a| self.is_immediate(a));
-        if !is_pure || !is_sized || !op.reads().all(|var| self.is_constant(var)) {
+        if !is_pure || !op.reads().all(|var| self.is_constant(var)) {
             return None;
         }
         let function = self.scope.function;
@@ -101,6 +111,7 @@ impl<'f> Planner<'f, '_, '_> {
         let mut types = Vec::new();
         for var in &op.outputs {
             let ty = check_type(&function.var(*var).ty).ok()?;
+            // Where the values of operands say how large the result is, its type does not, unless they were literals.
             counts.push(ty.element_count()?);
             types.push(ty.clone());
         }
@@ -115,6 +126,7 @@ impl<'f> Planner<'f, '_, '_> {
     pub(super) fn recall(&mut self, candidate: &Candidate, index: usize, op: &'f Op) -> bool {
         let known = candidate.results.iter().map(|id| self.constants.folded(*id)).collect::<Option<Vec<_>>>();
         let Some(tensors) = known else { return false };
+        self.folds.count(candidate);
         for ((var, id), tensor) in op.outputs.iter().zip(&candidate.results).zip(tensors) {
             self.note(*var, *id, tensor);
         }
@@ -130,16 +142,13 @@ impl<'f> Planner<'f, '_, '_> {
             return Some(step);
         }
         self.folds.values.resize(self.scope.function.vars.len(), None);
+        self.folds.work = self.folds.work.saturating_add(candidate.work);
         let result = step.run(&mut self.folds.values, &mut States::new());
         let made: Vec<_> = step.outputs.iter().map(|target| self.folds.values[target.slot?].take()).collect();
         if result.is_err() {
             return Some(step);
         }
-        self.folds.work = self.folds.work.saturating_add(candidate.work);
-        for (id, bytes) in &candidate.operands {
-            let is_new = self.folds.read.insert(*id);
-            self.folds.read_bytes = self.folds.read_bytes.saturating_add(if is_new { *bytes } else { 0 });
-        }
+        self.folds.count(&candidate);
         for ((var, id), tensor) in op.outputs.iter().zip(candidate.results).zip(made) {
             let Some(tensor) = tensor else { continue };
             self.constants.remember_folded(id, &tensor);
@@ -190,20 +199,6 @@ impl<'f> Planner<'f, '_, '_> {
         }
         self.constants.id(self.scope.known(operand)?).ok()
     }
-
-    /// Whether all of the argument is written in the program, where the inference of types sees it.
-    fn is_immediate(&self, argument: &'f Argument) -> bool {
-        argument.operands().iter().all(|operand| match self.scope.known(operand) {
-            Some(Known::Literal(value)) => !matches!(value.data, Data::Blob(_)),
-            _ => false,
-        })
-    }
-}
-
-/// Whether the values of the operands say how large the result is. Where inference did not see them, the declared
-/// type is no bound.
-fn sizes_its_result(opcode: Opcode) -> bool {
-    matches!(opcode, Opcode::Fill | Opcode::Pad | Opcode::Range1d | Opcode::Tile)
 }
 
 /// What an op has to do whose operands and results have so many elements each.
