@@ -38,9 +38,10 @@
 //!
 //! Weights of `conv` at a point, `linear` and `gather` stay in the mapped weight file, palettized or fp16, and are
 //! unpacked by the tile while they are used; others are decompressed once, and shared by all functions of a program
-//! that name the same blob. In a plain plan values are reference-counted and given up at their last use, which lets `slice_update` write in place: a
-//! key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied. A fast plan
-//! gives each value a buffer when it is made, and values that are never alive together the same one.
+//! that name the same blob. What ops make of constants alone is made once, when the plan is made, and shared in the
+//! same way. In a plain plan values are reference-counted and given up at their last use, which lets `slice_update`
+//! write in place: a key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied.
+//! A fast plan gives each value a buffer when it is made, and values that are never alive together the same one.
 
 mod error;
 mod instance;

@@ -12,6 +12,7 @@ pub(crate) mod constexpr;
 mod conv;
 mod elementwise;
 mod fill;
+mod function;
 mod gather;
 mod norm;
 mod pad;
@@ -31,6 +32,7 @@ use anelith_mil::Opcode;
 
 use crate::tensor::Tensor;
 use arguments::Arguments;
+pub(crate) use function::Function;
 use slice::SliceUpdate;
 use weights::{Lookup, Projection};
 
@@ -63,6 +65,12 @@ pub(crate) trait Operation: Debug + Send + Sync {
     /// # Errors
     /// What is wrong with the data, as a sentence without subject.
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String>;
+
+    /// What the op does to each element of operands of floating-point numbers, in their order; `None` if it does
+    /// more than that. `run` gives the same bits.
+    fn function(&self) -> Option<Function> {
+        None
+    }
 }
 
 /// Why an op cannot be planned.

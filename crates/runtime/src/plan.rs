@@ -1,7 +1,7 @@
 //! A function turned into steps, once, so that running it only moves data.
 //!
-//! Planning fetches constants, parses constant parameters, and marks for every operand whether this is its
-//! last use. A state is handed out by `read_state` without a copy; if the program writes the state before it
+//! Planning fetches constants, runs the ops that read nothing else, parses constant parameters, and marks for every
+//! operand whether this is its last use. A state is handed out by `read_state` without a copy; if the program writes the state before it
 //! reads it again, the handle is the only one, and `slice_update` on it works in place.
 
 mod constants;
@@ -31,7 +31,7 @@ use fast::Fast;
 use planner::Planner;
 
 /// Where results are rounded; see the crate's documentation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Precision {
     /// Every fp16-typed result is rounded to fp16.
     Exact,
@@ -164,9 +164,9 @@ impl Plan {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        let mut plan = Planner::new(Scope::new(function, info), constants, precision).plan()?;
+        let (mut plan, folded) = Planner::new(Scope::new(function, info), constants, precision).plan()?;
         if precision == Precision::Fast {
-            let fast = Fast::new(&mut plan, function, info, isa);
+            let fast = Fast::new(&mut plan, &folded, function, info, isa);
             plan.fast = Some(fast.map_err(|(at, problem)| plan.failed(&at, problem))?);
         }
         Ok(plan)

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use anelith_mil::Opcode;
 
 use super::arguments::Arguments;
-use super::elementwise::{result_shape, zip};
-use super::{Operation, Problem, operands};
+use super::elementwise::{broadcast, result_shape, zip};
+use super::{Function, Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData};
 
 /// An arithmetic op.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Binary {
+pub(crate) enum Binary {
     /// `x + y`.
     Add,
     /// The largest integer that is not above `x / y`.
@@ -74,20 +74,40 @@ impl Operation for Binary {
         };
         Ok(vec![Tensor::made(shape, data)?])
     }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::Two(*self))
+    }
 }
 
 impl Binary {
     fn floats(self, x: (&[f32], &[usize]), y: (&[f32], &[usize]), shape: &[usize]) -> Vec<f32> {
+        let (x, y) = (broadcast(x.0, x.1, shape), broadcast(y.0, y.1, shape));
+        let mut out = vec![0.0; x.len()];
+        self.apply(&x, &y, &mut out);
+        out
+    }
+
+    /// Writes the function of each element of `x` and `y`, which are as long as `out`.
+    pub(super) fn apply(self, x: &[f32], y: &[f32], out: &mut [f32]) {
         match self {
-            Binary::Add => zip(x, y, shape, |a, b| a + b),
-            Binary::FloorDiv => zip(x, y, shape, floor_div),
-            Binary::Maximum => zip(x, y, shape, |a, b| if a >= b || a.is_nan() { a } else { b }),
-            Binary::Minimum => zip(x, y, shape, |a, b| if a <= b || a.is_nan() { a } else { b }),
-            Binary::Mod => zip(x, y, shape, modulo),
-            Binary::Mul => zip(x, y, shape, |a, b| a * b),
-            Binary::Pow => zip(x, y, shape, f32::powf),
-            Binary::RealDiv => zip(x, y, shape, |a, b| a / b),
-            Binary::Sub => zip(x, y, shape, |a, b| a - b),
+            Binary::Add => each(x, y, out, |a, b| a + b),
+            Binary::FloorDiv => each(x, y, out, floor_div),
+            Binary::Maximum => each(x, y, out, |a, b| if a >= b || a.is_nan() { a } else { b }),
+            Binary::Minimum => each(x, y, out, |a, b| if a <= b || a.is_nan() { a } else { b }),
+            Binary::Mod => each(x, y, out, modulo),
+            Binary::Mul => each(x, y, out, |a, b| a * b),
+            Binary::Pow => each(x, y, out, f32::powf),
+            Binary::RealDiv => each(x, y, out, |a, b| a / b),
+            Binary::Sub => each(x, y, out, |a, b| a - b),
+        }
+    }
+
+    /// About how many sums of floating-point numbers take as long.
+    pub(super) fn cost(self) -> usize {
+        match self {
+            Binary::FloorDiv | Binary::Mod | Binary::Pow => 16,
+            _ => 1,
         }
     }
 
@@ -117,6 +137,12 @@ impl Binary {
             Binary::Pow => zip(x, y, shape, |a, b| a.wrapping_pow(b.unsigned_abs())),
             Binary::RealDiv | Binary::Sub => zip(x, y, shape, i32::wrapping_sub),
         })
+    }
+}
+
+fn each(x: &[f32], y: &[f32], out: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+        *out = f(*x, *y);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anelith_mil::DataType;
 
 use super::arguments::Arguments;
-use super::{Operation, Problem, operands};
+use super::{Function, Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData, room_for, strides};
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) fn broadcast_shape(a: &[usize], b: &[usize]) -> Result<Vec<usize>, St
 }
 
 /// The elements of `x` of shape `from`, repeated to fill `to`, which `from` must broadcast to.
-fn broadcast<'a, T: Copy>(x: &'a [T], from: &[usize], to: &[usize]) -> Cow<'a, [T]> {
+pub(super) fn broadcast<'a, T: Copy>(x: &'a [T], from: &[usize], to: &[usize]) -> Cow<'a, [T]> {
     let count = to.iter().product();
     if x.len() == count {
         return Cow::Borrowed(x);
@@ -110,28 +110,43 @@ impl Operation for Select {
         let shape = broadcast_shape(cond.shape(), &values)?;
         room_for(&shape)?;
         let flags = broadcast(cond.bools()?, cond.shape(), &shape);
+        let (x, y) = (a.shape(), b.shape());
         let data: TensorData = match (a.data(), b.data()) {
-            (TensorData::F32(x), TensorData::F32(y)) => {
-                pick(&flags, (x, a.shape()), (y, b.shape()), &shape).into()
-            }
-            (TensorData::Bool(x), TensorData::Bool(y)) => {
-                pick(&flags, (x, a.shape()), (y, b.shape()), &shape).into()
-            }
-            _ => pick(&flags, (a.i32s()?, a.shape()), (b.i32s()?, b.shape()), &shape).into(),
+            (TensorData::F32(a), TensorData::F32(b)) => picked(&flags, (a, x), (b, y), &shape).into(),
+            (TensorData::Bool(a), TensorData::Bool(b)) => picked(&flags, (a, x), (b, y), &shape).into(),
+            _ => picked(&flags, (a.i32s()?, x), (b.i32s()?, y), &shape).into(),
         };
         Ok(vec![Tensor::made(shape, data)?])
     }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::Select)
+    }
 }
 
-/// The element of `x` where the flag is set, else that of `y`.
-fn pick<T: Copy>(
+/// [`pick`] of operands that broadcast to `shape`.
+fn picked<T: Copy + Default>(
     flags: &[bool],
     (x, x_shape): (&[T], &[usize]),
     (y, y_shape): (&[T], &[usize]),
     shape: &[usize],
 ) -> Vec<T> {
-    let (x, y) = (broadcast(x, x_shape, shape), broadcast(y, y_shape, shape));
-    flags.iter().zip(x.iter().zip(y.iter())).map(|(f, (x, y))| if *f { *x } else { *y }).collect()
+    let mut out = vec![T::default(); flags.len()];
+    pick(flags, |flag| flag, &broadcast(x, x_shape, shape), &broadcast(y, y_shape, shape), &mut out);
+    out
+}
+
+/// Writes the element of `x` where the flag is set, else that of `y`; all are as long as `out`.
+pub(super) fn pick<F: Copy, T: Copy>(
+    flags: &[F],
+    is_set: impl Fn(F) -> bool,
+    x: &[T],
+    y: &[T],
+    out: &mut [T],
+) {
+    for (((out, flag), x), y) in out.iter_mut().zip(flags).zip(x).zip(y) {
+        *out = if is_set(*flag) { *x } else { *y };
+    }
 }
 
 /// Plans `cast`; the width of the result is applied to it as to the result of any op.
@@ -153,6 +168,10 @@ impl Operation for Cast {
             _ => TensorData::I32(to_integers(data)),
         };
         Ok(vec![Tensor::made(shape, data)?])
+    }
+
+    fn function(&self) -> Option<Function> {
+        self.to.is_float().then_some(Function::Same)
     }
 }
 

@@ -7,7 +7,7 @@ use anelith_mil::Opcode;
 
 use super::arguments::{Arguments, normalize_axis};
 use super::elementwise::advance;
-use super::{Operation, Problem, operands};
+use super::{Function, Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData, element_count, map_elements, room_for, strides};
 
 /// `identity`: the operand itself.
@@ -59,6 +59,10 @@ impl Operation for Identity {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let [x] = operands(inputs)?;
         Ok(vec![Arc::unwrap_or_clone(x)])
+    }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::Same)
     }
 }
 

@@ -6,12 +6,21 @@ use std::sync::Arc;
 use anelith_mil::Opcode;
 
 use super::arguments::Arguments;
-use super::{Operation, Problem, operands};
+use super::{Function, Operation, Problem, operands};
 use crate::tensor::{Tensor, TensorData};
+
+/// A function of one floating-point number, with its parameters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfOne {
+    Plain(Unary),
+    WithEpsilon(WithEpsilon),
+    Clip(Clip),
+    Number(Number),
+}
 
 /// A function of floating-point numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Unary {
+pub(crate) enum Unary {
     /// The smallest integer that is not below `x`.
     Ceil,
     /// The cosine of `x` in radians.
@@ -42,7 +51,7 @@ pub(super) enum Unary {
 
 /// How `gelu` takes the normal distribution.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Gelu {
+pub(crate) enum Gelu {
     /// By the error function.
     Exact,
     /// By a hyperbolic tangent.
@@ -53,7 +62,7 @@ pub(super) enum Gelu {
 
 /// A function of floating-point numbers to which a small number is added first.
 #[derive(Clone, Copy, Debug)]
-enum Shifted {
+pub(crate) enum Shifted {
     /// `1 / (x + epsilon)`.
     Inverse,
     /// The natural logarithm of `x + epsilon`.
@@ -64,7 +73,7 @@ enum Shifted {
 
 /// A function of numbers of any type.
 #[derive(Clone, Copy, Debug)]
-enum Number {
+pub(crate) enum Number {
     /// `x` without its sign.
     Abs,
     /// -1, 0 or 1.
@@ -73,14 +82,16 @@ enum Number {
     Square,
 }
 
-#[derive(Debug)]
-struct WithEpsilon {
+/// A [`Shifted`] with what is added.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WithEpsilon {
     function: Shifted,
     epsilon: f32,
 }
 
-#[derive(Debug)]
-struct Clip {
+/// The nearest number to `x` of those from `least` to `most`; both are numbers, and in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clip {
     least: f32,
     most: f32,
 }
@@ -89,14 +100,40 @@ struct Clip {
 #[derive(Debug)]
 struct Not;
 
-/// `f` of each element, in place where nobody else holds them.
-fn map(x: Arc<Tensor>, f: impl Fn(f32) -> f32) -> Result<Vec<Tensor>, String> {
+impl OfOne {
+    /// Replaces each number by the function of it.
+    pub(super) fn apply(self, v: &mut [f32]) {
+        match self {
+            OfOne::Plain(function) => function.apply(v),
+            OfOne::WithEpsilon(function) => function.apply(v),
+            OfOne::Clip(function) => function.apply(v),
+            OfOne::Number(function) => function.apply(v),
+        }
+    }
+
+    /// About how many sums take as long as the function.
+    pub(super) fn cost(self) -> usize {
+        match self {
+            OfOne::Plain(Unary::Ceil | Unary::Floor | Unary::Relu | Unary::Round | Unary::Sqrt) => 1,
+            OfOne::Plain(_) => 16,
+            OfOne::WithEpsilon(WithEpsilon { function: Shifted::Log, .. }) => 16,
+            OfOne::WithEpsilon(_) | OfOne::Clip(_) | OfOne::Number(_) => 1,
+        }
+    }
+}
+
+/// `function` of each element, in place where nobody else holds them.
+fn in_place(x: Arc<Tensor>, function: OfOne) -> Result<Vec<Tensor>, String> {
     let mut x = Arc::unwrap_or_clone(x);
     match x.data_mut() {
-        TensorData::F32(v) => v.iter_mut().for_each(|v| *v = f(*v)),
+        TensorData::F32(v) => function.apply(v),
         other => return Err(format!("a tensor holds {}, expected floating-point numbers", other.class())),
     }
     Ok(vec![x])
+}
+
+fn map(v: &mut [f32], f: impl Fn(f32) -> f32) {
+    v.iter_mut().for_each(|v| *v = f(*v));
 }
 
 /// Plans a function of floating-point numbers.
@@ -123,22 +160,32 @@ pub(super) fn gelu(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> 
 impl Operation for Unary {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let [x] = operands(inputs)?;
+        in_place(x, OfOne::Plain(*self))
+    }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::One(OfOne::Plain(*self)))
+    }
+}
+
+impl Unary {
+    fn apply(self, v: &mut [f32]) {
         match self {
-            Unary::Ceil => map(x, f32::ceil),
-            Unary::Cos => map(x, f32::cos),
-            Unary::Erf => map(x, |v| narrow(erf(f64::from(v)))),
-            Unary::Exp => map(x, f32::exp),
-            Unary::Floor => map(x, f32::floor),
-            Unary::Gelu(Gelu::Exact) => map(x, |v| gelu_of(v, |v| 0.5 + 0.5 * erf(v * FRAC_1_SQRT_2))),
-            Unary::Gelu(Gelu::Tanh) => map(x, |v| gelu_of(v, tanh_distribution)),
-            Unary::Gelu(Gelu::Sigmoid) => map(x, |v| gelu_of(v, |v| 1.0 / (1.0 + (-1.702 * v).exp()))),
-            Unary::Relu => map(x, |v| if v < 0.0 { 0.0 } else { v }),
-            Unary::Round => map(x, f32::round_ties_even),
-            Unary::Sigmoid => map(x, sigmoid),
-            Unary::Silu => map(x, |v| v / (1.0 + (-v).exp())),
-            Unary::Sin => map(x, f32::sin),
-            Unary::Sqrt => map(x, f32::sqrt),
-            Unary::Tanh => map(x, f32::tanh),
+            Unary::Ceil => map(v, f32::ceil),
+            Unary::Cos => map(v, f32::cos),
+            Unary::Erf => map(v, |v| narrow(erf(f64::from(v)))),
+            Unary::Exp => map(v, f32::exp),
+            Unary::Floor => map(v, f32::floor),
+            Unary::Gelu(Gelu::Exact) => map(v, |v| gelu_of(v, |v| 0.5 + 0.5 * erf(v * FRAC_1_SQRT_2))),
+            Unary::Gelu(Gelu::Tanh) => map(v, |v| gelu_of(v, tanh_distribution)),
+            Unary::Gelu(Gelu::Sigmoid) => map(v, |v| gelu_of(v, |v| 1.0 / (1.0 + (-1.702 * v).exp()))),
+            Unary::Relu => map(v, |v| if v < 0.0 { 0.0 } else { v }),
+            Unary::Round => map(v, f32::round_ties_even),
+            Unary::Sigmoid => map(v, sigmoid),
+            Unary::Silu => map(v, |v| v / (1.0 + (-v).exp())),
+            Unary::Sin => map(v, f32::sin),
+            Unary::Sqrt => map(v, f32::sqrt),
+            Unary::Tanh => map(v, f32::tanh),
         }
     }
 }
@@ -197,11 +244,21 @@ pub(super) fn shifted(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Proble
 impl Operation for WithEpsilon {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let [x] = operands(inputs)?;
+        in_place(x, OfOne::WithEpsilon(*self))
+    }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::One(OfOne::WithEpsilon(*self)))
+    }
+}
+
+impl WithEpsilon {
+    fn apply(self, v: &mut [f32]) {
         let epsilon = self.epsilon;
         match self.function {
-            Shifted::Inverse => map(x, |v| 1.0 / (v + epsilon)),
-            Shifted::Log => map(x, |v| (v + epsilon).ln()),
-            Shifted::Rsqrt => map(x, |v| 1.0 / (v + epsilon).sqrt()),
+            Shifted::Inverse => map(v, |v| 1.0 / (v + epsilon)),
+            Shifted::Log => map(v, |v| (v + epsilon).ln()),
+            Shifted::Rsqrt => map(v, |v| 1.0 / (v + epsilon).sqrt()),
         }
     }
 }
@@ -223,8 +280,18 @@ pub(super) fn clip(args: &Arguments<'_>) -> Result<Box<dyn Operation>, Problem> 
 impl Operation for Clip {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let [x] = operands(inputs)?;
+        in_place(x, OfOne::Clip(*self))
+    }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::One(OfOne::Clip(*self)))
+    }
+}
+
+impl Clip {
+    fn apply(self, v: &mut [f32]) {
         // Both bounds are numbers and in order, without which `clamp` panics. NaN stays NaN.
-        map(x, |v| v.clamp(self.least, self.most))
+        map(v, |v| v.clamp(self.least, self.most));
     }
 }
 
@@ -242,11 +309,7 @@ impl Operation for Number {
     fn run(&self, inputs: Vec<Arc<Tensor>>) -> Result<Vec<Tensor>, String> {
         let [x] = operands(inputs)?;
         if matches!(x.data(), TensorData::F32(_)) {
-            return match self {
-                Number::Abs => map(x, f32::abs),
-                Number::Sign => map(x, |v| if v == 0.0 || v.is_nan() { v } else { v.signum() }),
-                Number::Square => map(x, |v| v * v),
-            };
+            return in_place(x, OfOne::Number(*self));
         }
         let f = match self {
             Number::Abs => i32::wrapping_abs,
@@ -255,6 +318,20 @@ impl Operation for Number {
         };
         let data: Vec<i32> = x.i32s()?.iter().map(|v| f(*v)).collect();
         Ok(vec![Tensor::made(x.shape().to_vec(), data)?])
+    }
+
+    fn function(&self) -> Option<Function> {
+        Some(Function::One(OfOne::Number(*self)))
+    }
+}
+
+impl Number {
+    fn apply(self, v: &mut [f32]) {
+        match self {
+            Number::Abs => map(v, f32::abs),
+            Number::Sign => map(v, |v| if v == 0.0 || v.is_nan() { v } else { v.signum() }),
+            Number::Square => map(v, |v| v * v),
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! Constants of a program, decoded once and shared: dense, or as they are stored where ops work with that.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{
-    Argument, BlobRef, Data, DataType, Function, FunctionInfo, Op, Opcode, Operand, TensorType, Type, Value,
-    VarId,
+    Argument, BlobRef, Data, DataType, Function, FunctionInfo, Op, Opcode, Operand, Opset, TensorType, Type,
+    Value, VarId,
 };
 use half::f16;
 
+use super::Precision;
 use crate::kernels::{Bytes, Matrix};
 use crate::ops::Problem;
 use crate::ops::constexpr::{self, Elements, Parameters, Stored};
@@ -27,6 +28,8 @@ pub struct Constants<'a> {
     tensors: HashMap<Id, Arc<Tensor>>,
     /// What ops work with as it is stored; `None` for what is not stored in such a form.
     matrices: HashMap<Vec<Id>, Option<Arc<Matrix>>>,
+    /// What folded ops made, for as long as a plan holds it.
+    folded: HashMap<Id, Weak<Tensor>>,
 }
 
 /// The number of a constant: equal constants have equal numbers.
@@ -46,6 +49,20 @@ enum Key {
         output: usize,
         round: bool,
     },
+    /// A result of an op that reads constants only.
+    Folded(FoldedOp, usize),
+}
+
+/// All that the results of an op depend on that reads constants only.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct FoldedOp {
+    pub(super) opcode: Opcode,
+    pub(super) opset: Opset,
+    /// The constants bound to each parameter.
+    pub(super) parameters: Vec<(String, Vec<Id>)>,
+    /// The types of its results.
+    pub(super) types: Vec<TensorType>,
+    pub(super) precision: Precision,
 }
 
 /// An operand whose value is known before the program runs.
@@ -113,6 +130,7 @@ impl<'a> Constants<'a> {
             unpacked: HashMap::new(),
             tensors: HashMap::new(),
             matrices: HashMap::new(),
+            folded: HashMap::new(),
         }
     }
 
@@ -206,11 +224,8 @@ impl<'a> Constants<'a> {
         op: &'f Op,
         round: bool,
     ) -> Result<(), Problem> {
+        let results = self.number_unpacked(scope, opcode, op, round)?;
         let known = scope.parameters(op)?;
-        let ids = known.iter().map(|(name, known)| Ok(((*name).to_owned(), self.id(*known)?)));
-        let parameters = ids.collect::<Result<Vec<_>, Problem>>()?;
-        let key = |output| Key::Unpacked { opcode, parameters: parameters.clone(), output, round };
-        let results: Vec<Id> = (0..op.outputs.len()).map(|output| self.number(key(output))).collect();
         if !results.iter().all(|id| self.unpacked.contains_key(id)) {
             let stored = known.into_iter().map(|(name, known)| Ok((name, self.stored(known)?)));
             let parameters = Parameters { by_name: stored.collect::<Result<_, Problem>>()?, round };
@@ -226,8 +241,46 @@ impl<'a> Constants<'a> {
         Ok(())
     }
 
+    /// The numbers of the results of a constexpr op, whose parameters the scope must know by now.
+    pub(super) fn number_unpacked<'f>(
+        &mut self,
+        scope: &Scope<'f>,
+        opcode: Opcode,
+        op: &'f Op,
+        round: bool,
+    ) -> Result<Vec<Id>, Problem> {
+        let known = scope.parameters(op)?;
+        let ids = known.iter().map(|(name, known)| Ok(((*name).to_owned(), self.id(*known)?)));
+        let parameters = ids.collect::<Result<Vec<_>, Problem>>()?;
+        let key = |output| Key::Unpacked { opcode, parameters: parameters.clone(), output, round };
+        Ok((0..op.outputs.len()).map(|output| self.number(key(output))).collect())
+    }
+
+    /// The numbers of the results of an op that reads constants only.
+    pub(super) fn number_folded(&mut self, op: &FoldedOp) -> Vec<Id> {
+        (0..op.types.len()).map(|output| self.number(Key::Folded(op.clone(), output))).collect()
+    }
+
+    /// The result of a folded op, if a plan holds it.
+    pub(super) fn folded(&self, id: Id) -> Option<Arc<Tensor>> {
+        self.folded.get(&id)?.upgrade()
+    }
+
+    /// Notes the result of a folded op.
+    pub(super) fn remember_folded(&mut self, id: Id, tensor: &Arc<Tensor>) {
+        self.folded.insert(id, Arc::downgrade(tensor));
+    }
+
+    /// Gives up the dense form of a constant unless a plan holds it.
+    pub(super) fn release(&mut self, known: Known<'_>) {
+        let Ok(id) = self.id(known) else { return };
+        if self.tensors.get(&id).is_some_and(|tensor| Arc::strong_count(tensor) == 1) {
+            self.tensors.remove(&id);
+        }
+    }
+
     /// The number of a constant.
-    fn id(&mut self, known: Known<'_>) -> Result<Id, Problem> {
+    pub(super) fn id(&mut self, known: Known<'_>) -> Result<Id, Problem> {
         match known {
             Known::Literal(value) => Ok(self.number(key(value)?)),
             Known::Unpacked(id) => Ok(id),

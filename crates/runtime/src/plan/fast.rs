@@ -1,12 +1,13 @@
 //! The plan of fast mode: groups of ops fused, views instead of copies, weights as they are stored.
 //!
 //! [`lower()`](lower::lower) makes it of the plain plan: it finds groups of ops that one kernel does at once
-//! (`patterns`), lets ops that only move elements be another [`Layout`](layout::Layout) of the same memory
+//! (`patterns`) or element by element (`chain`), lets ops that only move elements be another [`Layout`](layout::Layout) of the same memory
 //! (`views`), and gives values that are never alive together the same buffer (`buffers`). What it does not know it
 //! leaves to the plain op, on tensors.
 
 mod action;
 mod buffers;
+mod chain;
 mod describe;
 mod graph;
 mod layout;
@@ -18,15 +19,17 @@ mod views;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anelith_mil::{Function, FunctionInfo};
+use anelith_mil::{Function, FunctionInfo, VarId};
 
 use super::{Feature, Plan};
 use crate::kernels::Isa;
 use crate::tensor::Tensor;
 use action::Action;
+use graph::Graph;
 use operand::{Call, Operand};
 
 pub(crate) use operand::{Half, Memory};
@@ -73,17 +76,18 @@ pub struct StepTime {
 }
 
 impl Fast {
-    /// The fast form of `plan`, which loses its steps to it.
+    /// The fast form of `plan`, which loses its steps to it; `folded` are the variables that have become constants.
     ///
     /// # Errors
     /// The op, and what is wrong with it.
     pub(super) fn new(
         plan: &mut Plan,
+        folded: &BTreeMap<VarId, Arc<Tensor>>,
         function: &Function,
         info: &FunctionInfo,
         isa: Isa,
     ) -> Result<Fast, (String, String)> {
-        lower::lower(plan, function, info, isa)
+        lower::lower(plan, folded, Graph::new(function, info, &plan.steps), isa)
     }
 
     /// Runs the steps on `inputs`, by slot; each step that took time is told to `observe`.

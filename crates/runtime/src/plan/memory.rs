@@ -9,7 +9,8 @@ pub(crate) const MAX_BYTES: u64 = 64 << 30;
 
 /// The most bytes that inputs and results hold at a time, and the index of the step that takes them.
 ///
-/// What a state is handed out as takes nothing of its own. Constants are left out: the weight files bound them.
+/// What a state is handed out as takes nothing of its own. Constants are left out: the weight
+/// files bound them, and what is folded of them is bounded by them (`planner/fold.rs`).
 pub(super) fn peak(plan: &Plan) -> (u64, usize) {
     let mut held = vec![0u64; plan.slots];
     for (feature, slot) in &plan.inputs {

@@ -1,5 +1,7 @@
 //! Makes plans: looks at each op once, with everything that is known before the program runs.
 
+mod fold;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,25 +16,27 @@ use crate::error::{Error, Result};
 use crate::kernels::Matrix;
 use crate::ops::arguments::{Arguments, Constant};
 use crate::ops::{self, Planned, Problem};
-use crate::tensor::{MAX_ELEMENTS, held_bytes};
+use crate::tensor::{MAX_ELEMENTS, Tensor, held_bytes};
+use fold::Folds;
 
 /// Makes one plan.
 pub(super) struct Planner<'f, 'c, 'w> {
     scope: Scope<'f>,
     constants: &'c mut Constants<'w>,
     precision: Precision,
-    /// Constexpr ops whose results nobody has asked for in dense form, by their results.
+    /// The ops that make palettized weights, by their results, which are dense only where that is asked for.
     packed: BTreeMap<VarId, &'f Op>,
+    folds: Folds,
 }
 
 impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
     /// A planner of the function in `scope`.
     pub(super) fn new(scope: Scope<'f>, constants: &'c mut Constants<'w>, precision: Precision) -> Self {
-        Planner { scope, constants, precision, packed: BTreeMap::new() }
+        Planner { scope, constants, precision, packed: BTreeMap::new(), folds: Folds::default() }
     }
 
-    /// The plan of the function in scope.
-    pub(super) fn plan(mut self) -> Result<Plan> {
+    /// The plan of the function in scope, and what it reads of the results of folded ops.
+    pub(super) fn plan(mut self) -> Result<(Plan, BTreeMap<VarId, Arc<Tensor>>)> {
         let function = self.scope.function;
         let mut plan = Plan {
             function: function.name.clone(),
@@ -65,7 +69,7 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
         }
         plan.outputs = self.outputs()?;
         self.check_memory(&plan)?;
-        Ok(plan)
+        Ok((plan, self.folds.into_results()))
     }
 
     /// Refuses a function whose states and values take more than `MAX_BYTES` at a time.
@@ -91,7 +95,7 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
         }
     }
 
-    /// The step of one op; none for constants.
+    /// The step of one op; none for constants and for what is made of them alone.
     fn step(&mut self, index: usize, op: &'f Op) -> Result<Option<Step>, Problem> {
         let opcode = self.opcode(op)?;
         if op.kind.is_constant() {
@@ -103,6 +107,19 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
             }
             return Ok(None);
         }
+        let candidate = self.candidate(opcode, op);
+        if candidate.as_ref().is_some_and(|candidate| self.recall(candidate, index, op)) {
+            return Ok(None);
+        }
+        let step = self.action(index, opcode, op)?;
+        Ok(match (candidate, step) {
+            (Some(candidate), Some(step)) => self.fold(candidate, step, op),
+            (_, step) => step,
+        })
+    }
+
+    /// The step of an op that is no constant.
+    fn action(&mut self, index: usize, opcode: Opcode, op: &'f Op) -> Result<Option<Step>, Problem> {
         let vars = &self.scope.function.vars;
         let arguments = self.arguments(opcode, op)?;
         let (action, computed) = match ops::plan(&arguments)? {
@@ -221,7 +238,9 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
     }
 
     fn defined(&mut self, var: VarId) -> Result<Option<Known<'f>>, Problem> {
-        if let Some(op) = self.packed.remove(&var) {
+        if self.scope.defined(var).is_none()
+            && let Some(op) = self.packed.get(&var).copied()
+        {
             self.unpack(self.opcode(op)?, op)?;
         }
         Ok(self.scope.defined(var))
@@ -266,6 +285,11 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
     }
 
     fn source(&mut self, operand: &'f Operand) -> Result<Source, Problem> {
+        if let Operand::Var(var) = operand
+            && let Some(tensor) = self.folds.get(*var)
+        {
+            return Ok(Source::Constant(Arc::clone(tensor)));
+        }
         match (self.known(operand)?, operand) {
             (Some(known), Operand::Var(id)) => self.constant_source(known, *id),
             (Some(known), Operand::Value(_)) => Ok(Source::Constant(self.constants.tensor(known)?)),
@@ -306,10 +330,11 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
             let at = || format!("output `{}`", var.name);
             let ty = check_type(&var.ty).map_err(|p| self.error(at(), p))?;
             features.push(Feature { name: var.name.clone(), ty: ty.clone() });
-            let source = match self.defined(*id) {
-                Ok(Some(known)) => self.constant_source(known, *id),
-                Ok(None) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
-                Err(problem) => Err(problem),
+            let source = match (self.folds.get(*id).cloned(), self.defined(*id)) {
+                (Some(tensor), _) => Ok(Source::Constant(tensor)),
+                (None, Ok(Some(known))) => self.constant_source(known, *id),
+                (None, Ok(None)) => Ok(Source::Slot { slot: id.0 as usize, last: false }),
+                (None, Err(problem)) => Err(problem),
             };
             sources.push(source.map_err(|p| self.error(at(), p))?);
         }

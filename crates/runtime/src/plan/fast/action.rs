@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::chain::Chain;
 use super::operand::{Call, Operand, Place};
 use crate::kernels::{self, Attention, Cache, Inputs, Isa, Matrix, Pool, Product, Queries};
 use crate::ops::Operation;
@@ -40,6 +41,8 @@ pub(super) enum Action {
     Gate { gate: Operand, up: Operand, out: usize },
     /// The sum of two.
     Add { x: Operand, y: Operand, out: usize },
+    /// Functions of elements, one upon the other.
+    Chain(Box<Chain>),
     /// A box of an fp16 state, replaced.
     Store { state: String, place: SliceUpdate, update: Operand, begin: Operand, end: Operand },
 }
@@ -120,6 +123,7 @@ impl Action {
             | Action::Normalize { x, .. } => vec![x],
             Action::Rotate { x, cos, sin, .. } => vec![x, cos, sin],
             Action::Attend(attend) => vec![&mut attend.queries, &mut attend.mask],
+            Action::Chain(chain) => chain.operands.iter_mut().collect(),
             Action::Gate { gate: x, up: y, .. } | Action::Add { x, y, .. } => vec![x, y],
             Action::Store { update, begin, end, .. } => vec![update, begin, end],
         }
@@ -133,6 +137,7 @@ impl Action {
             }
             Action::Multiply { products, .. } => products.iter_mut().map(|p| &mut p.out).collect(),
             Action::Attend(attend) => vec![&mut attend.out],
+            Action::Chain(chain) => vec![&mut chain.out],
             Action::Copy { out, .. }
             | Action::PickRows { out, .. }
             | Action::Normalize { out, .. }
@@ -175,6 +180,7 @@ impl Action {
             }
             Action::Rotate { x, cos, sin, out } => rotate(x, [cos, sin], *out, call),
             Action::Attend(attend) => attend.run(call),
+            Action::Chain(chain) => chain.run(call),
             Action::Gate { gate, up, out } => call.write(*out, gate.layout.count(), |call, out| {
                 kernels::silu_mul(call.isa, Pool::shared(), call.dense(gate)?, call.dense(up)?, out);
                 Ok(2 * bytes(out.len()))

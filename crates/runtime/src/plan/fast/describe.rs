@@ -45,6 +45,7 @@ impl Action {
             }
             Action::Gate { gate, .. } => ("gate", format!("silu_mul {isa}"), shape(gate)),
             Action::Add { x, .. } => ("add", format!("add {isa}"), shape(x)),
+            Action::Chain(chain) => ("elementwise", chain.names.clone(), chain.shape()),
             Action::Store { update, .. } => ("state", "store".to_owned(), shape(update)),
         }
     }

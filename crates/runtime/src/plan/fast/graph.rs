@@ -1,8 +1,12 @@
 //! Questions that patterns ask of a function.
 
+use std::collections::BTreeSet;
+
 use anelith_mil::{
     Argument, DataType, Function, FunctionInfo, Op, OpKind, Opcode, Operand, Type, Value, VarId,
 };
+
+use crate::plan::Step;
 
 /// A function seen from its variables.
 #[derive(Debug)]
@@ -11,15 +15,18 @@ pub(super) struct Graph<'f> {
     info: &'f FunctionInfo,
     /// For each variable the ops that read it, an op once for each time it does.
     readers: Vec<Vec<usize>>,
+    /// The ops that are steps of the plan: neither constants nor folded.
+    steps: BTreeSet<usize>,
 }
 
 impl<'f> Graph<'f> {
-    pub(super) fn new(function: &'f Function, info: &'f FunctionInfo) -> Graph<'f> {
+    /// The graph of a function whose plain plan has these steps.
+    pub(super) fn new(function: &'f Function, info: &'f FunctionInfo, steps: &[Step]) -> Graph<'f> {
         let mut readers = vec![Vec::new(); function.vars.len()];
         for (index, op) in function.ops.iter().enumerate() {
             op.reads().for_each(|var| readers[var.0 as usize].push(index));
         }
-        Graph { function, info, readers }
+        Graph { function, info, readers, steps: steps.iter().map(|step| step.op).collect() }
     }
 
     /// The op at `index`, if it is `opcode`.
@@ -37,7 +44,7 @@ impl<'f> Graph<'f> {
 
     /// The op that makes `var`, if it is `opcode`.
     pub(super) fn made_by(&self, var: VarId, opcode: Opcode) -> Option<(usize, &'f Op)> {
-        let index = (*self.info.definitions.get(var.0 as usize)?)?;
+        let index = self.maker(var)?;
         Some((index, self.op(index, opcode)?))
     }
 
@@ -47,10 +54,19 @@ impl<'f> Graph<'f> {
         self.made_by(var, opcode).filter(|_| is_alone)
     }
 
-    /// Whether `var` is known only when the program runs.
+    /// The op that makes `var`; `None` for inputs.
+    pub(super) fn maker(&self, var: VarId) -> Option<usize> {
+        self.info.definitions.get(var.0 as usize).copied().flatten()
+    }
+
+    /// Whether the op at `index` is done when the program runs, not before.
+    pub(super) fn is_step(&self, index: usize) -> bool {
+        self.steps.contains(&index)
+    }
+
+    /// Whether `var` is no literal and no result of a constexpr op: what ops make of these may be known as well.
     pub(super) fn is_computed(&self, var: VarId) -> bool {
-        let definition = self.info.definitions.get(var.0 as usize).copied().flatten();
-        definition.is_none_or(|index| !self.function.ops[index].kind.is_constant())
+        self.maker(var).is_none_or(|index| !self.function.ops[index].kind.is_constant())
     }
 
     /// Whether the op at `index` makes `var`.
@@ -128,14 +144,19 @@ impl<'f> Graph<'f> {
         extents.collect()
     }
 
+    /// The type of the elements of a tensor.
+    pub(super) fn dtype(&self, var: VarId) -> Option<DataType> {
+        self.function.var(var).ty.as_tensor().map(|ty| ty.dtype)
+    }
+
     /// Whether `var` is a tensor of floating-point numbers.
     pub(super) fn is_float(&self, var: VarId) -> bool {
-        self.function.var(var).ty.as_tensor().is_some_and(|ty| ty.dtype.is_float())
+        self.dtype(var).is_some_and(DataType::is_float)
     }
 
     /// Whether `var` is a tensor of fp16.
     pub(super) fn is_fp16(&self, var: VarId) -> bool {
-        self.function.var(var).ty.as_tensor().is_some_and(|ty| ty.dtype == DataType::Fp16)
+        self.dtype(var) == Some(DataType::Fp16)
     }
 
     /// The one result of an op.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use anelith_mil::{Function, FunctionInfo, Opcode, VarId};
+use anelith_mil::{Opcode, VarId};
 
 use super::action::{self, Action, Attend, Rows, Weighted};
 use super::buffers::{self, Life};
+use super::chain::{self, Chain, Member};
 use super::graph::Graph;
 use super::layout::Layout;
 use super::operand::{Operand, Place};
@@ -32,23 +33,24 @@ struct Lowering<'f> {
     at: String,
 }
 
-/// The fast form of `plan`, which is of `function`; `plan` is left without steps and outputs.
+/// The fast form of `plan`, which is of the function in `graph`; `plan` is left without steps and outputs. The
+/// variables in `folded` have become constants.
 ///
 /// # Errors
 /// The op, and what is wrong with it.
 pub(super) fn lower(
     plan: &mut Plan,
-    function: &Function,
-    info: &FunctionInfo,
+    folded: &BTreeMap<VarId, Arc<Tensor>>,
+    graph: Graph<'_>,
     isa: Isa,
 ) -> Result<Fast, (String, String)> {
-    let graph = Graph::new(function, info);
     let views = state_views(&graph);
-    let fusions = Fusions::find(&graph, &views);
+    let mut fusions = Fusions::find(&graph, &views);
+    chain::find(&plan.steps, &graph, &views, &mut fusions);
     let mut lowering = Lowering {
         graph,
         views,
-        operands: BTreeMap::new(),
+        operands: folded.iter().map(|(var, tensor)| (*var, Operand::constant(tensor))).collect(),
         steps: Vec::new(),
         buffers: Vec::new(),
         at: String::new(),
@@ -295,6 +297,11 @@ impl Lowering<'_> {
                 self.push(Action::Gate { gate, up, out });
             }
             (Fusion::Attend { .. }, Some(var)) => self.attend(fusion, var)?,
+            (Fusion::Chain { inner: ops, .. }, Some(var)) => {
+                let steps = ops.iter().map(|op| inner.remove(op)).chain([Some(last)]);
+                let members = steps.map(|step| self.member(step?)).collect::<Option<Vec<_>>>();
+                self.chain(members.ok_or_else(unlike)?, var)?;
+            }
             (Fusion::Store { slice_update, update }, _) => {
                 let slice = inner.remove(slice_update).map(|step| step.action);
                 let (Some(plan::Action::Update(place, sources)), plan::Action::Write { state, .. }) =
@@ -323,6 +330,23 @@ impl Lowering<'_> {
         let out = self.bind(var, by_token);
         let attend = Attend { queries, keys, values, mask, scale: *scale, out };
         self.push(Action::Attend(Box::new(attend)));
+        Ok(())
+    }
+
+    /// A step as an op of a chain.
+    fn member(&self, step: Step) -> Option<Member> {
+        let plan::Action::Run(operation, operands) = step.action else { return None };
+        let op = self.graph.function.ops.get(step.op)?;
+        let result = self.graph.result(op)?.0 as usize;
+        Some(Member { name: op.kind.name().to_owned(), function: operation.function()?, operands, result })
+    }
+
+    fn chain(&mut self, members: Vec<Member>, var: VarId) -> Result<(), String> {
+        let shape = self.graph.shape(var).ok_or_else(unlike)?;
+        let operand = |source: &Source| self.fitted(self.operand(source), |_| true);
+        let (mut chain, layout) = Chain::new(members, &shape, operand);
+        chain.out = self.bind(var, layout);
+        self.push(Action::Chain(Box::new(chain)));
         Ok(())
     }
 

@@ -140,6 +140,15 @@ impl Call<'_> {
         }
     }
 
+    /// The booleans of the memory that `operand` is in.
+    pub(super) fn flags<'a>(&'a self, operand: &'a Operand) -> Result<&'a [bool], String> {
+        match &operand.place {
+            Place::Constant(tensor) => tensor.bools(),
+            Place::Slot { slot, .. } | Place::Flexible { slot, .. } => self.tensor(*slot)?.bools(),
+            Place::Buffer(_) | Place::State(_) => Err("a buffer holds floating-point numbers".to_owned()),
+        }
+    }
+
     /// The numbers of a dense operand, in the order in which they lie in memory.
     pub(super) fn dense<'a>(&'a self, operand: &'a Operand) -> Result<&'a [f32], String> {
         let (from, count) = (operand.layout.offset, operand.layout.count());

@@ -22,6 +22,8 @@ pub(super) enum Fusion {
     Gate { gate: VarId, up: VarId },
     /// A box of a state replaced: the op that says which, and what it is replaced by.
     Store { slice_update: usize, update: VarId },
+    /// Functions of elements, one upon the other: the ops before the last one, and the variables that they read.
+    Chain { inner: Vec<usize>, inputs: Vec<VarId> },
 }
 
 /// The groups of a function.
@@ -34,14 +36,15 @@ pub(super) struct Fusions {
 }
 
 /// One match.
-struct Group {
-    last: usize,
-    inner: Vec<usize>,
-    fusion: Fusion,
+pub(super) struct Group {
+    pub(super) last: usize,
+    pub(super) inner: Vec<usize>,
+    pub(super) fusion: Fusion,
 }
 
 impl Group {
-    /// Whether what the group reads is computed, outside of it, and still there when its last op runs.
+    /// Whether the group's ops are all steps, and what it reads is computed, outside of it, and still there when its
+    /// last op runs.
     fn is_sound(&self, graph: &Graph<'_>, views: &StateViews) -> bool {
         let inputs = match &self.fusion {
             Fusion::Norm { x, .. } => vec![x],
@@ -49,11 +52,15 @@ impl Group {
             Fusion::Attend { queries, keys, values, mask, .. } => vec![queries, keys, values, mask],
             Fusion::Gate { gate, up } => vec![gate, up],
             Fusion::Store { update, .. } => vec![update],
+            Fusion::Chain { inputs, .. } => inputs.iter().collect(),
         };
-        inputs.into_iter().all(|var| {
-            let is_outside = graph.is_computed(*var) && !self.inner.iter().any(|op| graph.makes(*op, *var));
-            is_outside && views.get(var).is_none_or(|view| self.last <= view.until)
-        })
+        let are_steps = self.inner.iter().all(|op| graph.is_step(*op)) && graph.is_step(self.last);
+        are_steps
+            && inputs.into_iter().all(|var| {
+                let is_outside =
+                    graph.is_computed(*var) && !self.inner.iter().any(|op| graph.makes(*op, *var));
+                is_outside && views.get(var).is_none_or(|view| self.last <= view.until)
+            })
     }
 }
 
@@ -70,16 +77,22 @@ impl Fusions {
                 Some(Opcode::WriteState) => store(graph, views, index),
                 _ => None,
             };
-            if let Some(group) = group.filter(|group| group.is_sound(graph, views)) {
-                found.insert(group);
+            if let Some(group) = group {
+                found.insert(group, graph, views);
             }
         }
         found
     }
 
-    fn insert(&mut self, group: Group) {
-        let taken = |op: &usize| self.covered.contains(op) || self.by_last.contains_key(op);
-        if !group.inner.iter().any(taken) && !taken(&group.last) {
+    /// Whether the op at `index` is in a group.
+    pub(super) fn takes(&self, index: usize) -> bool {
+        self.covered.contains(&index) || self.by_last.contains_key(&index)
+    }
+
+    /// Adds a group if it is sound and none of its ops is taken.
+    pub(super) fn insert(&mut self, group: Group, graph: &Graph<'_>, views: &StateViews) {
+        let is_free = !group.inner.iter().chain([&group.last]).any(|op| self.takes(*op));
+        if is_free && group.is_sound(graph, views) {
             self.by_last.insert(group.last, group.fusion);
             self.covered.extend(group.inner);
         }
@@ -160,7 +173,8 @@ fn weight_after(graph: &Graph<'_>, index: usize, length: usize) -> Option<usize>
     let op = graph.op(reader, Opcode::Mul)?;
     let other = if graph.var(op, "x") == Some(normed) { "y" } else { "x" };
     let weight = graph.var(op, other)?;
-    let is_row = graph.literal(op, other).is_some() && graph.shape(weight)? == [length];
+    let is_known = graph.maker(weight).is_some_and(|maker| !graph.is_step(maker));
+    let is_row = is_known && graph.shape(weight)? == [length];
     is_row.then_some(reader)
 }
 

@@ -1,4 +1,4 @@
-//! Ops that give the elements of their operand another layout, and what of a state they lead to.
+//! Ops that give the elements of their operand another layout, or none at all, and what of a state they lead to.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,11 @@ pub(super) fn view(graph: &Graph<'_>, index: usize, x: &Layout) -> Option<Layout
     let shape = graph.shape(graph.result(op)?)?;
     match graph.opcode(index)? {
         Opcode::Identity => Some(x.clone()),
+        // Floating-point numbers of either width are held as `f32`, and not rounded.
+        Opcode::Cast => {
+            let is_float = graph.is_float(graph.var(op, "x")?) && graph.is_float(graph.result(op)?);
+            is_float.then(|| x.clone())
+        }
         Opcode::Reshape | Opcode::ExpandDims | Opcode::Squeeze => x.reshaped(&shape),
         Opcode::Transpose => {
             let rank = x.shape.len();
