@@ -77,7 +77,9 @@ pub enum Error {
         problem: String,
     },
     /// The caller chose instructions that this machine does not have.
-    #[error("the instructions {isa} are not on this machine, expected one of {here}: `Isa::best` chooses one")]
+    #[error(
+        "the instructions {isa} are not on this machine, expected one of {here}: `Isa::best` chooses one"
+    )]
     Isa {
         /// The instructions asked for.
         isa: String,

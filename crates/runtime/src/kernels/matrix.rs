@@ -4,7 +4,8 @@ use half::f16;
 
 use super::bytes::Bytes;
 use super::fixed::{self, MAX};
-use super::float::{self, value};
+use super::float;
+use super::fp16::widened;
 use super::isa::Isa;
 use super::stepped::Stepped;
 
@@ -182,7 +183,7 @@ impl Matrix {
 
 /// What one is worth in fixed point, and the entries as multiples of it, not yet rounded.
 fn in_multiples(table: &[f16]) -> (f32, Vec<f32>) {
-    let values: Vec<f32> = table.iter().map(|entry| value(entry.to_bits())).collect();
+    let values: Vec<f32> = table.iter().map(|entry| widened(entry.to_bits())).collect();
     let largest = values.iter().fold(0f32, |max, value| max.max(value.abs()));
     // The smallest fp16 over MAX is a normal f32, so only a table of zeros has no scale.
     let scale = largest / MAX;

@@ -79,12 +79,7 @@ impl Half {
 impl Memory {
     /// No states, and no room yet.
     pub(crate) fn empty() -> Memory {
-        Memory {
-            states: States::new(),
-            halves: BTreeMap::new(),
-            buffers: Vec::new(),
-            rows: Rows::empty(),
-        }
+        Memory { states: States::new(), halves: BTreeMap::new(), buffers: Vec::new(), rows: Rows::empty() }
     }
 
     /// Makes the buffers at least as large as `sizes`.
