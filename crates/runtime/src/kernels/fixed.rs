@@ -287,6 +287,7 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
 unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
     let palette = tile.palette;
     let mut indices = Indices::new::<V>(palette, tile.x.columns());
+    let blocks: Vec<Block<'_, T>> = (0..tile.x.blocks()).map(|block| Block::new(tile.x, block)).collect();
     let mut row = tile.rows.start;
     while row < tile.rows.end {
         let group = row / palette.rows_per_table;
@@ -295,7 +296,7 @@ unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
         unsafe {
             let table = V::table(table_bytes::<V>(palette, group));
             for row in row..end {
-                let totals = row_totals::<V, T>(&table, indices.row(row), tile.x);
+                let totals = row_totals::<V, T>(&table, indices.row(row), &blocks);
                 for token in 0..T {
                     tile.out.set(token * tile.stride + row, palette.scales[group] * total(totals[token]));
                 }
@@ -319,7 +320,7 @@ fn table_bytes<V: Vectors>(palette: &Palette, group: usize) -> &[u8] {
 unsafe fn row_totals<V: Vectors, const T: usize>(
     table: &V::Table,
     indices: &[u8],
-    x: &Rows,
+    blocks: &[Block<'_, T>],
 ) -> [[f32; LANES]; T] {
     let mut totals = [[0f32; LANES]; T];
     // SAFETY: the caller has the instructions, and the indices of all chunks and one more.
@@ -327,25 +328,42 @@ unsafe fn row_totals<V: Vectors, const T: usize>(
         let mut from = indices.as_ptr();
         // Indices are read one chunk ahead: many of the steps from them to a sum wait for the one before.
         let mut ahead = V::split(from);
-        for block in 0..x.blocks() {
+        for block in blocks {
             for line in 0..BLOCK / CHUNK * chunk_bytes::<V>() / LINE {
                 // Rows follow each other, so what is ahead is the next ones.
                 V::prefetch(from.wrapping_add(AHEAD + line * LINE));
             }
             let mut sums = [V::zero(); T];
-            let xs = tokens::<T>(x, block, 0);
-            for chunk in 0..x.chunks(block) {
+            for chunk in 0..block.chunks {
                 let here = ahead;
                 from = from.add(chunk_bytes::<V>());
                 ahead = V::split(from);
-                add_chunk::<V, T>(&mut sums, &V::words(table, here), xs, chunk);
+                add_chunk::<V, T>(&mut sums, &V::words(table, here), block.xs, chunk);
             }
             for token in 0..T {
-                V::add_scaled(&mut totals[token], sums[token], x.scale(block, token));
+                V::add_scaled(&mut totals[token], sums[token], block.scales[token]);
             }
         }
     }
     totals
+}
+
+/// A block of `T` rows of activations.
+struct Block<'a, const T: usize> {
+    xs: [&'a [i16; BLOCK]; T],
+    scales: [f32; T],
+    /// The chunks in which there are columns.
+    chunks: usize,
+}
+
+impl<'a, const T: usize> Block<'a, T> {
+    fn new(x: &'a Rows, block: usize) -> Block<'a, T> {
+        let mut scales = [0.0; T];
+        for token in 0..T {
+            scales[token] = x.scale(block, token);
+        }
+        Block { xs: tokens(x, block, 0), scales, chunks: x.chunks(block) }
+    }
 }
 
 /// Block `block` of `T` rows of activations from `first` on.
