@@ -68,8 +68,8 @@ pub enum Error {
         /// Its type in the other.
         other: TensorType,
     },
-    /// The states of an instance are too large.
-    #[error("the states need {needed} bytes of memory together: {problem}")]
+    /// The states and values of an instance are too large.
+    #[error("states and values need {needed} bytes of memory together: {problem}")]
     Memory {
         /// What they take.
         needed: u64,

@@ -24,7 +24,7 @@ impl Instance {
     ///
     /// # Errors
     /// As [`Plan::new`]; [`Error::State`] when two functions declare one state with different types;
-    /// [`Error::Memory`] when the states of all functions do not fit in memory.
+    /// [`Error::Memory`] when the states of all functions, with the values of one of them, do not fit in memory.
     pub fn new(
         program: &Program,
         info: &ProgramInfo,
@@ -37,7 +37,7 @@ impl Instance {
         let plan = |name: &&str| Plan::new(program, info, &mut constants, name, options);
         let plans = functions.iter().map(plan).collect::<Result<Vec<_>>>()?;
         let features = shared_states(&plans)?;
-        check_memory(&features)?;
+        check_memory(&features, plans.iter().map(Plan::room).max().unwrap_or(0))?;
         let memory = Memory::empty();
         let mut instance = Instance { plans, features, memory, precision: options.precision };
         instance.reset();
@@ -135,9 +135,9 @@ fn shared_states(plans: &[Plan]) -> Result<Vec<Feature>> {
     Ok(features)
 }
 
-/// Refuses states that together take more than `MAX_BYTES`, or more than there is.
-fn check_memory(states: &[Feature]) -> Result<()> {
-    let needed = states.iter().fold(0u64, |sum, f| sum.saturating_add(held_bytes(&f.ty)));
+/// Refuses states and values, which take `values` bytes, of more than `MAX_BYTES` together, or more than there is.
+fn check_memory(states: &[Feature], values: u64) -> Result<()> {
+    let needed = states.iter().fold(values, |sum, f| sum.saturating_add(held_bytes(&f.ty)));
     let refuse = |problem: String| Err(Error::Memory { needed, problem });
     if needed > MAX_BYTES {
         return refuse(format!("expected at most {MAX_BYTES}"));

@@ -26,7 +26,7 @@ mod rowwise;
 mod simd;
 mod stepped;
 
-pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend};
+pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend, attention_bytes};
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use bytes::Bytes;
 pub(crate) use exact::multiply_exact;

@@ -24,7 +24,10 @@
 //! * [`Precision::Fast`] is meant to be near to `F32` and as fast as memory allows. States of type fp16 are fp16;
 //!   nothing else is rounded to it. Products with palettized weights are taken in fixed point: for each 256 columns
 //!   the activations are integers of 14 bits times a scale, the entries of each table are integers of 14 bits
-//!   times a scale, and what the sum of a block makes in 32 bits is exact. Between ops numbers are `f32`. Groups of
+//!   times a scale, and what the sum of a block makes in 32 bits is exact. So in these products an activation below
+//!   1/16382 of the largest of its 256 counts as zero, as does an entry below 1/16382 of the largest of its table; and
+//!   an infinity or NaN among the activations makes every result of their row NaN. Tables with an infinity or NaN do
+//!   not take part: such weights are unpacked to fp16, and multiplied in `f32` as weights of fp16 are. Between ops numbers are `f32`. Groups of
 //!   ops (norms, rotations, attention) are computed at once, without the roundings between them. Instructions
 //!   ([`Isa`]) do not change the products of palettized weights by a bit; sums in other kernels differ by their order.
 //!
@@ -38,10 +41,16 @@
 //!
 //! Weights of `conv` at a point, `linear` and `gather` stay in the mapped weight file, palettized or fp16, and are
 //! unpacked by the tile while they are used; others are decompressed once, and shared by all functions of a program
-//! that name the same blob. What ops make of constants alone is made once, when the plan is made, and shared in the
-//! same way. In a plain plan values are reference-counted and given up at their last use, which lets `slice_update`
-//! write in place: a key-value cache that goes through `read_state`, `slice_update` and `write_state` is never copied.
-//! A fast plan gives each value a buffer when it is made, and values that are never alive together the same one.
+//! that name the same blob. Of palettized weights of fp16, those with an infinity or NaN in a table, or with rows that
+//! do not end with a byte, are decompressed to fp16; a plan shows them as `fp16 of lut4`. What ops make of constants
+//! alone is made once, when the plan is made, and shared in the same way. In a plain plan values are reference-counted
+//! and given up at their last use, which lets `slice_update` write in place: a key-value cache that goes through
+//! `read_state`, `slice_update` and `write_state` is never copied. A fast plan gives each value a buffer when it is
+//! made, and values that are never alive together the same one.
+//!
+//! States, values and constants that are not read where they are stored may take 64 GiB together. A plan that needs more
+//! is refused when it is made, and so is an instance whose states, with the buffers of a fast plan, are not to be had;
+//! what is found only while a program runs is an [`Error`] too.
 
 mod error;
 mod instance;

@@ -167,7 +167,13 @@ impl Plan {
         let (mut plan, folded) = Planner::new(Scope::new(function, info), constants, precision).plan()?;
         if precision == Precision::Fast {
             let fast = Fast::new(&mut plan, &folded, function, info, isa);
-            plan.fast = Some(fast.map_err(|(at, problem)| plan.failed(&at, problem))?);
+            let fast = fast.map_err(|(at, problem)| plan.failed(&at, problem))?;
+            let (values, at) = fast.room(&plan.inputs);
+            memory::check(&plan.states, values, constants.held_bytes()).map_err(|problem| {
+                let (function, opset) = (function.name.clone(), function.opset.text_name());
+                Error::Unsupported { function, opset, at, problem }
+            })?;
+            plan.fast = Some(fast);
         }
         Ok(plan)
     }
@@ -191,6 +197,11 @@ impl Plan {
     /// The states that the function reads or writes, in declaration order.
     pub fn states(&self) -> impl Iterator<Item = &Feature> {
         self.states.iter()
+    }
+
+    /// The bytes that a run takes beside states and weights, where that is known before it runs: in a fast plan.
+    pub(crate) fn room(&self) -> u64 {
+        self.fast.as_ref().map_or(0, |fast| fast.room(&self.inputs).0)
     }
 
     /// Runs the function on `inputs`, one for each of `self.inputs()`, whose types have been checked; what each step

@@ -150,6 +150,15 @@ impl Tensor {
         if class { Ok(()) } else { Err(format!("it holds {}, expected {ty}", self.data.class())) }
     }
 
+    /// The bytes that the elements take.
+    pub(crate) fn byte_len(&self) -> usize {
+        match &self.data {
+            TensorData::F32(v) => size_of_val(v.as_slice()),
+            TensorData::I32(v) => size_of_val(v.as_slice()),
+            TensorData::Bool(v) => v.len(),
+        }
+    }
+
     pub(crate) fn f32s(&self) -> Result<&[f32], String> {
         self.as_f32s().ok_or_else(|| self.wrong_class("floating-point numbers"))
     }

@@ -14,6 +14,7 @@ mod tiles;
 use std::ops::Range;
 
 use block::Block;
+use source::TILE;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -77,6 +78,17 @@ pub(crate) struct Inputs<'a> {
     pub(crate) mask: &'a [f32],
     /// Positions that a row of the mask speaks of.
     pub(crate) context: usize,
+}
+
+/// The most bytes that [`attend`] takes at a time while `count` tokens ask about `context` positions.
+pub(crate) fn attention_bytes(pool: &Pool, shape: &Attention, count: usize, context: usize) -> u64 {
+    let rows = shape.group().saturating_mul(count).min(BLOCK) as u64;
+    let vectors = shape.head_dim.div_ceil(LANES) as u64;
+    let weights = rows.saturating_mul(context as u64 + LANES as u64) * size_of::<f32>() as u64;
+    // Queries and sums of the rows, and a tile of keys and one of values.
+    let others = 2 * (rows + TILE as u64) * vectors * size_of::<[f32; LANES]>() as u64;
+    let visible = (count as u64).saturating_mul(size_of::<Range<usize>>() as u64);
+    (pool.threads() as u64).saturating_mul(weights.saturating_add(others)).saturating_add(visible)
 }
 
 /// `softmax(scale · q · kᵀ + mask) · v` for each token and head, all in `f32`. Head `h` of token `t` goes to

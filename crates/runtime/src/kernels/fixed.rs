@@ -18,8 +18,16 @@
 //! ```
 //!
 //! with no multiplication fused with an addition. So all sets of instructions give the same bits, and so do
-//! one row of activations and many, at any number of threads. A block of activations with an infinity or
-//! NaN has the scale NaN: every result of its row is NaN.
+//! one row of activations and many, at any number of threads.
+//!
+//! # What is lost
+//!
+//! * A block of activations with an infinity or NaN has the scale NaN: every result of its row is NaN, also where
+//!   IEEE 754 would give an infinity.
+//! * The scale is that of the largest magnitude of the block, so what is at most half of it, 1/16382 of the largest,
+//!   counts as zero. One outlier takes the small activations of its block away, and no others.
+//! * So it is with the entries of a table; of fp16, the largest over the smallest may be more than 16382.
+//! * A block of which the largest is below the smallest normal f32 times [`MAX`], 9.6e-35, counts as zeros.
 #![allow(
     unsafe_code,
     reason = "kernels read packed indices through pointers, with one machine's instructions"

@@ -15,6 +15,8 @@ pub(crate) struct Matrix {
     rows: usize,
     columns: usize,
     form: Form,
+    /// The width of the indices that elements in memory were looked up by.
+    unpacked_from: Option<u32>,
 }
 
 /// What the elements of a matrix are made from.
@@ -116,13 +118,22 @@ impl Matrix {
         let fixed = Planes::new(&fixed, entries);
         let halves = Planes::new(&halves, entries);
         let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, stepped, scales };
-        Some(Matrix { rows, columns, form: Form::Palettized(palette) })
+        Some(Matrix { rows, columns, form: Form::Palettized(palette), unpacked_from: None })
     }
 
     /// Little-endian fp16. `None` when `data` does not hold that many, or there are none.
     pub(crate) fn fp16(rows: usize, columns: usize, data: Bytes) -> Option<Matrix> {
         let bytes = rows.checked_mul(columns)?.checked_mul(2)?;
-        (bytes > 0 && data.len() == bytes).then_some(Matrix { rows, columns, form: Form::Fp16(data) })
+        let matrix = Matrix { rows, columns, form: Form::Fp16(data), unpacked_from: None };
+        (bytes > 0 && matrix.byte_len() == bytes).then_some(matrix)
+    }
+
+    /// As [`Matrix::fp16`], of elements that were looked up by indices of `bits`: for what [`Matrix::palettized`] does
+    /// not take.
+    pub(crate) fn unpacked(rows: usize, columns: usize, bits: u32, data: Vec<f16>) -> Option<Matrix> {
+        let bytes: Vec<u8> = data.iter().flat_map(|element| element.to_le_bytes()).collect();
+        let matrix = Matrix::fp16(rows, columns, Bytes::Owned(bytes.into()))?;
+        Some(Matrix { unpacked_from: Some(bits), ..matrix })
     }
 
     /// Rows: the length of a result.
@@ -143,11 +154,22 @@ impl Matrix {
         }
     }
 
+    /// The bytes of memory that the matrix takes, beside a weight file.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let owned = |bytes: &Bytes| if let Bytes::Owned(bytes) = bytes { bytes.len() } else { 0 };
+        match &self.form {
+            // Tables are small, and a hundredth of the indices as a rule.
+            Form::Palettized(palette) => owned(&palette.indices),
+            Form::Fp16(data) => owned(data),
+        }
+    }
+
     /// The form in words, for plans.
     pub(crate) fn form_name(&self) -> String {
-        match &self.form {
-            Form::Palettized(palette) => format!("lut{}", palette.bits),
-            Form::Fp16(_) => "fp16".to_owned(),
+        match (&self.form, self.unpacked_from) {
+            (Form::Palettized(palette), _) => format!("lut{}", palette.bits),
+            (Form::Fp16(_), Some(bits)) => format!("fp16 of lut{bits}"),
+            (Form::Fp16(_), None) => "fp16".to_owned(),
         }
     }
 

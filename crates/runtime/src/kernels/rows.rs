@@ -280,6 +280,9 @@ mod tests {
             // A chunk of either form and a scale, not a block of both.
             assert!(taken <= (count + CHUNKS) * (CHUNK * 4 + 4), "{taken} bytes");
             assert_eq!((rows.fixed.is_empty(), rows.floats.is_empty()), (!fixed, !floats));
+            let place = (rows.fixed.as_ptr(), rows.floats.as_ptr());
+            rows.fill(Isa::best(), forms, &x[..60 * 60], 60, &pool).unwrap();
+            assert_eq!((rows.fixed.as_ptr(), rows.floats.as_ptr()), place, "the memory is used again");
         }
     }
 }

@@ -19,9 +19,9 @@ use super::arguments::normalize_axis;
 use crate::kernels::round_to_fp16;
 use crate::tensor::{element_count, room_for};
 use groups::Groups;
-use palette::Palette;
 use sparse::{pick, repeat, scatter};
 
+pub(crate) use palette::Palette;
 pub(crate) use stored::{Elements, Stored};
 
 /// The parameters of a constexpr op, whether they are arguments or attributes.

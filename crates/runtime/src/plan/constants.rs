@@ -13,7 +13,7 @@ use half::f16;
 use super::Precision;
 use crate::kernels::{Bytes, Matrix};
 use crate::ops::Problem;
-use crate::ops::constexpr::{self, Elements, Parameters, Stored};
+use crate::ops::constexpr::{self, Elements, Palette, Parameters, Stored};
 use crate::tensor::Tensor;
 
 /// The weights of one program, decompressed when first asked for; plans made with the same `Constants`
@@ -149,6 +149,8 @@ impl<'a> Constants<'a> {
     }
 
     /// The weight that a `constexpr_lut_to_dense` of iOS 18 makes, if it is a matrix of fp16 whose rows share tables.
+    /// It stays as it is stored, unless a table holds an infinity or NaN or a row does not end with a byte: then it is
+    /// unpacked to fp16.
     pub(super) fn palettized_matrix(
         &mut self,
         indices: &Value,
@@ -172,9 +174,40 @@ impl<'a> Constants<'a> {
             };
             let (words, _) = lut.as_chunks::<2>();
             let entries: Vec<f16> = words.iter().map(|word| f16::from_le_bytes(*word)).collect();
-            Ok(Matrix::palettized(rows, columns, bits, rows / tables, indices, &entries))
+            let palette = Palette {
+                indices: &indices,
+                bits,
+                shape: &[rows, columns],
+                lut_shape: &[tables, 1, 1 << bits, 1],
+                vector_axis: 0,
+            };
+            let palettized =
+                Matrix::palettized(rows, columns, bits, rows / tables, indices.clone(), &entries);
+            // Fixed point has no infinities, and kernels read whole bytes: such weights are looked up beforehand. Where
+            // that fails, the op is left to say why.
+            let unpacked = || palette.to_dense(&entries).ok();
+            Ok(palettized.or_else(|| Matrix::unpacked(rows, columns, bits, unpacked()?.1)))
         };
         self.matrix(ids, make)
+    }
+
+    /// The bytes that constants take in memory, beside weight files.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let unpacked = self.unpacked.values().map(|stored| match &stored.elements {
+            Elements::Bytes(bytes) => bytes.len(),
+            // Counted as the tensor that ops read, if they do.
+            Elements::Floats(tensor) if Arc::strong_count(tensor) > 1 => 0,
+            Elements::Floats(tensor) => tensor.byte_len(),
+            Elements::Packed(_) | Elements::Text => 0,
+        });
+        let tensors = self.tensors.values().map(|tensor| tensor.byte_len());
+        let folded = self.folded.values().filter_map(Weak::upgrade).map(|tensor| tensor.byte_len());
+        let matrices = self.matrices.values().flatten().map(|matrix| matrix.held_bytes());
+        unpacked
+            .chain(tensors)
+            .chain(folded)
+            .chain(matrices)
+            .fold(0, |sum, bytes| sum.saturating_add(bytes as u64))
     }
 
     /// The matrix made of the constants `ids`, by `make` if it is asked for the first time.

@@ -14,6 +14,7 @@ mod layout;
 mod lower;
 mod operand;
 mod patterns;
+mod room;
 mod views;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use anelith_mil::{Function, FunctionInfo, VarId};
 
 use super::{Feature, Plan};
 use crate::kernels::Isa;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, ask_for};
 use action::Action;
 use graph::Graph;
 use operand::{Call, Operand};
@@ -51,6 +52,18 @@ struct FastStep {
     /// The op, or the last one of the group, for messages.
     at: String,
     action: Action,
+    /// The slots that nothing reads after the step.
+    given_up: Vec<usize>,
+}
+
+impl FastStep {
+    /// Does the step; the bytes that it read from memory, as far as they are known.
+    fn run(&self, call: &mut Call<'_>) -> Result<u64, String> {
+        ask_for(usize::try_from(self.action.scratch_bytes()).unwrap_or(usize::MAX))?;
+        let bytes = self.action.run(call)?;
+        self.given_up.iter().for_each(|slot| call.slots[*slot] = None);
+        Ok(bytes)
+    }
 }
 
 /// What a step of a plan is, for whoever wants to see the plan.
@@ -100,14 +113,14 @@ impl Fast {
         memory: &mut Memory,
         mut observe: Option<&mut dyn FnMut(StepTime)>,
     ) -> Result<Vec<(String, Tensor)>, (String, String)> {
-        memory.make_room(&self.buffers).map_err(|problem| ("the first step".to_owned(), problem))?;
+        memory.make_room(&self.buffers).map_err(|problem| ("the function".to_owned(), problem))?;
         let mut call = Call { memory, slots: vec![None; self.slots], isa: self.isa };
         for (slot, tensor) in inputs {
             call.slots[slot] = Some(Arc::new(tensor));
         }
         for step in &self.steps {
             let start = observe.as_ref().map(|_| Instant::now());
-            let bytes = step.action.run(&mut call).map_err(|problem| (step.at.clone(), problem))?;
+            let bytes = step.run(&mut call).map_err(|problem| (step.at.clone(), problem))?;
             if let (Some(observe), Some(start)) = (observe.as_mut(), start) {
                 observe(StepTime { time: start.elapsed(), bytes });
             }
@@ -117,6 +130,13 @@ impl Fast {
             Ok((feature.name.clone(), Arc::unwrap_or_clone(tensor)))
         };
         self.outputs.iter().map(&mut output).collect()
+    }
+
+    /// The most bytes that a run takes at a time and where, beside states and weights; `inputs` are those of the
+    /// function, with their slots.
+    pub(super) fn room(&self, inputs: &[(Feature, usize)]) -> (u64, String) {
+        let (bytes, at) = self.peak(inputs.iter().map(|(feature, slot)| (&feature.ty, *slot)));
+        (bytes, at.to_owned())
     }
 
     /// What each step is.

@@ -1,16 +1,31 @@
 //! How much memory the values of a function take at once.
 
-use super::{Action, Plan, Source};
+use super::{Action, Feature, Plan, Source};
 use crate::tensor::held_bytes;
 
-/// What states and values may take together: 64 GiB. The state of a model of eight billion parameters takes 34 at
+/// What states, values and constants may take together: 64 GiB. The state of a model of eight billion parameters takes 34 at
 /// 131072 tokens; a program that asks for twice that is broken or means harm.
 pub(crate) const MAX_BYTES: u64 = 64 << 30;
 
+/// Refuses states, values of `values` bytes and constants of `constants` bytes that are more than `MAX_BYTES` together.
+///
+/// # Errors
+/// What they take.
+pub(super) fn check(states: &[Feature], values: u64, constants: u64) -> Result<(), String> {
+    let states = states.iter().fold(0u64, |sum, state| sum.saturating_add(held_bytes(&state.ty)));
+    if states.saturating_add(values).saturating_add(constants) <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(format!(
+        "values need {values} bytes at a time, states {states} and constants {constants}, expected at most \
+         {MAX_BYTES} together"
+    ))
+}
+
 /// The most bytes that inputs and results hold at a time, and the index of the step that takes them.
 ///
-/// What a state is handed out as takes nothing of its own. Constants are left out: the weight
-/// files bound them, and what is folded of them is bounded by them (`planner/fold.rs`).
+/// What a state is handed out as takes nothing of its own. Constants are left out: `Constants` counts
+/// them, and what is folded of them.
 pub(super) fn peak(plan: &Plan) -> (u64, usize) {
     let mut held = vec![0u64; plan.slots];
     for (feature, slot) in &plan.inputs {

@@ -10,13 +10,13 @@ use anelith_mil::{
 };
 
 use super::constants::{Constants, Known, Scope};
-use super::memory::{self, MAX_BYTES};
+use super::memory;
 use super::{Action, Feature, Finish, Plan, Precision, Source, Step, Target, finish_of};
 use crate::error::{Error, Result};
 use crate::kernels::Matrix;
 use crate::ops::arguments::{Arguments, Constant};
 use crate::ops::{self, Planned, Problem};
-use crate::tensor::{MAX_ELEMENTS, Tensor, held_bytes};
+use crate::tensor::{MAX_ELEMENTS, Tensor};
 use fold::Folds;
 
 /// Makes one plan.
@@ -72,18 +72,13 @@ impl<'f, 'c, 'w> Planner<'f, 'c, 'w> {
         Ok((plan, self.folds.into_results()))
     }
 
-    /// Refuses a function whose states and values take more than `MAX_BYTES` at a time.
+    /// Refuses a function whose states, values and constants take more than `MAX_BYTES` at a time.
     fn check_memory(&self, plan: &Plan) -> Result<()> {
         let (values, step) = memory::peak(plan);
-        let states = plan.states.iter().fold(0u64, |sum, f| sum.saturating_add(held_bytes(&f.ty)));
-        if states.saturating_add(values) <= MAX_BYTES {
-            return Ok(());
-        }
-        let at = plan.steps.get(step).map_or("the function".to_owned(), |step| step.at.clone());
-        let problem = format!(
-            "values need {values} bytes at a time and states {states}, expected at most {MAX_BYTES} together"
-        );
-        Err(self.error(at, Problem::Unsupported(problem)))
+        memory::check(&plan.states, values, self.constants.held_bytes()).map_err(|problem| {
+            let at = plan.steps.get(step).map_or("the function".to_owned(), |step| step.at.clone());
+            self.error(at, Problem::Unsupported(problem))
+        })
     }
 
     fn error(&self, at: String, problem: Problem) -> Error {

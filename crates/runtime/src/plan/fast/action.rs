@@ -14,7 +14,7 @@ use anelith_mil::TensorType;
 
 /// Rows of activations that are prepared for products at a time: so few that they take no more memory than the weights
 /// of a model do, so many that to read the weights again for the next costs nothing beside the products.
-const AT_ONCE: usize = 1024;
+pub(super) const AT_ONCE: usize = 1024;
 
 /// A step. Numbers of buffers are where it writes; every operand has the layout that its kernel needs.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Action {
             Action::Copy { x, out } => {
                 let count = x.layout.count();
                 call.write(*out, count, |call, out| {
-                    out.copy_from_slice(&call.gathered(x)?);
+                    call.gather(x, out)?;
                     Ok(bytes(count))
                 })
             }

@@ -121,13 +121,15 @@ impl Layout {
         }
     }
 
-    /// Appends the elements in row-major order to `out`.
-    pub(super) fn gather<T: Copy>(&self, memory: &[T], out: &mut Vec<T>) {
+    /// Writes the elements in row-major order to `out`, which has as many.
+    pub(super) fn gather<T: Copy>(&self, memory: &[T], out: &mut [T]) {
         let length = self.shape.last().copied().unwrap_or(1);
         let step = self.strides.last().copied().unwrap_or(1);
-        self.for_each_row(|at| match step {
-            1 => out.extend_from_slice(&memory[at..at + length]),
-            _ => out.extend((0..length).map(|i| memory[at + i * step])),
+        let mut rows = out.chunks_exact_mut(length.max(1));
+        self.for_each_row(|at| match (rows.next(), step) {
+            (Some(row), 1) => row.copy_from_slice(&memory[at..at + length]),
+            (Some(row), _) => row.iter_mut().enumerate().for_each(|(i, out)| *out = memory[at + i * step]),
+            (None, _) => {}
         });
     }
 }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     fn read(layout: &Layout, memory: &[usize]) -> Vec<usize> {
-        let mut out = Vec::new();
+        let mut out = vec![0; layout.count()];
         layout.gather(memory, &mut out);
         out
     }

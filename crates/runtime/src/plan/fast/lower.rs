@@ -105,7 +105,7 @@ impl Lowering<'_> {
     }
 
     fn push(&mut self, action: Action) {
-        self.steps.push(FastStep { at: self.at.clone(), action });
+        self.steps.push(FastStep { at: self.at.clone(), action, given_up: Vec::new() });
     }
 
     /// A buffer for `count` numbers.
@@ -361,8 +361,11 @@ impl Lowering<'_> {
         }
         for step in self.steps.iter_mut().rev() {
             step.action.outputs_mut().into_iter().for_each(|out| *out = places[*out]);
+            // What a view of nothing but covered ops leaves without a reader goes at once.
+            let unread = step.action.made().map(|(slot, _)| slot).filter(|slot| !seen.contains(slot));
+            step.given_up = unread.collect();
             for operand in step.action.inputs_mut().into_iter().rev() {
-                settle(operand, &places, &mut seen);
+                step.given_up.extend(settle(operand, &places, &mut seen));
             }
         }
         Fast { steps: self.steps, buffers: sizes, slots, outputs, isa }
@@ -392,13 +395,18 @@ impl Lowering<'_> {
     }
 }
 
-/// Gives a buffer its final number, and marks the last use of a slot; steps are visited from the last to the first.
-fn settle(operand: &mut Operand, places: &[usize], seen: &mut BTreeSet<usize>) {
+/// Gives a buffer its final number, and marks the last use of a slot, which is returned; steps are visited from the
+/// last to the first.
+fn settle(operand: &mut Operand, places: &[usize], seen: &mut BTreeSet<usize>) -> Option<usize> {
     match &mut operand.place {
         Place::Buffer(buffer) => *buffer = places[*buffer],
-        Place::Slot { slot, last } | Place::Flexible { slot, last } => *last = seen.insert(*slot),
+        Place::Slot { slot, last } | Place::Flexible { slot, last } => {
+            *last = seen.insert(*slot);
+            return last.then_some(*slot);
+        }
         Place::Constant(_) | Place::State(_) => {}
     }
+    None
 }
 
 fn unlike() -> String {

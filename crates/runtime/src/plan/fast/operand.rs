@@ -152,21 +152,26 @@ impl Call<'_> {
 
     /// The elements of `operand` in row-major order.
     pub(super) fn gathered<'a>(&'a self, operand: &'a Operand) -> Result<Cow<'a, [f32]>, String> {
-        let mut out = Vec::new();
+        let is_state = matches!(operand.place, Place::State(_));
+        if !is_state && operand.layout.is_row_major() {
+            return self.dense(operand).map(Cow::Borrowed);
+        }
+        let mut out = vec![0.0; operand.layout.count()];
+        self.gather(operand, &mut out)?;
+        Ok(Cow::Owned(out))
+    }
+
+    /// Writes the elements of `operand` in row-major order to `out`, which has as many.
+    pub(super) fn gather(&self, operand: &Operand, out: &mut [f32]) -> Result<(), String> {
         match &operand.place {
             Place::State(state) => {
-                let mut bits = Vec::new();
+                let mut bits = vec![0; out.len()];
                 operand.layout.gather(&self.half(state)?.bits, &mut bits);
-                out.resize(bits.len(), 0.0);
-                kernels::from_fp16(self.isa, Pool::shared(), &bits, &mut out);
+                kernels::from_fp16(self.isa, Pool::shared(), &bits, out);
             }
-            _ if operand.layout.is_row_major() => return self.dense(operand).map(Cow::Borrowed),
-            _ => {
-                out.reserve(operand.layout.count());
-                operand.layout.gather(self.floats(operand)?, &mut out);
-            }
+            _ => operand.layout.gather(self.floats(operand)?, out),
         }
-        Ok(Cow::Owned(out))
+        Ok(())
     }
 
     /// The operand as a tensor of its own; at its last use without a copy, where it lies as tensors do.
@@ -231,7 +236,7 @@ fn lost() -> String {
 /// The elements of `tensor` that `layout` names.
 fn part(tensor: &Tensor, layout: &Layout) -> Result<Tensor, String> {
     let data: TensorData = map_elements!(tensor.data(), v => {
-        let mut out = Vec::with_capacity(layout.count());
+        let mut out = vec![Default::default(); layout.count()];
         layout.gather(v, &mut out);
         out
     });

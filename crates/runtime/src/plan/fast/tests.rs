@@ -5,7 +5,11 @@ use std::path::Path;
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{text, validate};
 
+use super::{Fast, Memory};
+use crate::error::Result;
+use crate::instance::Instance;
 use crate::plan::{Constants, Plan, Precision, StepInfo};
+use crate::tensor::Tensor;
 
 const NORM: &str = include_str!("../../../tests/mil/fused_norm.mil");
 const ROTATE: &str = include_str!("../../../tests/mil/fused_rotate.mil");
@@ -24,6 +28,15 @@ const SELECT: &str = include_str!("../../../tests/mil/chain_select.mil");
 const FOLD: &str = include_str!("../../../tests/mil/fold.mil");
 const FOLD_NORM: &str = include_str!("../../../tests/mil/fold_norm.mil");
 
+const INFINITE: &str = include_str!("../../../tests/mil/lut_infinite.mil");
+
+fn plan(source: &str, precision: Precision) -> Result<Plan> {
+    let program = text::parse(source, "test").unwrap();
+    let info = validate(&program).unwrap();
+    let weights = WeightStore::open(Path::new("."), &program).unwrap();
+    Plan::new(&program, &info, &mut Constants::new(&weights), "main", precision)
+}
+
 /// The kinds of the steps of `main`.
 fn kinds(source: &str) -> Vec<&'static str> {
     steps(source).into_iter().map(|step| step.kind).collect()
@@ -36,11 +49,7 @@ fn chains(source: &str) -> Vec<String> {
 
 /// The steps of `main`.
 fn steps(source: &str) -> Vec<StepInfo> {
-    let program = text::parse(source, "test").unwrap();
-    let info = validate(&program).unwrap();
-    let weights = WeightStore::open(Path::new("."), &program).unwrap();
-    let plan = Plan::new(&program, &info, &mut Constants::new(&weights), "main", Precision::Fast).unwrap();
-    plan.steps().collect()
+    plan(source, Precision::Fast).unwrap().steps().collect()
 }
 
 #[test]
@@ -129,4 +138,96 @@ fn ops_that_read_constants_only_are_no_steps() {
     assert_eq!(chains(FOLD), ["mul+add"]);
     assert_eq!(kinds(FOLD), ["elementwise"]);
     assert_eq!(kinds(FOLD_NORM), ["norm"]);
+}
+
+#[test]
+fn a_tensor_is_given_up_after_the_step_that_reads_it_last() {
+    for source in [NORM, ROTATE, INFINITE] {
+        let plan = plan(source, Precision::Fast).unwrap();
+        let Some(Fast { steps, slots, .. }) = &plan.fast else { panic!("no fast plan") };
+        let given_up = |slot: usize| steps.iter().filter(|step| step.given_up.contains(&slot)).count();
+        assert!((0..*slots).all(|slot| given_up(slot) <= 1));
+        // Every input of these is read, and none is returned.
+        assert!(plan.inputs.iter().all(|(_, slot)| given_up(*slot) == 1), "{source}");
+    }
+}
+
+#[test]
+fn unpacked_weights_are_seen_in_the_plan() {
+    let plan = plan(INFINITE, Precision::Fast).unwrap();
+    let isa = format!("{:?}", crate::Isa::best()).to_lowercase();
+    let kernels: Vec<String> = plan.steps().map(|step| step.kernel).collect();
+    assert_eq!(kernels, [format!("fp16 of lut2 {isa}"), format!("fp16 of lut2 {isa}")]);
+}
+
+/// A pointwise convolution of four channels by a palettized weight.
+fn pointwise(side: usize) -> String {
+    format!(
+        r#"program(1.3) {{
+            func main<ios18>(tensor<fp16, [1, 4, {side}, {side}]> x) {{
+                tensor<fp16, [2, 4, 1, 1]> w = constexpr_lut_to_dense(
+                    indices = tensor<uint2, [2, 4, 1, 1]>([[[[0]], [[1]], [[2]], [[3]]], [[[3]], [[3]], [[1]], [[0]]]]),
+                    lut = tensor<fp16, [1, 1, 1, 1, 4, 1]>([[[[[[1.0], [2.0], [3.0], [4.0]]]]]]))[name = string("w")];
+                tensor<int32, [2]> ones = const()[name = string("ones"), val = tensor<int32, [2]>([1, 1])];
+                tensor<int32, [4]> none = const()[name = string("none"), val = tensor<int32, [4]>([0, 0, 0, 0])];
+                tensor<fp16, [1, 2, {side}, {side}]> y = conv(dilations = ones, groups = int32(1), pad = none,
+                    pad_type = string("valid"), strides = ones, weight = w, x = x)[name = string("y")];
+            }} -> (y);
+        }}"#
+    )
+}
+
+#[test]
+fn products_of_many_rows_take_little_beside_their_operands() {
+    let (side, four) = (1024, size_of::<f32>());
+    let plan = plan(&pointwise(side), Precision::Fast).unwrap();
+    assert!(plan.steps().any(|step| step.kernel.starts_with("lut2")));
+    // The image and its copy by points, the result and its copy by channels, and 2 MiB for the points of a moment.
+    let values = side * side * four * (4 + 4 + 2 + 2);
+    assert!(plan.room() <= (values + (2 << 20)) as u64, "{} bytes", plan.room());
+}
+
+#[test]
+fn products_of_many_rows_are_those_of_each() {
+    let side = 50;
+    let source = pointwise(side);
+    let x: Vec<f32> = (0..4 * side * side).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+    let run = |precision| {
+        let program = text::parse(&source, "test").unwrap();
+        let info = validate(&program).unwrap();
+        let weights = WeightStore::open(Path::new("."), &program).unwrap();
+        let mut instance = Instance::new(&program, &info, &weights, &["main"], precision).unwrap();
+        let input = Tensor::new(&[1, 4, side, side], x.clone()).unwrap();
+        let y = instance.run("main", &[("x", input)]).unwrap().remove(0).1;
+        y.as_f32s().unwrap().to_vec()
+    };
+    for (fast, plain) in run(Precision::Fast).iter().zip(run(Precision::F32)) {
+        assert!((fast - plain).abs() <= 0.1, "{fast} and {plain}");
+    }
+}
+
+/// `count` sums of two large tensors, all returned.
+fn sums(count: usize) -> String {
+    let ty = "tensor<fp32, [1500000000]>";
+    let op = |i| format!(r#"{ty} y{i} = add(x = x, y = x)[name = string("y{i}")];"#);
+    let ops: String = (0..count).map(op).collect();
+    let names: Vec<String> = (0..count).map(|i| format!("y{i}")).collect();
+    format!("program(1.3) {{ func main<ios18>({ty} x) {{ {ops} }} -> ({}); }}", names.join(", "))
+}
+
+#[test]
+fn buffers_count_as_values_do() {
+    assert!(plan(&sums(2), Precision::Fast).is_ok());
+    assert!(plan(&sums(8), Precision::Exact).is_ok());
+    let error = plan(&sums(8), Precision::Fast).unwrap_err().to_string();
+    let expected = "function `main` (ios18): what the function returns is not supported: \
+                    values need 96000000000 bytes at a time, states 0 and constants 0, expected at most 68719476736 together";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn buffers_that_cannot_be_had_are_an_error() {
+    // More than a process can address.
+    let error = Memory::empty().make_room(&[10, 1 << 60]).unwrap_err();
+    assert_eq!(error, "it needs 4611686018427387904 bytes of memory, which are not to be had");
 }

@@ -160,7 +160,7 @@ impl<'f> Planner<'f, '_, '_> {
 
     fn note(&mut self, var: VarId, id: Id, tensor: Arc<Tensor>) {
         if self.scope.info.last_uses.get(var.0 as usize).copied().flatten().is_some() {
-            self.folds.held += bytes_of(&tensor);
+            self.folds.held += tensor.byte_len() as u64;
             self.folds.results.insert(var, (id, tensor));
         }
     }
@@ -172,7 +172,7 @@ impl<'f> Planner<'f, '_, '_> {
                 continue;
             }
             if let Some((_, tensor)) = self.folds.results.remove(&var) {
-                self.folds.held -= bytes_of(&tensor);
+                self.folds.held -= tensor.byte_len() as u64;
             } else if let Some(known) = self.scope.defined(var) {
                 self.constants.release(known);
             }
@@ -211,8 +211,4 @@ fn work(opcode: Opcode, counts: &[u64]) -> u64 {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
     let products = if multiplies { product.sqrt() as u64 } else { 0 };
     elements.saturating_add(products)
-}
-
-fn bytes_of(tensor: &Tensor) -> u64 {
-    (tensor.data().len() * size_of::<f32>()) as u64
 }

@@ -137,7 +137,7 @@ mod tests {
         let repeated = Layout { offset: from.offset, shape: to.shape.clone(), strides: strides.collect() };
         let mut perm: Vec<usize> = (0..to.shape.len()).collect();
         perm.sort_by_key(|axis| std::cmp::Reverse(to.strides[*axis]));
-        let mut out = Vec::new();
+        let mut out = vec![0.0; repeated.count()];
         repeated.transposed(&perm).gather(memory, &mut out);
         out
     }
