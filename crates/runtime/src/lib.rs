@@ -26,9 +26,11 @@
 //!   the activations are integers of 14 bits times a scale, the entries of each table are integers of 14 bits
 //!   times a scale, and what the sum of a block makes in 32 bits is exact. So in these products an activation below
 //!   1/16382 of the largest of its 256 counts as zero, as does an entry below 1/16382 of the largest of its table; and
-//!   an infinity or NaN among the activations makes every result of their row NaN. Tables with an infinity or NaN do
-//!   not take part: such weights are unpacked to fp16, and multiplied in `f32` as weights of fp16 are. Between ops numbers are `f32`. Groups of
-//!   ops (norms, rotations, attention) are computed at once, without the roundings between them. Instructions
+//!   an infinity or NaN among the activations makes every result of their row NaN. Entries of ascending tables for 8
+//!   bits are rounded a little more: less than a sixteenth of the noise that palettization has left is added, a
+//!   hundredth as a rule. Tables with an infinity or NaN do not take part: such weights are unpacked to fp16, and
+//!   multiplied in `f32` as weights of fp16 are. Between ops numbers are `f32`. Groups of ops (norms, rotations,
+//!   attention, chains of ops on elements) are computed at once, without the roundings between them. Instructions
 //!   ([`Isa`]) do not change the products of palettized weights by a bit; sums in other kernels differ by their order.
 //!
 //! In `Exact` and `F32` products, convolutions and sums accumulate in `f32` in an order that depends on the shapes only, so

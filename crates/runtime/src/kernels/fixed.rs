@@ -42,10 +42,17 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod generic;
+mod indices;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod thin;
+mod wide;
 
 use std::ops::Range;
+
+use indices::{Indices, chunk_bytes};
+use thin::thin;
+use wide::wide;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
@@ -57,18 +64,6 @@ pub(super) const MAX: f32 = 8191.0;
 
 /// Lanes of a sum.
 pub(super) const LANES: usize = 8;
-
-/// Rows of weights whose activations go by together, where there are many.
-const PANEL: usize = 8;
-
-/// Rows of activations that go by together.
-const TOKENS: usize = 64;
-
-/// Bytes of a line of the cache.
-const LINE: usize = 64;
-
-/// How many bytes ahead indices are asked for.
-const AHEAD: usize = 2048;
 
 /// The most rows of activations for which weights are not stored in between.
 const THIN: usize = 4;
@@ -236,44 +231,6 @@ const FOURS: [u8; CHUNK] = {
     order
 };
 
-/// Rows of indices, each with a chunk more than it has: what is behind its own are others, and as activations
-/// are zero there, an index of any entry serves.
-struct Indices<'a> {
-    all: &'a [u8],
-    row_bytes: usize,
-    /// The bytes of a row up to the end of its last chunk, and of a chunk more.
-    len: usize,
-    /// A copy of a row that has not so much behind it.
-    padded: Vec<u8>,
-}
-
-impl<'a> Indices<'a> {
-    #[inline(always)]
-    fn new<V: Vectors>(palette: &'a Palette, columns: usize) -> Indices<'a> {
-        let len = (columns.div_ceil(CHUNK) + 1) * chunk_bytes::<V>();
-        Indices { all: &palette.indices, row_bytes: palette.row_bytes, len, padded: Vec::new() }
-    }
-
-    /// The indices of row `row`.
-    #[inline(always)]
-    fn row(&mut self, row: usize) -> &[u8] {
-        let rest = &self.all[row * self.row_bytes..];
-        if let Some(row) = rest.get(..self.len) {
-            return row;
-        }
-        self.padded.clear();
-        self.padded.extend_from_slice(&rest[..self.row_bytes]);
-        self.padded.resize(self.len, 0);
-        &self.padded
-    }
-}
-
-/// Bytes of the indices of a chunk.
-#[inline(always)]
-const fn chunk_bytes<V: Vectors>() -> usize {
-    CHUNK / 8 * V::BITS as usize
-}
-
 /// [`multiply`] with the instructions of `V`.
 #[inline(always)]
 unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
@@ -290,87 +247,12 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// The product with `T` rows of activations: each chunk of weights is used as soon as it is looked up.
-#[inline(always)]
-unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
-    let palette = tile.palette;
-    let mut indices = Indices::new::<V>(palette, tile.x.columns());
-    let blocks: Vec<Block<'_, T>> = (0..tile.x.blocks()).map(|block| Block::new(tile.x, block)).collect();
-    let mut row = tile.rows.start;
-    while row < tile.rows.end {
-        let group = row / palette.rows_per_table;
-        let end = ((group + 1) * palette.rows_per_table).min(tile.rows.end);
-        // SAFETY: the caller has the instructions and the results.
-        unsafe {
-            let table = V::table(table_bytes::<V>(palette, group));
-            for row in row..end {
-                let totals = row_totals::<V, T>(&table, indices.row(row), &blocks);
-                for token in 0..T {
-                    tile.out.set(token * tile.stride + row, palette.scales[group] * total(totals[token]));
-                }
-            }
-        }
-        row = end;
-    }
-}
-
 /// The bytes of table `group`, in the form that `V` takes.
 #[inline(always)]
 fn table_bytes<V: Vectors>(palette: &Palette, group: usize) -> &[u8] {
     match &palette.stepped {
         Some(stepped) if V::STEPPED => stepped.table(group),
         _ => palette.fixed.table(group),
-    }
-}
-
-/// The lanes of one row of weights with each row of activations.
-#[inline(always)]
-unsafe fn row_totals<V: Vectors, const T: usize>(
-    table: &V::Table,
-    indices: &[u8],
-    blocks: &[Block<'_, T>],
-) -> [[f32; LANES]; T] {
-    let mut totals = [[0f32; LANES]; T];
-    // SAFETY: the caller has the instructions, and the indices of all chunks and one more.
-    unsafe {
-        let mut from = indices.as_ptr();
-        // Indices are read one chunk ahead: many of the steps from them to a sum wait for the one before.
-        let mut ahead = V::split(from);
-        for block in blocks {
-            for line in 0..BLOCK / CHUNK * chunk_bytes::<V>() / LINE {
-                // Rows follow each other, so what is ahead is the next ones.
-                V::prefetch(from.wrapping_add(AHEAD + line * LINE));
-            }
-            let mut sums = [V::zero(); T];
-            for chunk in 0..block.chunks {
-                let here = ahead;
-                from = from.add(chunk_bytes::<V>());
-                ahead = V::split(from);
-                add_chunk::<V, T>(&mut sums, &V::words(table, here), block.xs, chunk);
-            }
-            for token in 0..T {
-                V::add_scaled(&mut totals[token], sums[token], block.scales[token]);
-            }
-        }
-    }
-    totals
-}
-
-/// A block of `T` rows of activations.
-struct Block<'a, const T: usize> {
-    xs: [&'a [i16; BLOCK]; T],
-    scales: [f32; T],
-    /// The chunks in which there are columns.
-    chunks: usize,
-}
-
-impl<'a, const T: usize> Block<'a, T> {
-    fn new(x: &'a Rows, block: usize) -> Block<'a, T> {
-        let mut scales = [0.0; T];
-        for token in 0..T {
-            scales[token] = x.scale(block, token);
-        }
-        Block { xs: tokens(x, block, 0), scales, chunks: x.chunks(block) }
     }
 }
 
@@ -382,150 +264,6 @@ fn tokens<const T: usize>(x: &Rows, block: usize, first: usize) -> [&[i16; BLOCK
         tokens[token] = x.fixed(block, first + token);
     }
     tokens
-}
-
-/// Adds the products of the words of chunk `chunk` with it.
-#[inline(always)]
-unsafe fn add_chunk<V: Vectors, const T: usize>(
-    sums: &mut [V::Sums; T],
-    words: &V::Words,
-    xs: [&[i16; BLOCK]; T],
-    chunk: usize,
-) {
-    let words = words.as_ref();
-    for token in 0..T {
-        for i in 0..CHUNK / V::WIDTH {
-            // SAFETY: a chunk has as many vectors as `words`, a block has the chunk, and the caller the
-            // instructions.
-            unsafe {
-                let x = V::load(xs[token].as_ptr().add(chunk * CHUNK + i * V::WIDTH));
-                sums[token] = V::add_products(sums[token], words[i], x);
-            }
-        }
-    }
-}
-
-/// The product with many rows of activations: a panel of weights is looked up once, block by block.
-#[inline(always)]
-unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
-    let mut panel = Panel([[0; BLOCK]; PANEL]);
-    for first in tile.rows.clone().step_by(PANEL) {
-        let rows = first..(first + PANEL).min(tile.rows.end);
-        for token in (0..tile.x.count()).step_by(TOKENS) {
-            let tokens = token..(token + TOKENS).min(tile.x.count());
-            let mut totals = Totals([[[0.0; LANES]; PANEL]; TOKENS]);
-            for block in 0..tile.x.blocks() {
-                // SAFETY: the caller has the instructions.
-                unsafe {
-                    look_up::<V>(tile, rows.clone(), block, &mut panel);
-                    multiply_panel::<V>(&panel.0, tile.x, block, tokens.clone(), &mut totals.0);
-                }
-            }
-            for (token, totals) in tokens.zip(&totals.0) {
-                for (row, lanes) in rows.clone().zip(totals) {
-                    let scale = tile.palette.scales[row / tile.palette.rows_per_table];
-                    // SAFETY: the results of these rows are the caller's.
-                    unsafe { tile.out.set(token * tile.stride + row, scale * total(*lanes)) };
-                }
-            }
-        }
-    }
-}
-
-/// A block of some rows of weights, in the order of the set; aligned, for loads across two lines of the cache
-/// take twice as long.
-#[repr(align(64))]
-struct Panel([[i16; BLOCK]; PANEL]);
-
-/// The lanes for each row of activations and of a panel.
-#[repr(align(64))]
-struct Totals([[[f32; LANES]; PANEL]; TOKENS]);
-
-/// Writes the weights of one block of some rows, up to the last chunk in which there are columns.
-#[inline(always)]
-unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, rows: Range<usize>, block: usize, panel: &mut Panel) {
-    let palette = tile.palette;
-    let mut indices = Indices::new::<V>(palette, tile.x.columns());
-    let mut row = rows.start;
-    while row < rows.end {
-        let group = row / palette.rows_per_table;
-        let end = ((group + 1) * palette.rows_per_table).min(rows.end);
-        // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
-        unsafe {
-            let table = V::table(table_bytes::<V>(palette, group));
-            for row in row..end {
-                let from = indices.row(row)[block * (BLOCK / CHUNK) * chunk_bytes::<V>()..].as_ptr();
-                for chunk in 0..tile.x.chunks(block) {
-                    let words = V::words(&table, V::split(from.add(chunk * chunk_bytes::<V>())));
-                    let out = &mut panel.0[row - rows.start][chunk * CHUNK..][..CHUNK];
-                    for i in 0..CHUNK / V::WIDTH {
-                        V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
-                    }
-                }
-            }
-        }
-        row = end;
-    }
-}
-
-/// Adds the products of one block of a panel of weights with rows of activations.
-#[inline(always)]
-unsafe fn multiply_panel<V: Vectors>(
-    panel: &[[i16; BLOCK]; PANEL],
-    x: &Rows,
-    block: usize,
-    tokens: Range<usize>,
-    totals: &mut [[[f32; LANES]; PANEL]; TOKENS],
-) {
-    let first = tokens.start;
-    let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
-    for (i, totals) in pairs.iter_mut().enumerate() {
-        // SAFETY: the caller has the instructions.
-        unsafe { multiply_block::<V, 2>(panel, x, block, first + 2 * i, totals) };
-    }
-    for totals in last.as_chunks_mut::<1>().0 {
-        // SAFETY: as above.
-        unsafe { multiply_block::<V, 1>(panel, x, block, tokens.end - 1, totals) };
-    }
-}
-
-/// Adds the products of one block of a panel of weights with `T` rows of activations.
-#[inline(always)]
-unsafe fn multiply_block<V: Vectors, const T: usize>(
-    panel: &[[i16; BLOCK]; PANEL],
-    x: &Rows,
-    block: usize,
-    first: usize,
-    totals: &mut [[[f32; LANES]; PANEL]; T],
-) {
-    const ROWS: usize = 4;
-    let xs = tokens::<T>(x, block, first);
-    // Were the number of steps known, all would be unrolled, and registers would not suffice.
-    let steps = x.chunks(block) * (CHUNK / V::WIDTH);
-    for at in 0..PANEL / ROWS {
-        // SAFETY: the caller has the instructions; all blocks have BLOCK numbers.
-        unsafe {
-            let mut sums = [[V::zero(); ROWS]; T];
-            for k in 0..steps {
-                let mut weights = [V::load(panel[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
-                for row in 1..ROWS {
-                    weights[row] = V::load(panel[at * ROWS + row].as_ptr().add(k * V::WIDTH));
-                }
-                for token in 0..T {
-                    let x = V::load(xs[token].as_ptr().add(k * V::WIDTH));
-                    for row in 0..ROWS {
-                        sums[token][row] = V::add_products(sums[token][row], weights[row], x);
-                    }
-                }
-            }
-            for token in 0..T {
-                for row in 0..ROWS {
-                    let totals = &mut totals[token][at * ROWS + row];
-                    V::add_scaled(totals, sums[token][row], x.scale(block, first + token));
-                }
-            }
-        }
-    }
 }
 
 /// The sum of the lanes, in a tree.
