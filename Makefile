@@ -21,10 +21,10 @@ BENCH_PEERS := target/bench/kmeans-peers.md
 # Where the llama.cpp of `make bench-runtime` lives.
 BENCH_NODE := target/bench-node
 
-.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short sanitize
+.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short sanitize sanitize-address sanitize-valgrind sanitize-thread
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 check: format lints test docs fuzz-short ## all that a commit passes: format, lints, tests, documentation, a little fuzzing
 
@@ -51,10 +51,26 @@ fuzz: ## search every fuzz target for $(FUZZ_SECONDS) seconds, 600 unless told (
 fuzz-short: ## 20 seconds of each fuzz target, from the committed inputs
 	fuzz/run 20
 
-# The target is named, so that build scripts and macros are not sanitized.
-sanitize: ## the kernels' tests under AddressSanitizer (nightly) and the generic ones under valgrind
-	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --target-dir target/sanitize --target $(HOST) -p anelith-runtime --lib kernels
-	CARGO_TARGET_$(HOST_VARIABLE)_RUNNER="valgrind -q --error-exitcode=1" cargo test --target $(HOST) -p anelith-runtime --lib generic
+# The stable compiler has the library of AddressSanitizer, and with RUSTC_BOOTSTRAP it takes the flag. The target is named,
+# so that build scripts and macros are not sanitized. Tests ask for more memory than there is: they must get null.
+SANITIZED := cargo test --locked --target $(HOST) -p anelith-runtime
+
+sanitize: sanitize-address sanitize-valgrind ## the runtime's tests under AddressSanitizer, the kernels' under valgrind (needs valgrind)
+
+sanitize-address: ## the runtime's tests, and the programs of tests/mil, under AddressSanitizer
+	@ls "$$(rustc --print target-libdir)"/librustc*asan* > /dev/null 2>&1 || { echo "error: no AddressSanitizer: expected librustc*asan* beside the standard library of $(HOST), which rustup installs for x86-64 and ARM with Linux or macOS" >&2; exit 1; }
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=allocator_may_return_null=1 $(SANITIZED) --target-dir target/sanitize/address --lib --test mil
+
+# Valgrind runs one thread at a time, and without --fair-sched mostly the one that waits. The test that is left out has NaN
+# in AVX2 code, which the compiler compares by vcmpeq_uqss; valgrind 3.19 takes that for a comparison that NaN fails.
+sanitize-valgrind: ## the tests of kernels and fast plans under valgrind, with all instructions that it knows
+	@command -v valgrind > /dev/null || { echo "error: no valgrind: install it, or run make sanitize-address alone" >&2; exit 1; }
+	CARGO_TARGET_$(HOST_VARIABLE)_RUNNER="valgrind -q --error-exitcode=1 --fair-sched=yes" $(SANITIZED) --target-dir target/sanitize/valgrind --lib -- --test-threads=1 --skip extreme_activations kernels plan
+
+# The standard library must be built for it too, or its locks look like races.
+sanitize-thread: ## the kernels' tests under ThreadSanitizer (needs a nightly toolchain with rust-src)
+	@ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/src/rust/library/Cargo.lock > /dev/null 2>&1 || { echo "error: no source of the standard library: rustup toolchain install nightly --component rust-src" >&2; exit 1; }
+	RUSTFLAGS=-Zsanitizer=thread $(subst cargo,cargo +nightly,$(SANITIZED)) -Zbuild-std --target-dir target/sanitize/thread --lib kernels
 
 conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
 	cargo build --release
