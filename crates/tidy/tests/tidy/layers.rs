@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
                   blob proto package compiled bundle",
     },
     Layer { name: "report", uses: &[], modules: "" },
-    Layer { name: "checkpoint", uses: &["report"], modules: "error config tensors files" },
+    Layer { name: "checkpoint", uses: &["report"], modules: "error config tensors files hub" },
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil", "report"],
