@@ -38,7 +38,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign tables chat bench gate convert packages run",
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run",
     },
     Layer {
         name: "bench",
