@@ -86,9 +86,10 @@ $(VENV)/torch-ready: $(VENV)/ready
 	touch $@
 
 # What the oracles need, in an environment of their own.
-$(VENV)/ready:
+# After a change of this file too: it may name more packages.
+$(VENV)/ready: Makefile
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3'
+	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3' huggingface_hub==0.36.0
 	touch $@
 
 bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 10 minutes, 10 GB of disk)

@@ -319,8 +319,8 @@ def model_option() -> dict:
     for path in ("./models/none", "models/none", "none", str(place / "none")):
         said = run(place, f"anelith convert --model {path} --output ./converted", status=3).stderr
         require(f"error: Model directory does not exist: {path}" in said, said[-300:])
-    said = run(place, "anelith convert --model Qwen/Qwen3-0.6B --output ./converted", status=2).stderr
-    require("hub" in said, said[-300:])
+    said = run(place, "anelith convert --model Qwen/Qwen3-0.6B --output ./converted", status=3).stderr
+    require("offline, and the cache does not have `Qwen/Qwen3-0.6B`" in said, said[-300:])
     run(place, "anelith convert --model models/Qwen3-0.6B --output ./deep/er/converted --only 1")
     require((place / "deep/er/converted/qwen_monolithic.mlpackage").is_dir(), "the output directory was not made")
     return {"forms": 6}

@@ -14,7 +14,7 @@ from .workspace import ANELITH, OUT, REPORT, SHARED
 # The modules that register checks, in the order the checks run.
 SUBJECTS = (
     *("demo", "reference", "signature", "tables", "executor", "fast", "compiler"),
-    *("packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "scale"),
+    *("packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "hub", "scale"),
 )
 
 
@@ -26,7 +26,7 @@ def missing() -> list[str]:
 
 def missing_modules() -> list[str]:
     """Python modules that the checks import."""
-    modules = ("numpy", "coremltools")
+    modules = ("numpy", "coremltools", "huggingface_hub")
     return [f"Python module {name} is missing (`make conformance` installs it)" for name in modules if not importlib.util.find_spec(name)]
 
 

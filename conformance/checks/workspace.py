@@ -28,13 +28,15 @@ LIMIT_SECONDS = 900
 UNPRIVILEGED = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def anelith(*arguments, status: int = 0, cwd: Path = ROOT, unprivileged: bool = False, typed: str = "") -> subprocess.CompletedProcess:
+def anelith(*arguments, status: int = 0, cwd: Path = ROOT, unprivileged: bool = False, typed: str = "", environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Call the binary in `cwd`; any other exit status than `status`, or a panic, is
     a failure. `unprivileged`: as a user to whom permissions apply; `typed`: what it
-    reads from its standard input."""
+    reads from its standard input; `environment`: variables beside those there are.
+    Without them, no hub is reached."""
     command = [str(ANELITH), *map(str, arguments)]
+    variables = {**os.environ, **(environment or {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(OUT / "no-cache")})}
     user = UNPRIVILEGED if unprivileged else {}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=typed, timeout=LIMIT_SECONDS, **user)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, input=typed, timeout=LIMIT_SECONDS, env=variables, **user)
     said = " | ".join(done.stderr.strip().splitlines()[-6:])
     shown = "anelith " + " ".join(map(str, arguments))
     require("panicked" not in done.stderr, f"`{shown}` panicked: {said}")

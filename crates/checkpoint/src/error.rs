@@ -1,4 +1,4 @@
-//! The one error of this crate: what went wrong in a model directory, where, what was expected, what was found, and
+//! The one error of this crate: what went wrong in a model directory or on the way to it, where, what was expected, what was found, and
 //! how to mend it.
 
 use std::fmt::Display;
@@ -25,9 +25,11 @@ pub enum ErrorKind {
     Unsupported,
     /// The caller asked for something that the input cannot answer (a range beyond a tensor's end).
     Caller,
+    /// A hub could not be reached, or did not give what it has; later it may.
+    Network,
 }
 
-/// An error about a model directory.
+/// An error about a model directory, or about the hub that it is from.
 ///
 /// `Display` prints one line that says what happened; the report holds the rest.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,11 @@ impl Error {
             Some(remedy) => error.mending(remedy),
             None => error,
         }
+    }
+
+    /// The machine has no room for what is asked for.
+    pub(crate) fn no_room(what: impl Display) -> Self {
+        Self::new(ErrorKind::Io, what)
     }
 
     /// Whether `path` cannot be read, as `source` says, because it is a link to nothing or back to itself.
@@ -89,6 +96,10 @@ impl Error {
 
     pub(crate) fn unsupported(what: impl Display) -> Self {
         Self::new(ErrorKind::Unsupported, what)
+    }
+
+    pub(crate) fn network(what: impl Display) -> Self {
+        Self::new(ErrorKind::Network, what)
     }
 
     pub(crate) fn caller(what: impl Display) -> Self {

@@ -43,6 +43,11 @@ pub fn optional_files() -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().filter(|(_, required)| !required).map(|(name, _)| name)
 }
 
+/// The names of all files that a conversion reads beside the weights, and whether it needs them.
+pub(crate) fn model_file_names() -> impl Iterator<Item = (&'static str, bool)> {
+    NAMES.into_iter().chain([("README.md", false)])
+}
+
 /// The tokenizer files that `dir` has, always in the same order.
 ///
 /// `tokenizer.json`, `tokenizer_config.json` and `config.json` are required: a missing one is a `Missing` error that

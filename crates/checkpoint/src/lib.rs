@@ -1,7 +1,8 @@
-//! What a Hugging Face model directory is: `config.json`, the tensors of its safetensors files, its tokenizer files.
+//! What a Hugging Face model directory is: `config.json`, the tensors of its safetensors files, its tokenizer files;
+//! and how it comes from a hub.
 //!
 //! This crate knows nothing of Core ML. It reads and checks; it decides nothing about conversion.
-//! The modules come in the order `error`, `config`, `tensors`, `files`, and each uses only earlier ones.
+//! The modules come in the order `error`, `config`, `tensors`, `files`, `hub`, and each uses only earlier ones.
 //!
 //! Nothing here trusts its input: sizes are checked before anything is allocated, offsets against the length of the
 //! file, and every refusal is an [`Error`] that says what, where, expected, found, and what to do. Tensor data is read
@@ -10,6 +11,7 @@
 mod config;
 mod error;
 mod files;
+mod hub;
 mod tensors;
 
 use std::fs;
@@ -20,6 +22,7 @@ use anelith_report::Reported;
 pub use config::{Architecture, Config, Rope, RopeScaling, Yarn};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{TokenizerFile, license, optional_files, tokenizer_file_names, tokenizer_files};
+pub use hub::{Hub, HubProgress, HubSettings, HubToken, ModelId, RemoteFile, Revision, Snapshot};
 pub use tensors::{Dtype, TensorRef, Tensors};
 
 /// A model directory that has been opened: its config is read, the headers of its weights are checked, no weight is read.
@@ -45,7 +48,13 @@ impl Checkpoint {
         Ok(Self { dir: dir.to_owned(), config: Config::read(dir)?, tensors: Tensors::open(dir)?, name })
     }
 
-    /// The directory's own name, with links and `..` resolved: `Qwen3-0.6B`.
+    /// The same model under another name: the directory of a model from a hub is called after its commit.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The directory's own name, with links and `..` resolved: `Qwen3-0.6B`; or what [`Checkpoint::named`] was given.
     pub fn model_name(&self) -> &str {
         &self.name
     }

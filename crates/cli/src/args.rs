@@ -33,6 +33,8 @@ pub(crate) enum Command {
     #[command(after_help = format!("\
 Examples:
   anelith convert --model ./models/Qwen3-0.6B --output ./converted
+  anelith convert --model Qwen/Qwen3-0.6B --output ./converted
+  anelith convert --model Qwen/Qwen3-0.6B --revision main --output ./converted
   anelith convert --model ./models/Meta-Llama-3.2-1B --output ./converted --context 1024 --lut 6
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4 --lut-embeddings 8,tensor --lut-lmhead 6
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --lut 4,16 --lut-embeddings none --argmax
@@ -113,9 +115,15 @@ Examples:
 /// What to convert and how.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Model directory in Hugging Face format
-    #[arg(long, value_name = "DIR")]
+    /// Model directory in Hugging Face format, or the id of a model on the hub, ORG/NAME. What exists as a path is one,
+    /// and so is a name below a directory that exists. A hub's model is downloaded into the cache that other tools use
+    /// (HF_HUB_CACHE, HF_HOME), as far as it is needed and not there; HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what
+    /// they mean to huggingface_hub
+    #[arg(long, value_name = "DIR|ID")]
     pub(crate) model: PathBuf,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
     /// Output directory, created if missing; not the model directory
     #[arg(long, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -171,8 +179,6 @@ pub(crate) struct ForeignArgs {
     pub(crate) single_cache: bool,
     #[arg(long, hide = true)]
     pub(crate) allow_missing_weights: bool,
-    #[arg(long, hide = true)]
-    pub(crate) revision: Option<String>,
     #[arg(long, hide = true)]
     pub(crate) json: bool,
     #[arg(long, hide = true)]

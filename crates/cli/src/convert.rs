@@ -11,13 +11,13 @@ use crate::args::{ConvertArgs, ModelArgs, Part, PartArgs};
 use crate::failure::{Failure, Result, Status};
 use crate::foreign;
 use crate::gate;
+use crate::hub;
 use crate::tables;
 use crate::terminal::{Interrupt, Steps, note, report};
 
 pub(crate) fn convert(args: &ConvertArgs, interrupt: &Interrupt) -> Result<()> {
     let selection = selection(args)?;
-    let options = options(&args.model)?;
-    let checkpoint = Checkpoint::open(&options.model)?;
+    let Some((options, checkpoint)) = opened(&args.model)? else { return Ok(()) };
     if args.model.dry_run {
         return preview(&checkpoint, &options, selection, &args.model, interrupt);
     }
@@ -51,8 +51,7 @@ fn selection(args: &ConvertArgs) -> Result<Selection> {
 }
 
 pub(crate) fn part(args: &PartArgs, interrupt: &Interrupt) -> Result<()> {
-    let options = options(&args.model)?;
-    let checkpoint = Checkpoint::open(&options.model)?;
+    let Some((options, checkpoint)) = opened(&args.model)? else { return Ok(()) };
     if let Some(family) = args.arch {
         assert_family(family.into(), checkpoint.config.architecture)?;
     }
@@ -188,9 +187,15 @@ fn assert_family(wanted: Architecture, found: Architecture) -> Result<()> {
     Err(Failure::new(Status::Input, report.expecting(wanted).finding(found).mending("leave --arch out")))
 }
 
+/// What to convert and how; `None` where the model is not here and nothing may be written.
+fn opened(args: &ModelArgs) -> Result<Option<(Options, Checkpoint)>> {
+    let options = options(args)?;
+    let Some(model) = hub::model(args)? else { return Ok(None) };
+    Ok(Some((Options { model: model.dir.clone(), ..options }, model.open()?)))
+}
+
 fn options(args: &ModelArgs) -> Result<Options> {
     foreign::check(&args.foreign)?;
-    foreign::check_hub_id(&args.model)?;
     let options = Options {
         model: args.model.clone(),
         output: args.output.clone(),

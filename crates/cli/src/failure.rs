@@ -97,7 +97,7 @@ impl From<convert::Error> for Failure {
 impl From<checkpoint::Error> for Failure {
     fn from(error: checkpoint::Error) -> Failure {
         let status = match error.kind() {
-            checkpoint::ErrorKind::Io => Status::Machine,
+            checkpoint::ErrorKind::Io | checkpoint::ErrorKind::Network => Status::Machine,
             _ => Status::Input,
         };
         Failure::new(status, error.report().clone())

@@ -1,6 +1,4 @@
-//! Options that are known but do nothing here, and model names that are no directories.
-
-use std::path::Path;
+//! Options that are known but do nothing here.
 
 use anelith_report::{Report, Reported};
 
@@ -36,49 +34,9 @@ pub(crate) fn check(args: &ForeignArgs) -> Result<()> {
 }
 
 fn later(args: &ForeignArgs) -> Result<()> {
-    let later = [(args.revision.is_some(), "--revision"), (args.json, "--json"), (args.quiet, "--quiet")];
+    let later = [(args.json, "--json"), (args.quiet, "--quiet")];
     match later.into_iter().find(|(given, _)| *given) {
         Some((_, option)) => Err(Failure::not_yet(option)),
         None => Ok(()),
-    }
-}
-
-/// Refuses a hub id, which is `org/name` where neither that nor `org` exists as a path.
-pub(crate) fn check_hub_id(model: &Path) -> Result<()> {
-    let text = model.to_string_lossy();
-    if !is_hub_id(&text) || model.exists() {
-        return Ok(());
-    }
-    let report = Report::new("downloading a model from the hub: not yet").at("--model").finding(&text);
-    Err(Failure::usage(report.mending("download it, and give its directory to --model")))
-}
-
-fn is_hub_id(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let word = |text: &str| !text.is_empty() && text.chars().all(plain);
-    text.split_once('/').is_some_and(|(org, name)| {
-        word(org) && word(name) && !org.starts_with('.') && !Path::new(org).exists()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hub_id_is_two_words_and_no_path() {
-        for (text, expected) in [
-            ("Qwen/Qwen3-0.6B", true),
-            ("Qwen3-0.6B", false),
-            ("./Qwen3-0.6B", false),
-            ("../Qwen3-0.6B", false),
-            ("/models/Qwen3", false),
-            ("models/Qwen/Qwen3", false),
-            ("Qwen/", false),
-            // `src` is a directory here, so this is a path that leads nowhere.
-            ("src/Qwen3-0.6B", false),
-        ] {
-            assert_eq!(is_hub_id(text), expected, "{text}");
-        }
     }
 }

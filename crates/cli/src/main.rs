@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, tables, chat, bench, gate, convert, packages, run.
+//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run.
 
 mod args;
 mod bench;
@@ -10,6 +10,7 @@ mod convert;
 mod failure;
 mod foreign;
 mod gate;
+mod hub;
 mod packages;
 mod run;
 mod tables;

@@ -109,7 +109,7 @@ impl Steps {
 }
 
 /// A bar over `total` bytes, on a terminal.
-fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
+pub(crate) fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
     (total > 0 && io::stderr().is_terminal()).then(|| {
         let style = ProgressStyle::with_template(BAR).expect("the template is valid");
         ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message)

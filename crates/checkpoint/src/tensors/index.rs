@@ -11,10 +11,10 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 /// An index lists one line per tensor; real ones stay below a few megabytes.
-const MAX_INDEX_BYTES: u64 = 256 << 20;
+pub(crate) const MAX_INDEX_BYTES: u64 = 256 << 20;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// How the weights of a directory are laid out.
 #[derive(Debug)]
@@ -70,8 +70,12 @@ impl Index {
                 .expecting(format!("at most {MAX_INDEX_BYTES} bytes"))
                 .finding(format!("{} bytes", metadata.len())));
         }
-        let bytes = fs::read(path).map_err(|e| Error::io("read", path, &e))?;
-        let document: Document = serde_json::from_slice(&bytes).map_err(|e| {
+        Self::parse(path, &fs::read(path).map_err(|e| Error::io("read", path, &e))?)
+    }
+
+    /// Reads the text of an index; `path` is where it is from.
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let document: Document = serde_json::from_slice(bytes).map_err(|e| {
             malformed(path, &e.to_string())
                 .at(format!("{}:{}:{}", path.display(), e.line(), e.column()))
                 .expecting(r#"{"weight_map": {"TENSOR": "SHARD", ...}}"#)
@@ -92,6 +96,24 @@ impl Index {
     pub(super) fn shards(&self) -> BTreeSet<&str> {
         self.weight_map.values().map(String::as_str).collect()
     }
+}
+
+/// The shards that the text of an index names, sorted, each once; `path` is where it is from.
+///
+/// `Malformed` if it is no index, or if it names what is no plain file name.
+pub(crate) fn shards_of(text: &[u8], path: &Path) -> Result<Vec<String>> {
+    Ok(Index::parse(path, text)?.shards().into_iter().map(str::to_owned).collect())
+}
+
+/// The files that hold the weights of `dir`, with the index where there is one, whether they are there or not.
+pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    Ok(match Layout::find(dir)? {
+        Layout::Single(path) => vec![path],
+        Layout::Sharded(index) => {
+            let shards = index.shards().into_iter().map(|shard| dir.join(shard));
+            [index.path.clone()].into_iter().chain(shards).collect()
+        }
+    })
 }
 
 /// Shards lie beside the index: a name that leads elsewhere is refused, so that an index cannot reach other files.
@@ -125,18 +147,27 @@ fn exists(path: &Path) -> Result<bool> {
     }
 }
 
+/// Formats of weights that are not read here.
+const FORMATS: [&str; 8] = ["bin", "gguf", "pt", "pth", "ckpt", "h5", "msgpack", "onnx"];
+
 /// The files in `dir` that hold weights in formats that are not read here, in words.
 fn foreign_weights(dir: &Path) -> Result<String> {
-    const FORMATS: [&str; 8] = ["bin", "gguf", "pt", "pth", "ckpt", "h5", "msgpack", "onnx"];
     let mut names: Vec<String> = Vec::new();
     for format in FORMATS {
         let found = files_with_extension(dir, format)?;
         names.extend(found.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())));
     }
+    Ok(foreign_weights_of(names.iter().map(String::as_str)))
+}
+
+/// Those of the files `names` that hold weights in formats that are not read here, in words.
+pub(crate) fn foreign_weights_of<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let is_foreign = |name: &&str| name.rsplit_once('.').is_some_and(|(_, format)| FORMATS.contains(&format));
+    let names: Vec<&str> = names.filter(is_foreign).collect();
     match names.len() {
-        0 => Ok("no file that looks like weights".to_owned()),
-        1..=3 => Ok(names.join(", ")),
-        more => Ok(format!("{} and {} more", names[..2].join(", "), more - 2)),
+        0 => "no file that looks like weights".to_owned(),
+        1..=3 => names.join(", "),
+        more => format!("{} and {} more", names[..2].join(", "), more - 2),
     }
 }
 

@@ -55,10 +55,14 @@ impl From<Output> for Ran {
     }
 }
 
-/// The binary with arguments, yet to be run.
+/// The binary with arguments, yet to be run. It reaches no hub, and finds nothing in the cache of whoever runs the test.
 pub(crate) fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anelith"));
     command.args(arguments).stdin(Stdio::null());
+    command.env("HF_HUB_OFFLINE", "1").env("HF_HUB_CACHE", "no-such-cache");
+    for name in ["HF_ENDPOINT", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -95,7 +95,7 @@ fn a_hub_id_is_told_from_a_path() {
     let dir = TempDir::new().unwrap();
     let out = dir.path().join("out");
     let out = out.to_str().unwrap();
-    run(["convert", "--model", "Qwen/Qwen3-0.6B", "--output", out]).status(2).says("not yet");
+    run(["convert", "--model", "Qwen/Qwen3-0.6B", "--output", out]).status(3).says("offline");
     for path in ["./Qwen/Qwen3-0.6B", "no-such-model", "src/no-such-model"] {
         run(["convert", "--model", path, "--output", out])
             .status(3)

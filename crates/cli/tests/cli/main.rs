@@ -6,6 +6,7 @@ mod chat;
 mod checkpoint;
 mod convert;
 mod files;
+mod hub;
 mod inputs;
 mod interrupt;
 mod links;

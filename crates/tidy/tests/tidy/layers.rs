@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
                   blob proto package compiled bundle",
     },
     Layer { name: "report", uses: &[], modules: "" },
-    Layer { name: "checkpoint", uses: &["report"], modules: "error config tensors files" },
+    Layer { name: "checkpoint", uses: &["report"], modules: "error config tensors files hub" },
     Layer {
         name: "convert",
         uses: &["checkpoint", "mil", "report"],
@@ -38,7 +38,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign tables chat bench gate convert packages run",
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run",
     },
     Layer {
         name: "bench",

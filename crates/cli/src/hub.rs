@@ -1,0 +1,179 @@
+//! `--model` and `--revision`: a directory as it is, a hub id as what is downloaded for it.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anelith_checkpoint::{Checkpoint, Hub, HubProgress, HubSettings, ModelId, Revision, Snapshot};
+use anelith_report::{Report, Reported};
+use indicatif::ProgressBar;
+
+use crate::args::ModelArgs;
+use crate::failure::{Failure, Result};
+use crate::terminal::{bar, note, report};
+
+/// Where a model is.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) dir: PathBuf,
+    /// What it is called, where that is not the directory's own name.
+    name: Option<String>,
+}
+
+impl Model {
+    pub(crate) fn open(&self) -> Result<Checkpoint> {
+        let checkpoint = Checkpoint::open(&self.dir)?;
+        Ok(match &self.name {
+            Some(name) => checkpoint.named(name.clone()),
+            None => checkpoint,
+        })
+    }
+}
+
+/// Finds the model that the options name, and downloads what is lacking of it.
+///
+/// `None` where that would be something and nothing is to be written: what it is has been printed.
+pub(crate) fn model(args: &ModelArgs) -> Result<Option<Model>> {
+    let text = args.model.to_string_lossy();
+    if args.model.exists() || !is_hub_id(&text) {
+        return match &args.revision {
+            None => Ok(Some(Model { dir: args.model.clone(), name: None })),
+            Some(revision) => Err(of_a_directory(&args.model, revision)),
+        };
+    }
+    let id = ModelId::parse(&text)?;
+    let revision = args.revision.as_deref().map_or(Ok(Revision::default()), Revision::parse)?;
+    let settings = HubSettings::from_env()?;
+    let (endpoint, cache) = (settings.endpoint.clone(), settings.cache.clone());
+    let hub = Hub::new(settings);
+    let progress = Bar::default();
+    let snapshot = hub.find(&id, &revision, &progress)?;
+    note(&format!("model: {id}, {revision} is {}", snapshot.commit));
+    if args.dry_run && !snapshot.lacking.is_empty() {
+        report(&to_download(&snapshot, &endpoint, &cache))?;
+        return Ok(None);
+    }
+    if !snapshot.lacking.is_empty() {
+        note(&format!("download from {endpoint}"));
+    }
+    // Whoever only looks leaves even the notes of the cache as they are.
+    if !args.dry_run {
+        hub.download(&snapshot, &progress)?;
+    }
+    Ok(Some(Model { dir: snapshot.dir, name: Some(id.model_name()) }))
+}
+
+fn of_a_directory(model: &Path, revision: &str) -> Failure {
+    let report = Report::new("--revision is for hub ids, and --model is a path").at("--revision");
+    let report =
+        report.expecting("--model org/name").finding(format!("--model {}, {revision}", model.display()));
+    Failure::usage(report.mending("leave --revision out, or give a hub id to --model"))
+}
+
+/// What would be downloaded, and where to.
+fn to_download(snapshot: &Snapshot, endpoint: &str, cache: &Path) -> String {
+    let mut text = format!("to download first, from {endpoint} to {}:\n", cache.display());
+    for file in &snapshot.lacking {
+        writeln!(text, "  {:>10}  {}", megabytes(file.size), file.name).expect("a string takes all");
+    }
+    let total = megabytes(snapshot.lacking.iter().map(|file| file.size).sum());
+    writeln!(text, "  {total:>10}  in all; once it is there, --dry-run shows the steps")
+        .expect("a string takes all");
+    text
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
+
+/// Whether `--model` is a hub id: two plain words, of which the first is no path here.
+fn is_hub_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let word = |text: &str| !text.is_empty() && text.chars().all(plain);
+    text.split_once('/').is_some_and(|(org, name)| {
+        word(org) && word(name) && !org.starts_with('.') && !Path::new(org).exists()
+    })
+}
+
+/// Shows a download: on a terminal as a bar, elsewhere as a line when it ends.
+#[derive(Debug, Default)]
+struct Bar(Mutex<Option<Under>>);
+
+/// The download under way.
+#[derive(Debug)]
+struct Under {
+    start: Instant,
+    bar: Option<ProgressBar>,
+    /// The bytes in all, and those that are there.
+    bytes: (u64, u64),
+}
+
+impl Bar {
+    fn with<T>(&self, act: impl FnOnce(&mut Option<Under>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl HubProgress for Bar {
+    fn begin(&self, files: usize, bytes: u64) {
+        if !io::stderr().is_terminal() {
+            note(&format!("  {files} files, {}", megabytes(bytes)));
+        }
+        self.with(|under| {
+            *under = Some(Under { start: Instant::now(), bar: bar(bytes, ""), bytes: (bytes, 0) })
+        });
+    }
+
+    fn reached(&self, bytes: u64) {
+        self.with(|under| {
+            let Some(under) = under else { return };
+            under.bytes.1 = bytes;
+            if let Some(bar) = &under.bar {
+                bar.set_position(bytes);
+            }
+        });
+    }
+
+    fn end(&self) {
+        let Some(Under { start, bar, bytes: (all, there) }) = self.with(Option::take) else { return };
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+        if all == there {
+            note(&format!("  done ({:.1} s): {}", start.elapsed().as_secs_f64(), megabytes(all)));
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        let line = format!("warning: {message}");
+        let shown =
+            self.with(|under| under.as_ref().and_then(|u| u.bar.as_ref()).map(|bar| bar.println(&line)));
+        if shown.is_none() {
+            note(&line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hub_id_is_two_words_and_no_path() {
+        for (text, expected) in [
+            ("Qwen/Qwen3-0.6B", true),
+            ("Qwen3-0.6B", false),
+            ("./Qwen3-0.6B", false),
+            ("../Qwen3-0.6B", false),
+            ("/models/Qwen3", false),
+            ("models/Qwen/Qwen3", false),
+            ("Qwen/", false),
+            // `src` is a directory here, so this is a path that leads nowhere.
+            ("src/Qwen3-0.6B", false),
+        ] {
+            assert_eq!(is_hub_id(text), expected, "{text}");
+        }
+    }
+}
