@@ -170,15 +170,15 @@ mod tests {
     #[test]
     fn the_cache_is_where_other_tools_look_for_it() {
         for (variables, expected) in [
-            (&[][..], "/home/me/.cache/huggingface/hub"),
+            (&[][..], "/users/me/.cache/huggingface/hub"),
             (&[("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
             (&[("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")], "/hf/hub"),
-            (&[("HF_HOME", "~/hf")], "/home/me/hf/hub"),
+            (&[("HF_HOME", "~/hf")], "/users/me/hf/hub"),
             (&[("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/hf")], "/cache"),
             (&[("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/hf")], "/old"),
-            (&[("HF_HUB_CACHE", "")], "/home/me/.cache/huggingface/hub"),
+            (&[("HF_HUB_CACHE", "")], "/users/me/.cache/huggingface/hub"),
         ] {
-            let settings = read(variables, "/home/me").unwrap();
+            let settings = read(variables, "/users/me").unwrap();
             assert_eq!(settings.cache, PathBuf::from(expected), "{variables:?}");
             assert_eq!(settings.endpoint, DEFAULT_ENDPOINT);
             assert!(!settings.offline);
