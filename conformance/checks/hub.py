@@ -174,7 +174,7 @@ def converted() -> dict:
         bodies = server.bodies()
         require(not any(name in path for name in BESIDE for path in bodies), f"more than needed was asked for: {bodies}")
     anelith("convert", "--model", DEMO, "--output", place / "directory")
-    (place / "out/meta.yaml").write_text((place / "out/meta.yaml").read_text().replace("anemll-acme-Demo-", "anemll-demo-qwen3-"))
+    (place / "out/meta.yaml").write_text((place / "out/meta.yaml").read_text().replace("acme-Demo", "demo-qwen3"))
     files = digests(place / "out", hidden=False)
     same_files(digests(place / "directory", hidden=False), files)
     return {"requests": len(bodies), "files": len(files)}
