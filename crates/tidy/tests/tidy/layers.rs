@@ -29,6 +29,12 @@ const LAYERS: &[Layer] = &[
         modules: "error step selection progress ordered options digest kmeans head rotary weights graph arch \
                   metadata parts sampling meta_yaml combine record lock target leftovers links check pipeline",
     },
+    Layer {
+        name: "reference",
+        uses: &["checkpoint", "report"],
+        modules: "error memory matrix observer text weight product linear embed norm frequencies rotary family \
+                  attention mlp layer head",
+    },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
         name: "chat",
