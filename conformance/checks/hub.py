@@ -61,6 +61,8 @@ class Hub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self.server.server_port}"
+        # Large files are on another host, as with the real hub: new versions of the client ask the hub's own for more.
+        self.storage = f"http://localhost:{self.server.server_port}/storage"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
@@ -81,7 +83,7 @@ class Hub:
         data = self.files[asked[2]]
         digest = etag(asked[2], data)
         if is_large(asked[2]):
-            linked = {"Location": f"{self.endpoint}/storage/{digest}", "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data))}
+            linked = {"Location": f"{self.storage}/{digest}", "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(data))}
             return self.send(handler, 302, b"", {"X-Repo-Commit": COMMIT, **linked})
         return self.send(handler, 200, data, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT})
 
@@ -128,7 +130,7 @@ class Hub:
 
     def environment(self, place: Path, **more: str) -> dict[str, str]:
         """What makes a program ask this hub and keep what it gets below `place`."""
-        return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1", **more}
+        return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(place / "hf"), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1,localhost", **more}
 
 
 @contextlib.contextmanager
