@@ -16,6 +16,7 @@ mod fixed;
 mod float;
 mod fp16;
 mod isa;
+mod levels;
 mod matmul;
 mod matrix;
 mod pool;
@@ -24,7 +25,8 @@ mod round;
 mod rows;
 mod rowwise;
 mod simd;
-mod stepped;
+mod sloped;
+mod zeroed;
 
 pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend, attention_bytes};
 pub(crate) use bandwidth::read_bandwidth;

@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::ops::Deref;
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::error::{Error, Result};
 
@@ -21,6 +24,19 @@ impl Map {
         #[allow(unsafe_code, reason = "mapping a file cannot be checked by the compiler")]
         let map = unsafe { Mmap::map(&file) };
         map.map(Map).map_err(Error::io("cannot map", path))
+    }
+
+    /// Lets the system take the pages of `range` from this process, which are read again where they are touched.
+    pub(super) fn release(&self, range: Range<usize>) {
+        // SAFETY: nothing is ever written to the map, so that its pages are as good as those read again.
+        #[cfg(unix)]
+        #[allow(unsafe_code, reason = "the compiler does not know that the map is of a file")]
+        let released =
+            unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+        #[cfg(not(unix))]
+        let released = std::io::Result::Ok(drop(range));
+        // Advice is not a promise.
+        let _ = released;
     }
 }
 

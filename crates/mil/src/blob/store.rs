@@ -149,6 +149,14 @@ pub struct SharedBytes {
     range: Range<usize>,
 }
 
+impl SharedBytes {
+    /// Tells the system that the bytes are not going to be read soon, so that they need not stay in the memory of this
+    /// process. They can be read nevertheless.
+    pub fn release(&self) {
+        self.map.release(self.range.clone());
+    }
+}
+
 impl Deref for SharedBytes {
     type Target = [u8];
 

@@ -5,20 +5,22 @@
 //! The entries of a table are multiples of a scale: the largest magnitude of the table over [`MAX`]. So are
 //! the activations, with a scale for each block of 256 columns. Both are rounded to nearest, ties to even,
 //! and fit 14 bits with their sign.
-//! Tables of 256 entries in ascending order are rounded to a coarser grid where that adds little to the noise
-//! that they have anyway, see [`super::stepped`]: less than a sixteenth of it, in general a hundredth.
+//! Tables of 64 entries in ascending order are rounded to a coarser grid where that adds little to the noise
+//! that they have anyway, see [`super::sloped`]: less than a thirtieth of it, in general a hundredth. Where instructions
+//! would take long to look up entries, weights of 8 bits are [levels](super::levels) of a grid instead, with a
+//! scale for each block of a row, which adds a fifteenth to their noise.
 //!
 //! Within a block, the products are summed in eight lanes of `i32`. Column `c` belongs to lane
 //! `c / 32 % 2 * 4 + c / 4 % 4`: 32 products of at most `MAX²` to a lane, so that no sum overflows and none
-//! depends on the order. A lane's sum times the scale of the block is added, block after block, to a lane
-//! of `f32`, and an element of the result is
+//! depends on the order. A lane's sum times the scale of the block, which levels have their own part in, is added, block
+//! after block, to a lane of `f32`, and an element of the result is
 //!
 //! ```text
 //! scale of the table · (((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7)))
 //! ```
 //!
-//! with no multiplication fused with an addition. So all sets of instructions give the same bits, and so do
-//! one row of activations and many, at any number of threads.
+//! with no multiplication fused with an addition. So all sets of instructions give the same bits for the same form of
+//! weights, and so do one row of activations and many, at any number of threads.
 //!
 //! # What is lost
 //!
@@ -50,12 +52,13 @@ mod wide;
 
 use std::ops::Range;
 
-use indices::{Indices, chunk_bytes};
+use indices::{Chunks, chunk_bytes};
 use thin::thin;
 use wide::wide;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
+use super::levels::Levels;
 use super::matrix::Palette;
 use super::rows::{BLOCK, CHUNK, Rows};
 
@@ -108,8 +111,11 @@ trait Vectors {
     /// Eight sums of 32 bits, or parts that add up to them.
     type Sums: Copy;
 
-    /// Whether tables are taken from [`Palette::stepped`], and not from planes.
-    const STEPPED: bool = false;
+    /// Whether there are no tables, but [`Palette::levels`] of [`Vectors::BITS`].
+    const ON_GRID: bool = Self::BITS > 8;
+
+    /// Whether tables are taken from [`Palette::sloped`], and not from planes.
+    const SLOPED: bool = false;
 
     /// Takes a table from its bytes.
     unsafe fn table(bytes: &[u8]) -> Self::Table;
@@ -174,6 +180,16 @@ macro_rules! by_bits {
     };
 }
 
+/// Calls a function of a module, made for levels of `bits`.
+macro_rules! on_grid {
+    ($bits:expr, $module:ident::$function:ident $arguments:tt) => {
+        match $bits {
+            10 => $module::$function::<10> $arguments,
+            _ => $module::$function::<12> $arguments,
+        }
+    };
+}
+
 /// Multiplies the rows of `tile` with all rows of activations.
 ///
 /// # Safety
@@ -184,7 +200,14 @@ macro_rules! by_bits {
 pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
     assert!(isa.is_here() && tile.x.isa() == isa, "{isa:?} where there is none, or other activations");
     // SAFETY: the machine has the set, and the results are the caller's.
-    unsafe { dispatch!(isa, tile.palette.bits, multiply(tile)) }
+    unsafe {
+        match (isa, tile.palette.levels.get()) {
+            (Isa::Generic, Some(Some(levels))) => on_grid!(levels.bits(), generic::multiply(tile)),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Some(Some(levels))) => on_grid!(levels.bits(), avx2::multiply_levels(tile)),
+            _ => dispatch!(isa, tile.palette.bits, multiply(tile)),
+        }
+    }
 }
 
 /// Writes rows from `first` on with the values of the fp16 entries.
@@ -247,12 +270,60 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// The bytes of table `group`, in the form that `V` takes.
-#[inline(always)]
-fn table_bytes<V: Vectors>(palette: &Palette, group: usize) -> &[u8] {
-    match &palette.stepped {
-        Some(stepped) if V::STEPPED => stepped.table(group),
-        _ => palette.fixed.table(group),
+/// What is multiplied for the rows of a tile: indices into tables, or levels.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Tables(&'a Palette),
+    Grid(&'a Levels),
+}
+
+impl<'a> Source<'a> {
+    /// What `V` multiplies.
+    #[inline(always)]
+    fn of<V: Vectors>(palette: &'a Palette) -> Source<'a> {
+        match palette.levels.get() {
+            Some(Some(levels)) if V::ON_GRID => Source::Grid(levels),
+            _ => Source::Tables(palette),
+        }
+    }
+
+    /// The rows from `row` on, but not `end`, that share its table.
+    #[inline(always)]
+    fn alike(self, row: usize, end: usize) -> usize {
+        match self {
+            Source::Tables(palette) => ((row / palette.rows_per_table + 1) * palette.rows_per_table).min(end),
+            Source::Grid(_) => end,
+        }
+    }
+
+    /// The bytes of the table of `row`, in the form that `V` takes.
+    #[inline(always)]
+    fn table<V: Vectors>(self, row: usize) -> &'a [u8] {
+        match self {
+            Source::Tables(palette) => match &palette.sloped {
+                Some(sloped) if V::SLOPED => sloped.table(row / palette.rows_per_table),
+                _ => palette.fixed.table(row / palette.rows_per_table),
+            },
+            Source::Grid(_) => &[],
+        }
+    }
+
+    /// What one is worth in a block of `row`, apart from [`Source::row_scale`].
+    #[inline(always)]
+    fn block_scale(self, row: usize, block: usize) -> f32 {
+        match self {
+            Source::Tables(_) => 1.0,
+            Source::Grid(levels) => levels.scale(row, block),
+        }
+    }
+
+    /// What one is worth in `row`.
+    #[inline(always)]
+    fn row_scale(self, row: usize) -> f32 {
+        match self {
+            Source::Tables(palette) => palette.scales[row / palette.rows_per_table],
+            Source::Grid(_) => 1.0,
+        }
     }
 }
 
@@ -275,7 +346,7 @@ pub(super) fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
 /// [`unpack`] with the instructions of `V`.
 #[inline(always)]
 unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
-    let (mut table, mut indices) = (None, Indices::new::<V>(palette, columns));
+    let (mut table, mut indices) = (None, Chunks::new::<V>(Source::Tables(palette), columns));
     for (row, out) in (first..).zip(out.chunks_exact_mut(columns)) {
         let group = row / palette.rows_per_table;
         let indices = indices.row(row);

@@ -52,15 +52,121 @@ pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::Avx512 => avx2::multiply(tile),
-            Isa::Neon => multiply_with::<true>(tile, widen_plainly),
-            _ => multiply_with::<false>(tile, widen_plainly),
+            Isa::Neon => multiply_with::<true, Plain>(tile),
+            _ => multiply_with::<false, Plain>(tile),
         }
     }
 }
 
-/// [`multiply`], with multiplications and additions fused or not, and a way to widen.
+/// How fp16 numbers are read.
+///
+/// # Safety
+/// The functions may be called only where the instructions are there.
+trait Read {
+    /// The values of little-endian numbers.
+    unsafe fn widen(bytes: &[u8], out: &mut [f32]);
+
+    /// The values of as many as there are lanes.
+    unsafe fn eight(bytes: &[u8; 2 * LANES]) -> [f32; LANES];
+
+    /// Asks for the line of the cache at `address`, which may be anywhere.
+    unsafe fn prefetch(address: *const u8);
+}
+
+/// Plain Rust.
+struct Plain;
+
+impl Read for Plain {
+    unsafe fn widen(bytes: &[u8], out: &mut [f32]) {
+        widen_plainly(bytes, out);
+    }
+
+    unsafe fn eight(bytes: &[u8; 2 * LANES]) -> [f32; LANES] {
+        std::array::from_fn(|i| widened(u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]])))
+    }
+
+    unsafe fn prefetch(_: *const u8) {}
+}
+
+/// [`multiply`], with multiplications and additions fused or not.
 #[inline(always)]
-unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8], &mut [f32])) {
+unsafe fn multiply_with<const FUSED: bool, R: Read>(tile: &Tile<'_>) {
+    // SAFETY: the caller has the instructions and the results.
+    unsafe {
+        match tile.x.count() {
+            1 => thin::<FUSED, R>(tile),
+            _ => wide::<FUSED, R>(tile),
+        }
+    }
+}
+
+/// The product with one row of activations: weights are multiplied as soon as they are read.
+#[inline(always)]
+unsafe fn thin<const FUSED: bool, R: Read>(tile: &Tile<'_>) {
+    let row_bytes = 2 * tile.x.columns();
+    for first in tile.rows.clone().step_by(PANEL) {
+        let rows = first..(first + PANEL).min(tile.rows.end);
+        let weights: [&[u8]; PANEL] = std::array::from_fn(|i| {
+            let row = (first + i).min(rows.end - 1);
+            &tile.weight[row * row_bytes..][..row_bytes]
+        });
+        let mut sums = [[0f32; LANES]; PANEL];
+        for block in 0..tile.x.blocks() {
+            let weights = weights.map(|row| &row[2 * block * BLOCK..row.len().min(2 * (block + 1) * BLOCK)]);
+            // SAFETY: the caller has the instructions.
+            unsafe { add_block::<FUSED, R>(&mut sums, weights, tile.x.floats(block, 0), PANEL * row_bytes) };
+        }
+        for (row, lanes) in rows.zip(sums) {
+            // SAFETY: the results of these rows are the caller's.
+            unsafe { tile.out.set(row, total(lanes)) };
+        }
+    }
+}
+
+/// Adds the products of one block of a panel of weights; what lies `ahead` bytes further is wanted next.
+#[inline(always)]
+unsafe fn add_block<const FUSED: bool, R: Read>(
+    sums: &mut [[f32; LANES]; PANEL],
+    weights: [&[u8]; PANEL],
+    x: &[f32; BLOCK],
+    ahead: usize,
+) {
+    let xs = x.as_chunks::<LANES>().0;
+    let eights = weights.map(|row| row.as_chunks::<{ 2 * LANES }>());
+    for k in 0..eights[0].0.len() {
+        for row in 0..PANEL {
+            // SAFETY: the caller has the instructions.
+            unsafe {
+                if k % 4 == 0 {
+                    R::prefetch(weights[row].as_ptr().wrapping_add(2 * LANES * k + ahead));
+                }
+                add_products::<FUSED>(&mut sums[row], &R::eight(&eights[row].0[k]), &xs[k]);
+            }
+        }
+    }
+    for row in 0..PANEL {
+        let (whole, rest) = eights[row];
+        if !rest.is_empty() {
+            let mut last = [0; 2 * LANES];
+            last[..rest.len()].copy_from_slice(rest);
+            // SAFETY: as above.
+            add_products::<FUSED>(&mut sums[row], &unsafe { R::eight(&last) }, &xs[whole.len()]);
+        }
+    }
+}
+
+/// Adds a product to each lane.
+#[inline(always)]
+fn add_products<const FUSED: bool>(sums: &mut [f32; LANES], weights: &[f32; LANES], x: &[f32; LANES]) {
+    for lane in 0..LANES {
+        let (weight, x, sum) = (weights[lane], x[lane], &mut sums[lane]);
+        *sum = if FUSED { weight.mul_add(x, *sum) } else { *sum + weight * x };
+    }
+}
+
+/// The product with several rows of activations: a block of a panel of weights is read once for all.
+#[inline(always)]
+unsafe fn wide<const FUSED: bool, R: Read>(tile: &Tile<'_>) {
     let (columns, count) = (tile.x.columns(), tile.x.count());
     let mut panel = [const { FloatBlock([0.0; BLOCK]) }; PANEL];
     for first in tile.rows.clone().step_by(PANEL) {
@@ -72,7 +178,8 @@ unsafe fn multiply_with<const FUSED: bool>(tile: &Tile<'_>, widen: impl Fn(&[u8]
                 let length = (columns - block * BLOCK).min(BLOCK);
                 for (FloatBlock(weights), row) in panel.iter_mut().zip(rows.clone()) {
                     let at = row * columns + block * BLOCK;
-                    widen(&tile.weight[at * 2..][..length * 2], &mut weights[..length]);
+                    // SAFETY: the caller has the instructions.
+                    unsafe { R::widen(&tile.weight[at * 2..][..length * 2], &mut weights[..length]) };
                     weights[length..].fill(0.0);
                 }
                 let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
@@ -152,12 +259,39 @@ fn widen_plainly(bytes: &[u8], out: &mut [f32]) {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{Tile, multiply_with, widen_plainly};
+    use super::{LANES, Read, Tile, multiply_with, widen_plainly};
+
+    struct F16c;
+
+    impl Read for F16c {
+        #[inline(always)]
+        unsafe fn widen(bytes: &[u8], out: &mut [f32]) {
+            // SAFETY: the caller has the instructions.
+            unsafe { widen(bytes, out) }
+        }
+
+        #[inline(always)]
+        unsafe fn eight(bytes: &[u8; 2 * LANES]) -> [f32; LANES] {
+            let mut eight = [0.0; LANES];
+            // SAFETY: the caller has F16C; eight numbers are a register, and half of one before.
+            unsafe {
+                let bits = _mm_loadu_si128(bytes.as_ptr().cast());
+                _mm256_storeu_ps(eight.as_mut_ptr(), _mm256_cvtph_ps(bits));
+            }
+            eight
+        }
+
+        #[inline(always)]
+        unsafe fn prefetch(address: *const u8) {
+            // SAFETY: asking for memory does not access it.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+        }
+    }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn multiply(tile: &Tile<'_>) {
         // SAFETY: this function has the instructions; the results are the caller's.
-        unsafe { multiply_with::<true>(tile, |bytes, out| widen(bytes, out)) }
+        unsafe { multiply_with::<true, F16c>(tile) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]

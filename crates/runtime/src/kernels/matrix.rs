@@ -1,5 +1,7 @@
 //! A weight matrix in the form in which it is stored.
 
+use std::sync::OnceLock;
+
 use half::f16;
 
 use super::bytes::Bytes;
@@ -7,7 +9,9 @@ use super::fixed::{self, MAX};
 use super::float;
 use super::fp16::widened;
 use super::isa::Isa;
-use super::stepped::Stepped;
+use super::levels::Levels;
+use super::pool::Pool;
+use super::sloped::Sloped;
 
 /// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(crate) struct Matrix {
 #[derive(Debug)]
 pub(super) enum Form {
     /// Indices into tables.
-    Palettized(Palette),
+    Palettized(Box<Palette>),
     /// Little-endian fp16.
     Fp16(Bytes),
 }
@@ -43,8 +47,10 @@ pub(super) struct Palette {
     pub(super) fixed: Planes,
     /// The entries of the tables as bits of fp16.
     pub(super) halves: Planes,
-    /// The entries of `fixed` in steps, where there are such.
-    pub(super) stepped: Option<Stepped>,
+    /// The weights on a grid, once they were asked for; `None` where there was no memory for them.
+    pub(super) levels: OnceLock<Option<Levels>>,
+    /// The entries of `fixed` along lines, where they are.
+    pub(super) sloped: Option<Sloped>,
     /// What one is worth in each table of `fixed`.
     pub(super) scales: Vec<f32>,
 }
@@ -107,18 +113,20 @@ impl Matrix {
             return None;
         }
         let entries = 1usize << bits;
-        let (scales, multiples): (Vec<f32>, Vec<Vec<f32>>) =
-            tables.chunks_exact(entries).map(in_multiples).unzip();
-        let stepped = if bits == 8 { Stepped::new(&multiples) } else { None };
-        let fixed: Vec<u16> = match &stepped {
-            Some(stepped) => (0..scales.len()).flat_map(|i| stepped.entries(i)).map(|e| e as u16).collect(),
-            None => multiples.iter().flatten().map(|multiple| nearest(*multiple)).collect(),
+        let mut multiples: Vec<f32> = tables.iter().map(|entry| widened(entry.to_bits())).collect();
+        let scales: Vec<f32> = multiples.chunks_exact_mut(entries).map(to_multiples).collect();
+        let sloped = if bits == 6 { Sloped::new(&multiples) } else { None };
+        let fixed: Vec<u16> = match &sloped {
+            Some(sloped) => (0..scales.len()).flat_map(|i| sloped.entries(i)).map(|e| e as u16).collect(),
+            None => multiples.iter().map(|multiple| nearest(*multiple)).collect(),
         };
         let halves: Vec<u16> = tables.iter().map(|entry| entry.to_bits()).collect();
         let fixed = Planes::new(&fixed, entries);
         let halves = Planes::new(&halves, entries);
-        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, stepped, scales };
-        Some(Matrix { rows, columns, form: Form::Palettized(palette), unpacked_from: None })
+        let levels = OnceLock::new();
+        let palette =
+            Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, sloped, levels, scales };
+        Some(Matrix { rows, columns, form: Form::Palettized(Box::new(palette)), unpacked_from: None })
     }
 
     /// Little-endian fp16. `None` when `data` does not hold that many, or there are none.
@@ -136,6 +144,23 @@ impl Matrix {
         Some(Matrix { unpacked_from: Some(bits), ..matrix })
     }
 
+    /// Puts a palettized weight on a grid if products with the instructions of `isa` are quicker so. What
+    /// the weight file has of it is not read again.
+    pub(crate) fn prepare(&self, isa: Isa, pool: &Pool) {
+        if isa == Isa::Avx2 && matches!(&self.form, Form::Palettized(palette) if palette.bits == 8) {
+            self.put_on_grid(isa, pool);
+        }
+    }
+
+    /// Puts a palettized weight on a grid, if there is the memory for it.
+    pub(super) fn put_on_grid(&self, isa: Isa, pool: &Pool) {
+        let Form::Palettized(palette) = &self.form else { return };
+        let levels = palette.levels.get_or_init(|| Levels::new(isa, pool, palette, self.columns));
+        if let (Some(_), Bytes::Mapped(indices)) = (levels, &palette.indices) {
+            indices.release();
+        }
+    }
+
     /// Rows: the length of a result.
     pub(crate) fn rows(&self) -> usize {
         self.rows
@@ -146,11 +171,24 @@ impl Matrix {
         self.columns
     }
 
-    /// The bytes that one product with the matrix reads: indices and tables, or elements.
+    /// The bytes that the matrix is stored in: indices and tables, or elements.
     pub(crate) fn byte_len(&self) -> usize {
         match &self.form {
             Form::Palettized(palette) => palette.indices.len() + (palette.scales.len() << palette.bits) * 2,
             Form::Fp16(data) => data.len(),
+        }
+    }
+
+    /// The bytes that one product with the matrix reads.
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.levels().map_or_else(|| self.byte_len(), Levels::byte_len)
+    }
+
+    /// The weight on a grid, if it was put there.
+    pub(super) fn levels(&self) -> Option<&Levels> {
+        match &self.form {
+            Form::Palettized(palette) => palette.levels.get()?.as_ref(),
+            Form::Fp16(_) => None,
         }
     }
 
@@ -159,7 +197,7 @@ impl Matrix {
         let owned = |bytes: &Bytes| if let Bytes::Owned(bytes) = bytes { bytes.len() } else { 0 };
         match &self.form {
             // Tables are small, and a hundredth of the indices as a rule.
-            Form::Palettized(palette) => owned(&palette.indices),
+            Form::Palettized(palette) => owned(&palette.indices) + self.levels().map_or(0, Levels::byte_len),
             Form::Fp16(data) => owned(data),
         }
     }
@@ -167,7 +205,10 @@ impl Matrix {
     /// The form in words, for plans.
     pub(crate) fn form_name(&self) -> String {
         match (&self.form, self.unpacked_from) {
-            (Form::Palettized(palette), _) => format!("lut{}", palette.bits),
+            (Form::Palettized(palette), _) => match self.levels() {
+                Some(levels) => format!("grid{} of lut{}", levels.bits(), palette.bits),
+                None => format!("lut{}", palette.bits),
+            },
             (Form::Fp16(_), Some(bits)) => format!("fp16 of lut{bits}"),
             (Form::Fp16(_), None) => "fp16".to_owned(),
         }
@@ -203,14 +244,15 @@ impl Matrix {
     }
 }
 
-/// What one is worth in fixed point, and the entries as multiples of it, not yet rounded.
-fn in_multiples(table: &[f16]) -> (f32, Vec<f32>) {
-    let values: Vec<f32> = table.iter().map(|entry| widened(entry.to_bits())).collect();
-    let largest = values.iter().fold(0f32, |max, value| max.max(value.abs()));
+/// Makes the entries of a table multiples of what one is worth in fixed point, which is returned, not yet rounded.
+fn to_multiples(table: &mut [f32]) -> f32 {
+    let largest = table.iter().fold(0f32, |max, value| max.max(value.abs()));
     // The smallest fp16 over MAX is a normal f32, so only a table of zeros has no scale.
     let scale = largest / MAX;
-    let multiple = |value: f32| if scale == 0.0 { 0.0 } else { value / scale };
-    (scale, values.into_iter().map(multiple).collect())
+    if scale != 0.0 {
+        table.iter_mut().for_each(|value| *value /= scale);
+    }
+    scale
 }
 
 /// The nearest integer, ties to even, as the bits of `i16`.

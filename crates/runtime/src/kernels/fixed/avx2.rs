@@ -1,30 +1,56 @@
 //! AVX2: tables of 16 bytes are looked up by `vpshufb`, larger ones are made of such.
 
+mod grid;
 mod split;
 mod tables;
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use split::split;
-use tables::{Planes, Stairs, Table, Two};
+use grid::Grid;
+use tables::{Planes, Slopes};
 
 use super::{CHUNK, LANES, Palette, Tile, Vectors, multiply_with, unpack_with};
 
-/// Indices of `BITS` into tables of `T` with AVX2.
-struct Avx2<const BITS: u32, T>(PhantomData<T>);
+/// Weights of `BITS` in the form `W` with AVX2.
+struct Avx2<const BITS: u32, W>(PhantomData<W>);
+
+/// How weights become words.
+trait Weights {
+    /// As in [`Vectors::SLOPED`].
+    const SLOPED: bool = false;
+
+    /// As in [`Vectors::Indices`].
+    type Chunk: Copy;
+
+    /// Takes a table from its bytes.
+    unsafe fn new(table: &[u8]) -> Self;
+
+    /// Reads a chunk.
+    unsafe fn split(from: *const u8) -> Self::Chunk;
+
+    /// The words of a chunk, in the order of [`PAIRS`](super::PAIRS).
+    unsafe fn words(&self, chunk: Self::Chunk) -> [__m256i; 4];
+}
 
 /// [`super::multiply`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn multiply<const BITS: u32>(tile: &Tile<'_>) {
     // SAFETY: this function has the instructions; the results are the caller's.
     unsafe {
-        if BITS == 8 && tile.palette.stepped.is_some() {
-            multiply_with::<Avx2<8, Stairs>>(tile);
+        if BITS == 6 && tile.palette.sloped.is_some() {
+            multiply_with::<Avx2<6, Slopes>>(tile);
         } else {
             multiply_with::<Avx2<BITS, Planes<BITS>>>(tile);
         }
     }
+}
+
+/// [`super::multiply`], of levels.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn multiply_levels<const BITS: u32>(tile: &Tile<'_>) {
+    // SAFETY: this function has the instructions; the results are the caller's.
+    unsafe { multiply_with::<Avx2<BITS, Grid<BITS>>>(tile) }
 }
 
 /// [`super::unpack`].
@@ -39,37 +65,33 @@ pub(super) unsafe fn unpack<const BITS: u32>(
     unsafe { unpack_with::<Avx2<BITS, Planes<BITS>>>(palette, columns, first, out) }
 }
 
-impl<const BITS: u32, T: Table> Vectors for Avx2<BITS, T> {
+impl<const BITS: u32, W: Weights> Vectors for Avx2<BITS, W> {
     const BITS: u32 = BITS;
     const WIDTH: usize = 16;
-    const STEPPED: bool = T::STEPPED;
+    const SLOPED: bool = W::SLOPED;
 
-    type Table = T;
+    type Table = W;
     type Vector = __m256i;
-    type Indices = Two;
+    type Indices = W::Chunk;
     type Words = [__m256i; 4];
     type Sums = __m256i;
 
     #[inline(always)]
-    unsafe fn table(bytes: &[u8]) -> T {
+    unsafe fn table(bytes: &[u8]) -> W {
         // SAFETY: the caller has AVX2.
-        unsafe { T::new(bytes) }
+        unsafe { W::new(bytes) }
     }
 
     #[inline(always)]
-    unsafe fn split(from: *const u8) -> Two {
-        // SAFETY: the caller has AVX2 and the indices of a chunk.
-        unsafe { split::<BITS>(from) }
+    unsafe fn split(from: *const u8) -> W::Chunk {
+        // SAFETY: the caller has AVX2 and a chunk.
+        unsafe { W::split(from) }
     }
 
     #[inline(always)]
-    unsafe fn words(table: &T, indices: Two) -> [__m256i; 4] {
+    unsafe fn words(table: &W, chunk: W::Chunk) -> [__m256i; 4] {
         // SAFETY: the caller has AVX2.
-        unsafe {
-            let [[a, b], [c, d]] = table.words(indices);
-            // Of 8 bits, even and odd columns share a register.
-            if BITS == 8 { [a, c, b, d] } else { [a, b, c, d] }
-        }
+        unsafe { table.words(chunk) }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use super::super::fp16::widened;
 use super::{CHUNK, LANES, PAIRS, Palette, Tile, Vectors, multiply_with, unpack_with};
 
-/// Indices of `BITS` in plain Rust.
+/// Indices or levels of `BITS` in plain Rust.
 struct Generic<const BITS: u32>;
 
 /// [`super::multiply`].
@@ -21,6 +21,19 @@ pub(super) unsafe fn unpack<const BITS: u32>(
 ) {
     // SAFETY: every machine has plain Rust.
     unsafe { unpack_with::<Generic<BITS>>(palette, columns, first, out) }
+}
+
+/// The levels of a chunk, as numbers of 14 bits.
+fn levels<const BITS: u32>(chunk: &[u8]) -> [[i16; 16]; 4] {
+    let (high, low) = chunk.split_at(CHUNK);
+    let mut words = [0i16; CHUNK];
+    for (i, high) in high.iter().enumerate() {
+        let shifted = low[i % low.len()] << (i / low.len() * (BITS as usize - 8));
+        let kept = shifted & !(0xff >> (BITS - 8));
+        // Even columns come first.
+        words[2 * (i % (CHUNK / 2)) + i / (CHUNK / 2)] = i16::from_le_bytes([kept, *high]) >> 2;
+    }
+    std::array::from_fn(|v| std::array::from_fn(|i| words[usize::from(PAIRS[v * 16 + i])]))
 }
 
 impl<const BITS: u32> Vectors for Generic<BITS> {
@@ -48,6 +61,10 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
     }
 
     unsafe fn words(table: &[i16; 256], indices: *const u8) -> [[i16; 16]; 4] {
+        if Self::ON_GRID {
+            // SAFETY: a chunk has eight times BITS bytes.
+            return unsafe { levels::<BITS>(std::slice::from_raw_parts(indices, 8 * BITS as usize)) };
+        }
         let mut natural = [0i16; CHUNK];
         for (eight, out) in natural.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             // SAFETY: eight indices take BITS bytes, of which a chunk has eight times as many.

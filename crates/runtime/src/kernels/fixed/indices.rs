@@ -1,10 +1,10 @@
-//! The indices of a row, chunk by chunk.
+//! The indices or levels of a row, chunk by chunk.
 
-use super::{CHUNK, Palette, Vectors};
+use super::{CHUNK, Source, Vectors};
 
-/// Rows of indices, each with a chunk more than it has: what is behind its own are others, and as activations
-/// are zero there, an index of any entry serves.
-pub(super) struct Indices<'a> {
+/// Rows of chunks, each with a chunk more than it has: what is behind its own are others, and as activations
+/// are zero there, anything serves.
+pub(super) struct Chunks<'a> {
     all: &'a [u8],
     row_bytes: usize,
     /// The bytes of a row up to the end of its last chunk, and of a chunk more.
@@ -13,14 +13,18 @@ pub(super) struct Indices<'a> {
     padded: Vec<u8>,
 }
 
-impl<'a> Indices<'a> {
+impl<'a> Chunks<'a> {
     #[inline(always)]
-    pub(super) fn new<V: Vectors>(palette: &'a Palette, columns: usize) -> Indices<'a> {
+    pub(super) fn new<V: Vectors>(source: Source<'a>, columns: usize) -> Chunks<'a> {
         let len = (columns.div_ceil(CHUNK) + 1) * chunk_bytes::<V>();
-        Indices { all: &palette.indices, row_bytes: palette.row_bytes, len, padded: Vec::new() }
+        let (all, row_bytes): (&[u8], usize) = match source {
+            Source::Tables(palette) => (&palette.indices, palette.row_bytes),
+            Source::Grid(levels) => (levels.bytes(), levels.row_bytes()),
+        };
+        Chunks { all, row_bytes, len, padded: Vec::new() }
     }
 
-    /// The indices of row `row`.
+    /// The chunks of row `row`.
     #[inline(always)]
     pub(super) fn row(&mut self, row: usize) -> &[u8] {
         let rest = &self.all[row * self.row_bytes..];
@@ -34,7 +38,7 @@ impl<'a> Indices<'a> {
     }
 }
 
-/// Bytes of the indices of a chunk.
+/// Bytes of a chunk.
 #[inline(always)]
 pub(super) const fn chunk_bytes<V: Vectors>() -> usize {
     CHUNK / 8 * V::BITS as usize

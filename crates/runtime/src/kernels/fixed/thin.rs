@@ -1,6 +1,6 @@
 //! Products with few rows of activations.
 
-use super::{BLOCK, CHUNK, Indices, LANES, Rows, Tile, Vectors, chunk_bytes, table_bytes, tokens, total};
+use super::{BLOCK, CHUNK, Chunks, LANES, Rows, Source, Tile, Vectors, chunk_bytes, tokens, total};
 
 /// Bytes of a line of the cache.
 const LINE: usize = 64;
@@ -11,20 +11,20 @@ const AHEAD: usize = 2048;
 /// The product with `T` rows of activations: each chunk of weights is used as soon as it is looked up.
 #[inline(always)]
 pub(super) unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
-    let palette = tile.palette;
-    let mut indices = Indices::new::<V>(palette, tile.x.columns());
+    let source = Source::of::<V>(tile.palette);
+    let mut chunks = Chunks::new::<V>(source, tile.x.columns());
     let blocks: Vec<Block<'_, T>> = (0..tile.x.blocks()).map(|block| Block::new(tile.x, block)).collect();
     let mut row = tile.rows.start;
     while row < tile.rows.end {
-        let group = row / palette.rows_per_table;
-        let end = ((group + 1) * palette.rows_per_table).min(tile.rows.end);
+        let end = source.alike(row, tile.rows.end);
         // SAFETY: the caller has the instructions and the results.
         unsafe {
-            let table = V::table(table_bytes::<V>(palette, group));
+            let table = V::table(source.table::<V>(row));
             for row in row..end {
-                let totals = row_totals::<V, T>(&table, indices.row(row), &blocks);
+                let scale = |block| source.block_scale(row, block);
+                let totals = row_totals::<V, T>(&table, chunks.row(row), &blocks, scale);
                 for token in 0..T {
-                    tile.out.set(token * tile.stride + row, palette.scales[group] * total(totals[token]));
+                    tile.out.set(token * tile.stride + row, source.row_scale(row) * total(totals[token]));
                 }
             }
         }
@@ -36,17 +36,18 @@ pub(super) unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
 #[inline(always)]
 unsafe fn row_totals<V: Vectors, const T: usize>(
     table: &V::Table,
-    indices: &[u8],
+    chunks: &[u8],
     blocks: &[Block<'_, T>],
+    scale: impl Fn(usize) -> f32,
 ) -> [[f32; LANES]; T] {
     let mut totals = [[0f32; LANES]; T];
-    // SAFETY: the caller has the instructions, and the indices of all chunks and one more.
+    // SAFETY: the caller has the instructions, and all chunks and one more.
     unsafe {
-        let mut from = indices.as_ptr();
-        // Indices are read one chunk ahead: many of the steps from them to a sum wait for the one before.
+        let mut from = chunks.as_ptr();
+        // Chunks are read one ahead: many of the steps from them to a sum wait for the one before.
         let mut ahead = V::split(from);
-        for block in blocks {
-            for line in 0..BLOCK / CHUNK * chunk_bytes::<V>() / LINE {
+        for (i, block) in blocks.iter().enumerate() {
+            for line in 0..(BLOCK / CHUNK * chunk_bytes::<V>()).div_ceil(LINE) {
                 // Rows follow each other, so what is ahead is the next ones.
                 V::prefetch(from.wrapping_add(AHEAD + line * LINE));
             }
@@ -57,8 +58,9 @@ unsafe fn row_totals<V: Vectors, const T: usize>(
                 ahead = V::split(from);
                 add_chunk::<V, T>(&mut sums, &V::words(table, here), block.xs, chunk);
             }
+            let scale = scale(i);
             for token in 0..T {
-                V::add_scaled(&mut totals[token], sums[token], block.scales[token]);
+                V::add_scaled(&mut totals[token], sums[token], scale * block.scales[token]);
             }
         }
     }

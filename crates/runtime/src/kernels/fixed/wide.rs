@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, CHUNK, Indices, LANES, Rows, Tile, Vectors, chunk_bytes, table_bytes, tokens, total};
+use super::{BLOCK, CHUNK, Chunks, LANES, Rows, Source, Tile, Vectors, chunk_bytes, tokens, total};
 
 /// Rows of weights whose activations go by together, where there are many.
 const PANEL: usize = 8;
@@ -13,7 +13,8 @@ const TOKENS: usize = 64;
 /// The product with many rows of activations: a panel of weights is looked up once, block by block.
 #[inline(always)]
 pub(super) unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
-    let mut panel = Panel([[0; BLOCK]; PANEL]);
+    let source = Source::of::<V>(tile.palette);
+    let mut panel = Panel { words: [[0; BLOCK]; PANEL], scales: [0.0; PANEL] };
     for first in tile.rows.clone().step_by(PANEL) {
         let rows = first..(first + PANEL).min(tile.rows.end);
         for token in (0..tile.x.count()).step_by(TOKENS) {
@@ -22,15 +23,14 @@ pub(super) unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
             for block in 0..tile.x.blocks() {
                 // SAFETY: the caller has the instructions.
                 unsafe {
-                    look_up::<V>(tile, rows.clone(), block, &mut panel);
-                    multiply_panel::<V>(&panel.0, tile.x, block, tokens.clone(), &mut totals.0);
+                    look_up::<V>(source, tile.x, rows.clone(), block, &mut panel);
+                    multiply_panel::<V>(&panel, tile.x, block, tokens.clone(), &mut totals.0);
                 }
             }
             for (token, totals) in tokens.zip(&totals.0) {
                 for (row, lanes) in rows.clone().zip(totals) {
-                    let scale = tile.palette.scales[row / tile.palette.rows_per_table];
                     // SAFETY: the results of these rows are the caller's.
-                    unsafe { tile.out.set(token * tile.stride + row, scale * total(*lanes)) };
+                    unsafe { tile.out.set(token * tile.stride + row, source.row_scale(row) * total(*lanes)) };
                 }
             }
         }
@@ -40,7 +40,11 @@ pub(super) unsafe fn wide<V: Vectors>(tile: &Tile<'_>) {
 /// A block of some rows of weights, in the order of the set; aligned, for loads across two lines of the cache
 /// take twice as long.
 #[repr(align(64))]
-struct Panel([[i16; BLOCK]; PANEL]);
+struct Panel {
+    words: [[i16; BLOCK]; PANEL],
+    /// What one is worth in each row.
+    scales: [f32; PANEL],
+}
 
 /// The lanes for each row of activations and of a panel.
 #[repr(align(64))]
@@ -48,21 +52,26 @@ struct Totals([[[f32; LANES]; PANEL]; TOKENS]);
 
 /// Writes the weights of one block of some rows, up to the last chunk in which there are columns.
 #[inline(always)]
-unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, rows: Range<usize>, block: usize, panel: &mut Panel) {
-    let palette = tile.palette;
-    let mut indices = Indices::new::<V>(palette, tile.x.columns());
+unsafe fn look_up<V: Vectors>(
+    source: Source<'_>,
+    x: &Rows,
+    rows: Range<usize>,
+    block: usize,
+    panel: &mut Panel,
+) {
+    let mut chunks = Chunks::new::<V>(source, x.columns());
     let mut row = rows.start;
     while row < rows.end {
-        let group = row / palette.rows_per_table;
-        let end = ((group + 1) * palette.rows_per_table).min(rows.end);
+        let end = source.alike(row, rows.end);
         // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
         unsafe {
-            let table = V::table(table_bytes::<V>(palette, group));
+            let table = V::table(source.table::<V>(row));
             for row in row..end {
-                let from = indices.row(row)[block * (BLOCK / CHUNK) * chunk_bytes::<V>()..].as_ptr();
-                for chunk in 0..tile.x.chunks(block) {
+                panel.scales[row - rows.start] = source.block_scale(row, block);
+                let from = chunks.row(row)[block * (BLOCK / CHUNK) * chunk_bytes::<V>()..].as_ptr();
+                for chunk in 0..x.chunks(block) {
                     let words = V::words(&table, V::split(from.add(chunk * chunk_bytes::<V>())));
-                    let out = &mut panel.0[row - rows.start][chunk * CHUNK..][..CHUNK];
+                    let out = &mut panel.words[row - rows.start][chunk * CHUNK..][..CHUNK];
                     for i in 0..CHUNK / V::WIDTH {
                         V::store(words.as_ref()[i], out.as_mut_ptr().add(i * V::WIDTH));
                     }
@@ -76,7 +85,7 @@ unsafe fn look_up<V: Vectors>(tile: &Tile<'_>, rows: Range<usize>, block: usize,
 /// Adds the products of one block of a panel of weights with rows of activations.
 #[inline(always)]
 unsafe fn multiply_panel<V: Vectors>(
-    panel: &[[i16; BLOCK]; PANEL],
+    panel: &Panel,
     x: &Rows,
     block: usize,
     tokens: Range<usize>,
@@ -97,7 +106,7 @@ unsafe fn multiply_panel<V: Vectors>(
 /// Adds the products of one block of a panel of weights with `T` rows of activations.
 #[inline(always)]
 unsafe fn multiply_block<V: Vectors, const T: usize>(
-    panel: &[[i16; BLOCK]; PANEL],
+    panel: &Panel,
     x: &Rows,
     block: usize,
     first: usize,
@@ -112,9 +121,9 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
         unsafe {
             let mut sums = [[V::zero(); ROWS]; T];
             for k in 0..steps {
-                let mut weights = [V::load(panel[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
+                let mut weights = [V::load(panel.words[at * ROWS].as_ptr().add(k * V::WIDTH)); ROWS];
                 for row in 1..ROWS {
-                    weights[row] = V::load(panel[at * ROWS + row].as_ptr().add(k * V::WIDTH));
+                    weights[row] = V::load(panel.words[at * ROWS + row].as_ptr().add(k * V::WIDTH));
                 }
                 for token in 0..T {
                     let x = V::load(xs[token].as_ptr().add(k * V::WIDTH));
@@ -126,7 +135,8 @@ unsafe fn multiply_block<V: Vectors, const T: usize>(
             for token in 0..T {
                 for row in 0..ROWS {
                     let totals = &mut totals[token][at * ROWS + row];
-                    V::add_scaled(totals, sums[token][row], x.scale(block, first + token));
+                    let scale = panel.scales[at * ROWS + row] * x.scale(block, first + token);
+                    V::add_scaled(totals, sums[token][row], scale);
                 }
             }
         }

@@ -1,11 +1,14 @@
 //! Products against their slow twins: every set of instructions that this machine has.
 
+use std::collections::BTreeSet;
+
 use half::f16;
 
 use super::super::exact::multiply_exact;
 use super::super::matmul::matmul_transposed;
 use super::*;
 use crate::kernels::Bytes;
+use crate::kernels::levels::Levels;
 
 /// Random numbers without a dependency: xorshift.
 struct Random(u64);
@@ -53,6 +56,17 @@ impl Random {
         self.indexing(shape, bits, rows_per_table, &tables)
     }
 
+    /// As [`Random::ascending`], within `spread`, and with a last entry that is far from the others.
+    fn outlying(&mut self, shape: [usize; 2], bits: u32, rows_per_table: usize, spread: f32) -> Matrix {
+        let count = shape[0].div_ceil(rows_per_table) << bits;
+        let entry = |i: usize| match i + 1 {
+            next if next % (1 << bits) == 0 => 1.0,
+            next => spread * ((next % (1 << bits)) as f32 / (1 << bits) as f32 - 0.5),
+        };
+        let tables: Vec<f16> = (0..count).map(|i| f16::from_f32(entry(i))).collect();
+        self.indexing(shape, bits, rows_per_table, &tables)
+    }
+
     fn indexing(
         &mut self,
         [rows, columns]: [usize; 2],
@@ -87,8 +101,16 @@ fn reference(weight: &Matrix, x: &[f32]) -> Vec<f64> {
     x.chunks(columns).flat_map(|x| w.chunks(columns).map(move |w| dot(x, w))).collect()
 }
 
-fn is_stepped(weight: &Matrix) -> bool {
-    matches!(weight.form(), Form::Palettized(palette) if palette.stepped.is_some())
+fn is_sloped(weight: &Matrix) -> bool {
+    matches!(weight.form(), Form::Palettized(palette) if palette.sloped.is_some())
+}
+
+/// How many times 1/8191 the steps of the weights are, where the largest is 1. Those of sloped tables are up to five: the
+/// ends of ascending ones are a third of 256 off the line and the line is not in the middle, so that 127 rungs of 5
+/// suffice.
+fn coarseness(weight: &Matrix) -> f64 {
+    let entries = if is_sloped(weight) { 5.0 } else { 1.0 };
+    weight.levels().map_or(entries, |levels| 8191.0 / f64::from((1 << (levels.bits() - 1)) - 1))
 }
 
 fn unpacked(isa: Isa, weight: &Matrix) -> Vec<f32> {
@@ -122,9 +144,25 @@ const SHAPES: [[usize; 3]; 14] = [
 ];
 
 /// Calls `check` with matrices of all shapes, widths and groupings, and activations.
-fn for_each_palettized(mut check: impl FnMut(&Matrix, &[f32], String)) {
+fn for_each_palettized(check: impl FnMut(&Matrix, &[f32], String)) {
+    for_each_of_bits(&WIDTHS, check);
+}
+
+/// As [`for_each_palettized`], with weights on a grid.
+fn for_each_on_grid(mut check: impl FnMut(&Matrix, &[f32], String)) {
+    let mut seen = BTreeSet::new();
+    for_each_of_bits(&[3, 8], |weight, x, name| {
+        weight.put_on_grid(Isa::best(), &Pool::new(2));
+        let bits = weight.levels().unwrap().bits();
+        check(weight, x, format!("{name}, on a grid of {bits} bits"));
+        seen.insert(bits);
+    });
+    assert_eq!(seen, BTreeSet::from([10, 12]));
+}
+
+fn for_each_of_bits(widths: &[u32], mut check: impl FnMut(&Matrix, &[f32], String)) {
     for (seed, [rows, columns, count]) in SHAPES.into_iter().enumerate() {
-        for bits in WIDTHS {
+        for bits in widths.iter().copied() {
             for rows_per_table in [1, 3, 8, 16, rows] {
                 let mut random = Random::new(seed);
                 let weight = random.palettized([rows, columns], bits, rows_per_table);
@@ -133,13 +171,16 @@ fn for_each_palettized(mut check: impl FnMut(&Matrix, &[f32], String)) {
                     format!("[{rows}, {columns}] x {count}, {bits} bits, {rows_per_table} rows a table");
                 check(&weight, &x, name);
             }
-            for rows_per_table in [1, 8, rows] {
-                let mut random = Random::new(seed);
-                let weight = random.ascending([rows, columns], bits, rows_per_table);
+            for (kind, rows_per_table) in
+                ["ascending", "outlying"].iter().flat_map(|kind| [(kind, 8), (kind, rows)])
+            {
+                let (mut random, shape) = (Random::new(seed), [rows, columns]);
+                let weight = match *kind {
+                    "ascending" => random.ascending(shape, bits, rows_per_table),
+                    _ => random.outlying(shape, bits, rows_per_table, 0.3),
+                };
                 let x = random.numbers(count * columns);
-                let name = format!(
-                    "[{rows}, {columns}] x {count}, {bits} bits, {rows_per_table} rows a table, ascending"
-                );
+                let name = format!("{shape:?} x {count}, {bits} bits, {rows_per_table} rows a table, {kind}");
                 check(&weight, &x, name);
             }
         }
@@ -148,28 +189,31 @@ fn for_each_palettized(mut check: impl FnMut(&Matrix, &[f32], String)) {
 
 #[test]
 fn fixed_point_is_near_the_numbers() {
-    for_each_palettized(|weight, x, name| {
+    let is_near = |weight: &Matrix, x: &[f32], name| {
         // Each product is off by up to half a step of either factor, at random: a standard deviation below
-        // 0.25 / 8191 of the largest product, which is 1; six of them. Stepped tables of eight bits have steps
-        // of up to five: 16 entries are 1024 of 16382 apart, and a third, and 255 rungs of 5 are 1275.
-        let step = if is_stepped(weight) { 5.0 } else { 1.0 };
-        let tolerance = 1.5 / 8191.0 * step * (weight.columns() as f64).sqrt();
+        // 0.25 / 8191 of the largest product, which is 1; six of them.
+        let tolerance = 1.5 / 8191.0 * coarseness(weight) * (weight.columns() as f64).sqrt();
         for (fast, slow) in product(Isa::Generic, 1, weight, x).iter().zip(reference(weight, x)) {
             assert!((f64::from(*fast) - slow).abs() < tolerance, "{name}: {fast} and {slow}");
         }
-    });
+    };
+    for_each_palettized(is_near);
+    for_each_on_grid(is_near);
 }
 
 #[test]
 fn every_set_gives_the_same_bits() {
-    for_each_palettized(|weight, x, name| {
+    let same = |isas: &[Isa], weight: &Matrix, x: &[f32], name| {
         let generic = product(Isa::Generic, 1, weight, x);
-        for isa in Isa::here() {
-            for threads in [1, 3] {
-                assert_eq!(bits(&product(isa, threads, weight, x)), bits(&generic), "{isa:?}: {name}");
-            }
+        for (isa, threads) in isas.iter().flat_map(|isa| [1, 3].map(|threads| (*isa, threads))) {
+            assert_eq!(bits(&product(isa, threads, weight, x)), bits(&generic), "{isa:?}: {name}");
         }
-    });
+    };
+    let here: Vec<Isa> = Isa::here().collect();
+    for_each_palettized(|weight, x, name| same(&here, weight, x, name));
+    // Other sets look up entries, on a grid or not.
+    let on_grid: Vec<Isa> = Isa::here().filter(|isa| matches!(isa, Isa::Generic | Isa::Avx2)).collect();
+    for_each_on_grid(|weight, x, name| same(&on_grid, weight, x, name));
 }
 
 #[test]
@@ -352,9 +396,29 @@ fn what_does_not_fit_is_no_matrix() {
 }
 
 #[test]
-fn tables_of_eight_bits_that_ascend_are_stepped() {
+fn a_grid_has_as_many_bits_as_the_weights_need() {
+    let pool = Pool::new(2);
     let mut random = Random::new(0);
-    assert!(is_stepped(&random.ascending([16, 64], 8, 8)));
-    assert!(!is_stepped(&random.ascending([16, 64], 6, 8)));
-    assert!(!is_stepped(&random.palettized([16, 64], 8, 8)));
+    let grid = |weight: Matrix| {
+        weight.put_on_grid(Isa::best(), &pool);
+        weight.levels().map(Levels::bits)
+    };
+    assert_eq!(grid(random.ascending([16, 512], 8, 8)), Some(10));
+    assert_eq!(grid(random.outlying([16, 512], 8, 8, 0.5)), Some(10));
+    assert_eq!(grid(random.outlying([16, 512], 8, 8, 0.1)), Some(12));
+    // An entry far away from the others.
+    let mut tables: Vec<f16> = (0..256).map(|i| f16::from_f32(i as f32 / 256.0)).collect();
+    tables[255] = f16::from_f32(3000.0);
+    assert_eq!(grid(random.indexing([16, 512], 8, 16, &tables)), Some(12));
+    assert_eq!(grid(random.indexing([16, 512], 8, 16, &[f16::ONE; 256])), Some(10));
+    assert_eq!(grid(random.indexing([16, 512], 8, 16, &[f16::ZERO; 256])), Some(10));
+    assert_eq!(grid(random.fp16(16, 512)), None);
+}
+
+#[test]
+fn tables_of_six_bits_that_ascend_are_sloped() {
+    let mut random = Random::new(0);
+    assert!(is_sloped(&random.ascending([16, 64], 6, 8)));
+    assert!(!is_sloped(&random.ascending([16, 64], 4, 8)));
+    assert!(!is_sloped(&random.palettized([16, 64], 6, 8)));
 }

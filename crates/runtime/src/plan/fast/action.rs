@@ -254,7 +254,7 @@ fn multiply(x: &Operand, columns: usize, products: &[Weighted], call: &mut Call<
         for (i, x) in x.chunks(AT_ONCE * columns).enumerate() {
             multiply_rows(call.isa, x, columns, products, &mut rows, &mut outs, i * AT_ONCE)?;
         }
-        Ok(bytes(x.len()) + products.iter().map(|p| p.weight.byte_len() as u64).sum::<u64>())
+        Ok(bytes(x.len()) + products.iter().map(|p| p.weight.read_bytes() as u64).sum::<u64>())
     });
     call.memory.rows = rows;
     for (product, out) in products.iter().zip(outs) {

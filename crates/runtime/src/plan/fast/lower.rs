@@ -14,7 +14,7 @@ use super::operand::{Operand, Place};
 use super::patterns::{Fusion, Fusions};
 use super::views::{StateViews, state_views, view};
 use super::{Fast, FastStep};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Pool};
 use crate::ops::Operation;
 use crate::ops::weights::{Channels, Projection};
 use crate::plan::{self, Feature, Plan, Source, Step};
@@ -31,6 +31,7 @@ struct Lowering<'f> {
     buffers: Vec<usize>,
     /// The name of the op that is lowered.
     at: String,
+    isa: Isa,
 }
 
 /// The fast form of `plan`, which is of the function in `graph`; `plan` is left without steps and outputs. The
@@ -54,6 +55,7 @@ pub(super) fn lower(
         steps: Vec::new(),
         buffers: Vec::new(),
         at: String::new(),
+        isa,
     };
     lowering.bind_inputs();
     let mut group_steps = BTreeMap::new();
@@ -71,7 +73,7 @@ pub(super) fn lower(
     }
     let outputs = std::mem::take(&mut plan.outputs);
     let outputs = outputs.into_iter().map(|(feature, source)| (feature, lowering.operand(&source))).collect();
-    Ok(lowering.finish(outputs, plan.slots, isa))
+    Ok(lowering.finish(outputs, plan.slots))
 }
 
 impl Lowering<'_> {
@@ -253,6 +255,7 @@ impl Lowering<'_> {
             Channels::Last => x,
         };
         let x = self.fitted(x, Layout::is_row_major);
+        projection.weight.prepare(self.isa, Pool::shared());
         let (columns, rows) = (projection.weight.columns(), projection.weight.rows());
         let mut shape = x.layout.shape.clone();
         shape[rank - 1] = rows;
@@ -351,7 +354,7 @@ impl Lowering<'_> {
     }
 
     /// The plan, with buffers shared and last uses marked.
-    fn finish(mut self, outputs: Vec<(Feature, Operand)>, slots: usize, isa: Isa) -> Fast {
+    fn finish(mut self, outputs: Vec<(Feature, Operand)>, slots: usize) -> Fast {
         let lives = self.lives(&outputs);
         let (places, sizes) = buffers::assign(&lives);
         let mut outputs = outputs;
@@ -368,7 +371,7 @@ impl Lowering<'_> {
                 step.given_up.extend(settle(operand, &places, &mut seen));
             }
         }
-        Fast { steps: self.steps, buffers: sizes, slots, outputs, isa }
+        Fast { steps: self.steps, buffers: sizes, slots, outputs, isa: self.isa }
     }
 
     /// When each buffer is written and read for the last time; what the function returns is read at the end.

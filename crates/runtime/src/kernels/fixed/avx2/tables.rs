@@ -6,7 +6,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::stepped::BASE;
+use super::super::super::sloped::MIDDLE;
+use super::Weights;
+use super::split::split;
 
 /// Sixteen bytes, in both halves of a register.
 type Sixteen = __m256i;
@@ -15,29 +17,12 @@ type Sixteen = __m256i;
 /// registers that there are: what is read of them serves twice.
 pub(super) type Two = [__m256i; 2];
 
-/// A table of words.
-pub(super) trait Table {
-    /// As in [`Vectors`](super::Vectors).
-    const STEPPED: bool = false;
-
-    /// Takes the table from its bytes.
-    unsafe fn new(bytes: &[u8]) -> Self;
-
-    /// The entries for two times 32 indices: of each, those for the low eight of both halves, then the others.
-    unsafe fn words(&self, indices: Two) -> [Two; 2];
-}
-
 /// A table for indices of `BITS`: the low bytes of the entries, and the high ones.
 pub(super) struct Planes<const BITS: u32>([[Sixteen; 16]; 2]);
 
-/// A table of 256 entries in steps, as [`Stepped`](super::super::super::stepped::Stepped) has them.
-pub(super) struct Stairs {
-    rungs: [Sixteen; 16],
-    steps: Sixteen,
-    bases: Sixteen,
-}
+impl<const BITS: u32> Weights for Planes<BITS> {
+    type Chunk = Two;
 
-impl<const BITS: u32> Table for Planes<BITS> {
     #[inline(always)]
     unsafe fn new(bytes: &[u8]) -> Planes<BITS> {
         // SAFETY: the caller has AVX2.
@@ -48,11 +33,17 @@ impl<const BITS: u32> Table for Planes<BITS> {
     }
 
     #[inline(always)]
-    unsafe fn words(&self, indices: Two) -> [Two; 2] {
+    unsafe fn split(from: *const u8) -> Two {
+        // SAFETY: the caller has AVX2 and the indices of a chunk.
+        unsafe { split::<BITS>(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(&self, indices: Two) -> [__m256i; 4] {
         let [low, high] = &self.0;
         // SAFETY: the caller has AVX2.
         unsafe {
-            match BITS {
+            let [[a, b], [c, d]] = match BITS {
                 6 => {
                     let indices = Of64::new(indices);
                     interleave(indices.look_up(low), indices.look_up(high))
@@ -62,50 +53,49 @@ impl<const BITS: u32> Table for Planes<BITS> {
                     interleave(indices.look_up(low), indices.look_up(high))
                 }
                 _ => interleave(of_16(low, indices), of_16(high, indices)),
-            }
+            };
+            // Of 8 bits, even and odd columns share a register.
+            if BITS == 8 { [a, c, b, d] } else { [a, b, c, d] }
         }
     }
 }
 
-impl Table for Stairs {
-    const STEPPED: bool = true;
+/// A table of 64 entries along a line, as [`Sloped`](super::super::super::sloped::Sloped) has them.
+pub(super) struct Slopes {
+    rungs: [Sixteen; 4],
+    /// The step and the slope.
+    by: __m256i,
+}
+
+impl Weights for Slopes {
+    const SLOPED: bool = true;
+
+    type Chunk = Two;
 
     #[inline(always)]
-    unsafe fn new(bytes: &[u8]) -> Stairs {
+    unsafe fn new(bytes: &[u8]) -> Slopes {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let all: [Sixteen; 18] = sixteens(bytes);
-            let mut rungs = [all[0]; 16];
-            rungs.copy_from_slice(&all[..16]);
-            Stairs { rungs, steps: all[16], bases: all[17] }
+            let by = i16::from_le_bytes([bytes[64], bytes[65]]);
+            Slopes { rungs: sixteens(bytes), by: _mm256_set1_epi16(by) }
         }
     }
 
     #[inline(always)]
-    unsafe fn words(&self, indices: Two) -> [Two; 2] {
+    unsafe fn split(from: *const u8) -> Two {
+        // SAFETY: the caller has AVX2 and the indices of a chunk.
+        unsafe { split::<6>(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn words(&self, indices: Two) -> [__m256i; 4] {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let rungs = Of256::new(indices).look_up(&self.rungs);
-            let counted = interleave(rungs, [_mm256_set1_epi8(BASE as i8); 2]);
-            let sixteen = [high_nibble(indices[0]), high_nibble(indices[1])];
-            let by = interleave(of_16(&[self.steps], sixteen), of_16(&[self.bases], sixteen));
-            [entries(counted[0], by[0]), entries(counted[1], by[1])]
+            let indices = Of64::new(indices);
+            let [[a, b], [c, d]] = interleave(indices.look_up(&self.rungs), indices.offsets());
+            [a, b, c, d].map(|pairs| _mm256_maddubs_epi16(self.by, pairs))
         }
     }
-}
-
-/// The highest four bits of each byte.
-#[inline(always)]
-unsafe fn high_nibble(bytes: __m256i) -> __m256i {
-    // SAFETY: the caller has AVX2.
-    unsafe { _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), _mm256_set1_epi8(15)) }
-}
-
-/// Rungs times steps, and [`BASE`] times bases.
-#[inline(always)]
-unsafe fn entries(counted: Two, by: Two) -> Two {
-    // SAFETY: the caller has AVX2.
-    unsafe { [_mm256_maddubs_epi16(counted[0], by[0]), _mm256_maddubs_epi16(counted[1], by[1])] }
 }
 
 /// Sixteen bytes after the other; those that are not there are zeros.
@@ -181,7 +171,7 @@ impl Of64 {
     unsafe fn new(indices: Two) -> Of64 {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let (up, down) = (_mm256_set1_epi8(96), _mm256_set1_epi8(-32));
+            let (up, down) = (_mm256_set1_epi8(96), _mm256_set1_epi8(-MIDDLE as i8));
             let below = [_mm256_add_epi8(indices[0], up), _mm256_add_epi8(indices[1], up)];
             let above = [_mm256_add_epi8(indices[0], down), _mm256_add_epi8(indices[1], down)];
             let second = [_mm256_slli_epi16::<3>(indices[0]), _mm256_slli_epi16::<3>(indices[1])];
@@ -189,9 +179,15 @@ impl Of64 {
         }
     }
 
+    /// The indices, counted from [`MIDDLE`].
+    #[inline(always)]
+    unsafe fn offsets(&self) -> Two {
+        self.halves.above
+    }
+
     /// The bytes for the indices.
     #[inline(always)]
-    unsafe fn look_up(&self, bytes: &[Sixteen; 16]) -> Two {
+    unsafe fn look_up(&self, bytes: &[Sixteen]) -> Two {
         // SAFETY: the caller has AVX2.
         unsafe {
             let first = self.halves.look_up(bytes[0], bytes[2]);

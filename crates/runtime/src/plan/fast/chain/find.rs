@@ -62,7 +62,8 @@ fn grow(
         candidate.inputs.iter().filter_map(|var| graph.maker(*var)).collect()
     };
     let mut members = BTreeSet::from([last]);
-    let mut open: BTreeSet<usize> = makers(end).into_iter().collect();
+    let mut open = BTreeSet::new();
+    open.extend(makers(end));
     // From the last to the first, so that all readers of an op have been looked at before it is.
     while let Some(op) = open.pop_last() {
         let Some(candidate) = candidates.get(&op).filter(|_| members.len() < MOST_OPS && !fusions.takes(op))
