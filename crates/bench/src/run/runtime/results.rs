@@ -25,12 +25,17 @@ impl Rounds {
         median(&self.0.iter().map(|told| told.bandwidth_bytes_per_second).collect::<Vec<_>>())
     }
 
+    /// Seconds that loading took: the median of all rounds.
+    pub(crate) fn load(&self) -> f64 {
+        median(&self.0.iter().map(|told| told.load_seconds).collect::<Vec<_>>())
+    }
+
     /// The most memory that any process had resident.
     pub(crate) fn peak(&self) -> u64 {
         self.0.iter().map(|told| told.peak_bytes).max().unwrap_or(0)
     }
 
-    /// Bytes of weights that one decoded token reads.
+    /// Bytes in which the weights that one decoded token needs are stored.
     pub(crate) fn bytes_per_token(&self) -> u64 {
         self.0.last().map_or(0, |told| told.decode_bytes_per_token)
     }

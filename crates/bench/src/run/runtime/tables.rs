@@ -104,12 +104,13 @@ fn peer(results: &Results) -> Table {
     table
 }
 
-const FORMS: &str = "Measured in the same rounds. *Weights per token* are the bytes of weights that one decoded token \
-                     reads; per second, they are compared with the bandwidth and with 4 bits.";
+const FORMS: &str = "Measured in the same rounds. *Weights per token* are the bytes in which the weights that one \
+                     decoded token needs are stored; per second, they are compared with the bandwidth and with 4 bits.";
 
 fn forms(results: &Results) -> Table {
     let mut table = Table::new(&[
         "`--lut`",
+        "load",
         "decode, tokens/s",
         "prefill, tokens/s",
         "weights per token",
@@ -128,6 +129,7 @@ fn forms(results: &Results) -> Table {
 fn form_cells(results: &Results, lut: &str, form: &Rounds) -> Vec<String> {
     vec![
         format!("`{lut}`"),
+        format!("{:.2} s", form.load()),
         tokens(form.decode()),
         tokens(form.prefill()),
         markdown::bytes(form.bytes_per_token()),

@@ -18,9 +18,11 @@ pub(crate) struct Told {
     pub(crate) context: u64,
     /// Length of `weight.bin`.
     pub(crate) weight_bytes: u64,
+    /// From the files to the first run.
+    pub(crate) load_seconds: f64,
     /// Of a read of memory that both threads share.
     pub(crate) bandwidth_bytes_per_second: f64,
-    /// Bytes of weights that one decoded token reads, without the cache.
+    /// Bytes in which the weights that one decoded token needs are stored, without the cache.
     pub(crate) decode_bytes_per_token: u64,
     /// Of each repeat.
     pub(crate) prefill_tokens_per_second: Vec<f64>,
@@ -88,6 +90,7 @@ pub(crate) mod tests {
             precision: "fast".into(),
             context: 512,
             weight_bytes: 380_000_000,
+            load_seconds: 0.2,
             bandwidth_bytes_per_second: 4e10,
             decode_bytes_per_token: 300_000_000,
             prefill_tokens_per_second: prefill.to_vec(),
