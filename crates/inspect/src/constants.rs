@@ -486,4 +486,3 @@ fn element_count(shape: &[u64]) -> Checked<u64> {
     let count = shape.iter().try_fold(1u64, |n, extent| n.checked_mul(*extent));
     count.ok_or_else(|| format!("the shape {shape:?} has too many elements"))
 }
-

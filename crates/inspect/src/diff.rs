@@ -83,8 +83,8 @@ pub fn diff(a: &Bundle, b: &Bundle, function: Option<&str>) -> Result<Diff> {
         let view = |views: &[_], name: &str| {
             views.iter().copied().find(|v: &crate::constants::View<'_>| v.function.name == name)
         };
-        if let (Some(a), Some(b)) = (view(&views_a, name_a), view(&views_b, name_b)) {
-            functions.push(graph::compare(a, b));
+        if let (Some(of_a), Some(of_b)) = (view(&views_a, name_a), view(&views_b, name_b)) {
+            functions.push(graph::compare((of_a, &a.weights), (of_b, &b.weights)));
         }
     }
     let mut of_a = weights::all(a)?;

@@ -1,20 +1,13 @@
 //! What differs between the ops of two functions.
 
-use std::collections::HashMap;
+use anelith_mil::VarId;
+use anelith_mil::blob::WeightStore;
 
-use crate::align::align;
 use crate::constants::View;
 use crate::names::words;
-use crate::steps::{Interner, Read, Step, plain_type, steps};
-
-/// How the ops of two functions were brought together.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Aligned {
-    /// By their names.
-    Names,
-    /// In order, by kind, types and arguments.
-    Structure,
-}
+pub use crate::pairs::Aligned;
+use crate::pairs::{Side, partners};
+use crate::steps::{Read, Step, plain_type, steps};
 
 /// One thing that differs between two ops, or an op that only one of the functions has.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +20,8 @@ pub struct OpChange {
     pub a: Option<OpName>,
     /// The op of the second program; `None` when only the first has it.
     pub b: Option<OpName>,
-    /// What of it: `kind`, `result`, or the name of an argument or attribute; empty for an op of one program.
+    /// What of it: `kind`, `result`, the name of an argument or attribute, or the output that it is; empty for an op of
+    /// one program.
     pub what: String,
     /// What it is in each; empty where it is not there.
     pub values: (String, String),
@@ -70,9 +64,12 @@ struct Sides<'m> {
     function: &'m str,
 }
 
-/// Compares the functions of two views.
-pub fn compare<'m>(a: View<'m>, b: View<'m>) -> Comparison {
-    let sides = Sides::new(&a.function.name, steps(a), steps(b));
+/// Compares the functions of two views, whose weights are in the stores beside them.
+pub fn compare<'m>(
+    (a, store_a): (View<'m>, &'m WeightStore),
+    (b, store_b): (View<'m>, &'m WeightStore),
+) -> Comparison {
+    let sides = Sides::new((a, store_a), (b, store_b));
     let mut changes = Vec::new();
     let mut next_b = 0;
     for (i, step) in sides.a.iter().enumerate() {
@@ -87,6 +84,7 @@ pub fn compare<'m>(a: View<'m>, b: View<'m>) -> Comparison {
     }
     let added = (next_b..sides.b.len()).filter(|k| sides.to_a[*k].is_none());
     changes.extend(added.map(|k| sides.alone(None, Some(&sides.b[k]))));
+    sides.outputs(a, b, &mut changes);
     Comparison {
         functions: (a.function.name.clone(), b.function.name.clone()),
         aligned: sides.aligned,
@@ -98,21 +96,17 @@ pub fn compare<'m>(a: View<'m>, b: View<'m>) -> Comparison {
 }
 
 impl<'m> Sides<'m> {
-    fn new(function: &'m str, a: Vec<Step<'m>>, b: Vec<Step<'m>>) -> Sides<'m> {
-        let named = by_name(&a, &b);
-        let (aligned, pairs) = match named {
-            Some(pairs) => (Aligned::Names, pairs),
-            None => {
-                let mut interner = Interner::default();
-                let (keys_a, keys_b) = (interner.keys(&a), interner.keys(&b));
-                (Aligned::Structure, align(&keys_a, &keys_b))
-            }
-        };
-        let (mut to_b, mut to_a) = (vec![None; a.len()], vec![None; b.len()]);
-        for (i, j) in pairs {
-            (to_b[i], to_a[j]) = (Some(j), Some(i));
-        }
-        Sides { a, b, to_b, to_a, aligned, function }
+    fn new(
+        (a, store_a): (View<'m>, &'m WeightStore),
+        (b, store_b): (View<'m>, &'m WeightStore),
+    ) -> Sides<'m> {
+        let function = &a.function.name;
+        let (of_a, of_b) = (steps(a), steps(b));
+        let side_a = Side { steps: &of_a, view: a, weights: store_a };
+        let side_b = Side { steps: &of_b, view: b, weights: store_b };
+        let partners = partners(side_a, side_b);
+        let (to_b, to_a, aligned) = (partners.to_b, partners.to_a, partners.aligned);
+        Sides { a: of_a, b: of_b, to_b, to_a, aligned, function }
     }
 
     /// An op of one side.
@@ -158,6 +152,24 @@ impl<'m> Sides<'m> {
         }
     }
 
+    /// Outputs of one name that ops make which are no pair.
+    fn outputs(&self, a: View<'_>, b: View<'_>, changes: &mut Vec<OpChange>) {
+        let made = |view: View<'_>, steps: &[Step<'_>], id: VarId| {
+            let name = view.function.vars.get(id.0 as usize).map(|var| var.name.clone())?;
+            let step = steps.iter().position(|step| step.op.outputs.contains(&id))?;
+            Some((name, step))
+        };
+        let of_b: Vec<_> = b.function.outputs.iter().filter_map(|id| made(b, &self.b, *id)).collect();
+        for (name, i) in a.function.outputs.iter().filter_map(|id| made(a, &self.a, *id)) {
+            let Some((_, j)) = of_b.iter().find(|(other, _)| *other == name) else { continue };
+            if self.to_b[i].is_some() && self.to_a[*j].is_some() && self.to_b[i] != Some(*j) {
+                let base = self.alone(Some(&self.a[i]), Some(&self.b[*j]));
+                let values = (format!("`{}`", self.a[i].op.name()), format!("`{}`", self.b[*j].op.name()));
+                changes.push(OpChange { what: format!("output `{name}`"), values, ..base });
+            }
+        }
+    }
+
     /// Whether two ops read the same there. Contents of weights are compared elsewhere, and of ops that were put in or
     /// taken out the readers need not be told.
     fn same(&self, a: &Read<'_>, b: &Read<'_>) -> bool {
@@ -199,23 +211,4 @@ impl OpName {
     fn of(step: &Step<'_>) -> OpName {
         OpName { name: step.op.name().to_owned(), kind: step.op.kind.name().to_owned() }
     }
-}
-
-/// The pairs of ops of one name, if at least half of the ops of the smaller function have one of their kind.
-fn by_name(a: &[Step<'_>], b: &[Step<'_>]) -> Option<Vec<(usize, usize)>> {
-    let unique = |steps: &[Step<'_>]| -> HashMap<String, Option<usize>> {
-        let mut places = HashMap::new();
-        for (i, step) in steps.iter().enumerate().filter(|(_, step)| !step.op.name().is_empty()) {
-            places.entry(step.op.name().to_owned()).and_modify(|place| *place = None).or_insert(Some(i));
-        }
-        places
-    };
-    let (places_a, places_b) = (unique(a), unique(b));
-    let place = |places: &HashMap<String, Option<usize>>, name: &str| places.get(name).copied().flatten();
-    let pairs: Vec<(usize, usize)> = (0..a.len())
-        .filter(|i| place(&places_a, a[*i].op.name()) == Some(*i))
-        .filter_map(|i| Some((i, place(&places_b, a[i].op.name())?)))
-        .collect();
-    let same = pairs.iter().filter(|(i, j)| a[*i].op.kind == b[*j].op.kind).count();
-    (2 * same >= a.len().min(b.len())).then_some(pairs)
 }

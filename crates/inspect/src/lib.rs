@@ -22,7 +22,7 @@
 //! # The order of modules
 //!
 //! Each module uses only those before it: `error`, `names`, `constants`, `weights`, `summary`, `compare`, `source`,
-//! `detail`, `align`, `steps`, `graph`, `signature`, `diff`. A test holds them to it.
+//! `detail`, `align`, `steps`, `pairs`, `graph`, `signature`, `diff`. A test holds them to it.
 
 mod align;
 pub mod compare;
@@ -32,6 +32,7 @@ pub mod diff;
 mod error;
 pub mod graph;
 pub mod names;
+mod pairs;
 pub mod signature;
 pub mod source;
 mod steps;

@@ -54,7 +54,9 @@ pub fn component(words: &[String]) -> Option<&'static str> {
         Some("embeddings")
     } else if any(&|w| matches!(w, "rotary" | "rope" | "cos" | "sin")) {
         Some("rotary tables")
-    } else if any(&|w| w.contains("attn") || w.contains("attention")) {
+    } else if any(&|w| w.contains("attn") || w.contains("attention"))
+        || ["q", "k", "v", "o", "qkv"].iter().any(|w| pair(w, "proj"))
+    {
         Some("attention")
     } else if any(&|w| matches!(w, "mlp" | "ffn" | "feed" | "gate" | "up" | "down")) {
         Some("MLP")

@@ -48,12 +48,14 @@ pub fn compare(a: &Bundle, b: &Bundle, pairs: &Pairs, is_whole: bool) -> Vec<Cha
             bundle.model.program.function(name).map(|f| f.opset.text_name().to_owned())
         };
         add(format!("function {label}: opset"), opset(a, name_a), opset(b, name_b));
-        for (kind, features_a) in features(a, name_a) {
-            let features_b = features(b, name_b).remove(kind).unwrap_or_default();
-            let names: BTreeSet<&String> = features_a.keys().chain(features_b.keys()).collect();
-            for name in names {
-                let types = (features_a.get(name).cloned(), features_b.get(name).cloned());
-                add(format!("function {label}: {kind} `{name}`"), types.0, types.1);
+        let kinds = ["input", "output", "state"].into_iter();
+        for (kind, (of_a, of_b)) in kinds.zip(features(a, name_a).iter().zip(&features(b, name_b))) {
+            let ty =
+                |of: &[FeatureSummary], name: &str| of.iter().find(|f| f.name == name).map(|f| f.ty.clone());
+            let only_b = of_b.iter().filter(|f| ty(of_a, &f.name).is_none());
+            for feature in of_a.iter().chain(only_b) {
+                let name = &feature.name;
+                add(format!("function {label}: {kind} `{name}`"), ty(of_a, name), ty(of_b, name));
             }
         }
     }
@@ -65,18 +67,11 @@ pub fn compare(a: &Bundle, b: &Bundle, pairs: &Pairs, is_whole: bool) -> Vec<Cha
     changes
 }
 
-/// Types by name, of inputs, outputs and states.
-fn features(bundle: &Bundle, function: &str) -> BTreeMap<&'static str, BTreeMap<String, String>> {
+/// Inputs, outputs and states.
+fn features(bundle: &Bundle, function: &str) -> [Vec<FeatureSummary>; 3] {
     let interface = bundle.model.description.interface(function).cloned().unwrap_or_default();
-    let types = |features: &[Feature]| {
-        features.iter().map(FeatureSummary::of).map(|f| (f.name, f.ty)).collect::<BTreeMap<_, _>>()
-    };
-    [
-        ("input", types(&interface.inputs)),
-        ("output", types(&interface.outputs)),
-        ("state", types(&interface.states)),
-    ]
-    .into()
+    let of = |features: &[Feature]| features.iter().map(FeatureSummary::of).collect();
+    [of(&interface.inputs), of(&interface.outputs), of(&interface.states)]
 }
 
 fn metadata(metadata: &Metadata) -> BTreeMap<String, String> {

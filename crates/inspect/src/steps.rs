@@ -44,6 +44,8 @@ pub(crate) enum Read<'m> {
         name: String,
         /// Its type as it is computed with.
         ty: &'m TensorType,
+        /// The weight itself.
+        constant: Constant<'m>,
     },
     /// A variable that nothing assigns.
     Nothing,
@@ -54,6 +56,7 @@ pub(crate) fn steps<'m>(view: View<'m>) -> Vec<Step<'m>> {
     let mut places: Vec<Option<usize>> = vec![None; view.function.ops.len()];
     let mut steps: Vec<Step<'m>> = Vec::new();
     let mut layer = None;
+    let is_decoder = is_decoder(view);
     for (i, op) in view.function.ops.iter().enumerate().filter(|(_, op)| !op.kind.is_constant()) {
         let mut arguments = Vec::new();
         for (name, argument) in &op.inputs {
@@ -65,7 +68,7 @@ pub(crate) fn steps<'m>(view: View<'m>) -> Vec<Step<'m>> {
         }
         let attributes = op.attributes.iter().filter(|(name, _)| *name != "name");
         arguments.extend(attributes.map(|(name, value)| (name.clone(), Read::Value(value))));
-        layer = layer_of(op, &arguments, layer);
+        layer = layer_of(op, &arguments, layer.filter(|_| is_decoder));
         places[i] = Some(steps.len());
         let types = op.outputs.iter().filter_map(|id| view.function.vars.get(id.0 as usize));
         steps.push(Step { op, types: types.map(|var| var.ty.to_string()).collect(), arguments, layer });
@@ -84,7 +87,7 @@ fn read<'m>(
         && let Some(ty) = view.type_of(constant)
     {
         let name = weights::name_of(view, operand, reader, parameter);
-        return Read::Weight { key: weights::key(view, constant, 0), name, ty };
+        return Read::Weight { key: weights::key(view, constant, 0), name, ty, constant };
     }
     if let Some(Constant::Literal(value)) = view.constant(operand) {
         return Read::Value(value);
@@ -97,6 +100,14 @@ fn read<'m>(
         }
         None => view.function.vars.get(var.0 as usize).map_or(Read::Nothing, |var| Read::Input(&var.name)),
     }
+}
+
+/// Whether the function has decoder layers, so that ops between two of one layer belong to it.
+fn is_decoder(view: View<'_>) -> bool {
+    view.function.ops.iter().any(|op| {
+        let words = names::words(op.name());
+        names::layer(&words).is_some() && matches!(names::component(&words), Some("attention" | "MLP"))
+    })
 }
 
 /// The layer that the op's name speaks of, else that of its weights, else the one before. A name of a part of the
@@ -135,12 +146,17 @@ impl Interner {
         *self.0.entry(text).or_insert(next)
     }
 
-    /// The keys of steps; names of ops and weights do not count.
-    pub(crate) fn keys(&mut self, steps: &[Step<'_>]) -> Vec<Key> {
+    /// The keys of steps; names of ops and weights do not count. Results of a step that `known` has a number for are
+    /// told by it.
+    pub(crate) fn keys(&mut self, steps: &[Step<'_>], known: impl Fn(usize) -> Option<usize>) -> Vec<Key> {
         let key = |step: &Step<'_>| {
             let kind = step.op.kind.name();
             let types = format!("{kind} {}", step.types.join(" "));
-            let read = |(name, read): &(String, Read<'_>)| format!("{name}={}", read.structure(steps));
+            let read = |(name, read): &(String, Read<'_>)| {
+                let number = if let Read::Result { step, .. } = read { known(*step) } else { None };
+                let read = number.map_or_else(|| read.structure(steps), |number| format!("step {number}"));
+                format!("{name}={read}")
+            };
             let arguments: Vec<String> = step.arguments.iter().map(read).collect();
             let whole = format!("{types} {}", arguments.join(" "));
             Key { kind: self.number(kind.to_owned()), types: self.number(types), whole: self.number(whole) }

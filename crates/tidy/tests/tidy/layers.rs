@@ -44,7 +44,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "inspect",
         uses: &["checkpoint", "mil", "report"],
-        modules: "error names constants weights summary compare source detail align steps graph signature diff",
+        modules: "error names constants weights summary compare source detail align steps pairs graph signature diff",
     },
     Layer {
         name: "cli",
