@@ -45,7 +45,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
         summary.functions.retain(|f| f.name == *function);
     }
     print(&match args.json {
-        true => format!("{}\n", json::summary(&path, &summary)),
+        true => format!("{}\n", json::summary(&path, &summary, &weights)),
         false => text::summary(&path, &summary),
     })
 }

@@ -9,7 +9,7 @@ use anelith_inspect::summary::{FeatureSummary, FunctionSummary, Size, Summary};
 use anelith_inspect::weights::{Piece, Purpose, Use, Weight};
 use serde_json::{Map, Value, json};
 
-pub(super) fn summary(path: &Path, summary: &Summary) -> Value {
+pub(super) fn summary(path: &Path, summary: &Summary, weights: &[Weight<'_>]) -> Value {
     let metadata = &summary.metadata;
     json!({
         "path": path.display().to_string(),
@@ -24,6 +24,7 @@ pub(super) fn summary(path: &Path, summary: &Summary) -> Value {
         "build_info": summary.build_info,
         "functions": summary.functions.iter().map(function).collect::<Vec<_>>(),
         "sizes": summary.sizes.iter().map(size).collect::<Vec<_>>(),
+        "weights": weights.iter().map(listed).collect::<Vec<_>>(),
         "files": summary.files.iter().map(|file| json!({
             "name": file.name,
             "bytes": file.bytes,
@@ -31,6 +32,18 @@ pub(super) fn summary(path: &Path, summary: &Summary) -> Value {
             "referenced": file.referenced,
             "referenced_bytes": file.referenced_bytes,
         })).collect::<Vec<_>>(),
+    })
+}
+
+fn listed(weight: &Weight<'_>) -> Value {
+    json!({
+        "name": weight.name,
+        "type": weight.ty.to_string(),
+        "component": weight.component(),
+        "layer": names::layer(&weight.words),
+        "storage": weight.storage(),
+        "element_bytes": weight.bytes(Purpose::Elements),
+        "table_bytes": weight.bytes(Purpose::Tables),
     })
 }
 

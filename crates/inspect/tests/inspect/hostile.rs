@@ -6,10 +6,11 @@ use std::path::Path;
 use anelith_inspect::detail::detail;
 use anelith_inspect::diff::diff;
 use anelith_inspect::summary::{summary, weights_of};
-use anelith_mil::Bundle;
+use anelith_mil::blob::WeightStore;
+use anelith_mil::{Bundle, Program, proto, text, validate};
 use tempfile::TempDir;
 
-use crate::shared::shared;
+use crate::shared::{of_program, shared};
 
 const MODEL: &str = "Data/com.apple.CoreML/model.mlmodel";
 const WEIGHTS: &str = "Data/com.apple.CoreML/weights/weight.bin";
@@ -67,4 +68,31 @@ fn damaged_packages_do_not_panic() {
         }
         assert!(opened > 10 && refused > 60, "{scheme}: {opened} opened, {refused} refused");
     }
+}
+
+/// What the fuzzers have found in readers goes through here too, as far as it is valid and has no files.
+#[test]
+fn programs_of_the_fuzzers_do_not_panic() {
+    let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus"));
+    let of_text = |bytes: &[u8]| text::parse(std::str::from_utf8(bytes).ok()?, "corpus").ok();
+    let of_proto = |bytes: &[u8]| Some(proto::decode(bytes, "corpus").ok()?.program);
+    let readers: [(&str, &dyn Fn(&[u8]) -> Option<Program>); 2] =
+        [("mil_text", &of_text), ("protobuf", &of_proto)];
+    let mut looked_at = 0;
+    for (folder, read) in readers {
+        for entry in fs::read_dir(corpus.join(folder)).unwrap() {
+            let Some(program) = read(&fs::read(entry.unwrap().path()).unwrap()) else { continue };
+            if validate(&program).is_err() || WeightStore::open(Path::new("."), &program).is_err() {
+                continue;
+            }
+            let bundle = of_program(program);
+            let weights = weights_of(&bundle, None).unwrap();
+            let _ = summary(&bundle, &weights);
+            weights.iter().for_each(|weight| drop(detail(&bundle, &weights, weight, 0, None)));
+            let found = diff(&bundle, &bundle, None);
+            assert!(found.is_err() || found.is_ok_and(|found| found.is_empty()), "it differs from itself");
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at > 20, "only {looked_at} programs are valid");
 }
