@@ -71,7 +71,11 @@ fn look_at<'w, 'm>(
 ) -> Result<(&'w Weight<'m>, Detail)> {
     let names: Vec<&str> = weights.iter().map(|w| w.name.as_str()).collect();
     let weight = &weights[names::find(name, &names)?];
-    let source = args.model.as_deref().map(Source::open).transpose()?;
+    let open = |dir: &Path| -> Result<Source> {
+        check_source(dir)?;
+        Ok(Source::open(dir)?)
+    };
+    let source = args.model.as_deref().map(open).transpose()?;
     Ok((weight, detail(bundle, weights, weight, args.group, source.as_ref())?))
 }
 
