@@ -36,7 +36,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<()> {
 
 fn counts(diff: &Diff) -> String {
     let (signature, ops, weights) = (diff.signature.len(), diff.changed_ops(), diff.weights.len());
-    format!("{signature} differences in the signature, {ops} ops and {weights} weights that differ")
+    format!("differences in the signature: {signature}, in ops: {ops}, in weights: {weights}")
 }
 
 /// A heading, a line for each of the first `top`, and how many more there are.
@@ -44,7 +44,8 @@ fn section<T>(title: &str, items: &[T], top: usize, line: impl Fn(&T) -> String)
     if items.is_empty() {
         return format!("{title}: no difference\n");
     }
-    let mut text = format!("{title}: {} differences\n", items.len());
+    let plural = if items.len() == 1 { "" } else { "s" };
+    let mut text = format!("{title}: {} difference{plural}\n", items.len());
     for item in items.iter().take(top) {
         text += &format!("  {}\n", line(item));
     }

@@ -70,14 +70,16 @@ fn damaged_packages_do_not_panic() {
     }
 }
 
+/// Makes a program of a file, if it is one.
+type Reader<'r> = &'r dyn Fn(&[u8]) -> Option<Program>;
+
 /// What the fuzzers have found in readers goes through here too, as far as it is valid and has no files.
 #[test]
 fn programs_of_the_fuzzers_do_not_panic() {
     let corpus = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus"));
     let of_text = |bytes: &[u8]| text::parse(std::str::from_utf8(bytes).ok()?, "corpus").ok();
     let of_proto = |bytes: &[u8]| Some(proto::decode(bytes, "corpus").ok()?.program);
-    let readers: [(&str, &dyn Fn(&[u8]) -> Option<Program>); 2] =
-        [("mil_text", &of_text), ("protobuf", &of_proto)];
+    let readers: [(&str, Reader<'_>); 2] = [("mil_text", &of_text), ("protobuf", &of_proto)];
     let mut looked_at = 0;
     for (folder, read) in readers {
         for entry in fs::read_dir(corpus.join(folder)).unwrap() {
