@@ -16,7 +16,7 @@ Exit status:
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should
+  4    a quality gate: the converted model does not answer as it should, two models differ
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
@@ -110,6 +110,35 @@ Examples:
 
 {STATUSES}"))]
     Bench(BenchArgs),
+    /// Show what is in any package or bundle: inputs, ops, sizes; one weight down to its table; or the whole program as text
+    #[command(after_help = format!("\
+Examples:
+  anelith inspect model.mlpackage
+  anelith inspect ./converted --json
+  anelith inspect model.mlpackage --weight layers.3.self_attn.q_proj
+  anelith inspect ./converted --weight layers.3.self_attn.q_proj --model ./models/Qwen3-0.6B
+  anelith inspect model.mlmodelc --text --function infer | head
+
+Sizes are by component where names tell (embeddings, attention, MLP, norms, LM head), else by the op that reads
+the weight. Bits per weight count tables and scales in.
+
+{STATUSES}"))]
+    Inspect(InspectArgs),
+    /// Show what differs between two packages or bundles: signature, ops, weights, the largest difference first
+    #[command(after_help = format!("\
+Examples:
+  anelith diff sound.mlpackage damaged.mlpackage
+  anelith diff ./converted ./converted-again --top 5
+  anelith diff theirs.mlpackage ours.mlpackage --function infer --json
+
+Ops are brought together by their names where most have the same, else in order, by kind, types and arguments, so
+that packages of different tools can be compared. Weights are compared by the values that they are computed with, whatever
+they are stored as; A is the reference of SNR and relative error.
+
+The exit status is 0 when nothing differs and 4 when something does; all else is an error, unlike that of diff(1).
+
+{STATUSES}"))]
+    Diff(DiffArgs),
 }
 
 /// What to convert and how.
@@ -221,6 +250,8 @@ impl Command {
             Command::Bench(args) => args.meta.threads.threads,
             // Their time is the disk's.
             Command::Combine(_) | Command::Compile(_) => None,
+            // Sums of one order are taken on one thread.
+            Command::Inspect(_) | Command::Diff(_) => None,
         }
     }
 }
@@ -490,4 +521,47 @@ pub(crate) struct RunArgs {
     pub(crate) numbers: NumberArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Package, bundle, specification, or the meta.yaml of a converted model or its directory
+    pub(crate) package: PathBuf,
+    /// Show this weight; its name with dots or underscores, or a part of it that no other has
+    #[arg(long, value_name = "NAME", conflicts_with = "text")]
+    pub(crate) weight: Option<String>,
+    /// Compare the weight with the tensor of this checkpoint, a directory in Hugging Face format
+    #[arg(long, value_name = "DIR", requires = "weight")]
+    pub(crate) model: Option<PathBuf>,
+    /// Show this table of the weight
+    #[arg(long, value_name = "N", requires = "weight", default_value_t = 0)]
+    pub(crate) group: u64,
+    /// Only this function
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+    /// Print the program as MIL text
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// Print one JSON object
+    #[arg(long, conflicts_with = "text")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Package, bundle, specification, or the meta.yaml of a converted model or its directory: the reference
+    #[arg(value_name = "A")]
+    pub(crate) a: PathBuf,
+    /// What is compared with it
+    #[arg(value_name = "B")]
+    pub(crate) b: PathBuf,
+    /// Only this function of both
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+    /// Differences that are listed of each sort, at most; 0 lists all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) top: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }

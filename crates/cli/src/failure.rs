@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use anelith_chat as chat;
 use anelith_checkpoint as checkpoint;
 use anelith_convert as convert;
+use anelith_inspect as inspect;
 use anelith_mil as mil;
 use anelith_report::{Report, Reported, remedy};
 use anelith_runtime as runtime;
@@ -148,5 +149,16 @@ impl From<runtime::Error> for Failure {
             _ => report,
         };
         Failure::new(Status::Input, report)
+    }
+}
+
+impl From<inspect::Error> for Failure {
+    fn from(error: inspect::Error) -> Failure {
+        match error {
+            inspect::Error::Usage(report) => Failure::usage(*report),
+            inspect::Error::Input(report) => Failure::new(Status::Input, *report),
+            inspect::Error::Mil(error) => error.into(),
+            inspect::Error::Checkpoint(error) => error.into(),
+        }
     }
 }

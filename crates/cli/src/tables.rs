@@ -70,7 +70,7 @@ pub(crate) fn preview(preview: &Preview, outputs: &Outputs, chats: bool) -> Stri
 }
 
 /// Exact below a kilobyte, else in thousands or millions of bytes.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

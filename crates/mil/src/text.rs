@@ -24,7 +24,7 @@ mod parse;
 mod print;
 
 pub use parse::parse;
-pub use print::{print, print_op};
+pub use print::{print, print_op, write};
 
 /// The spelling of scalar types, which the specification version of the model decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use crate::anelith::{convert, demo, run};
 
 #[test]
 fn every_help_has_an_example_and_the_exit_statuses() {
-    for command in ["convert", "part", "combine", "compile", "chat", "generate", "run"] {
+    for command in ["convert", "part", "combine", "compile", "chat", "generate", "run", "inspect", "diff"] {
         run([command, "--help"])
             .status(0)
             .prints("Example")

@@ -1,6 +1,7 @@
 //! Programs to text.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 use crate::dtype::DataType;
 use crate::program::{Argument, Function, Op, Operand, Program, VarId};
@@ -16,32 +17,70 @@ mod elements;
 ///
 /// Broken programs are printed too: what has no text form stands between `<` and `>` and does not parse.
 pub fn print(program: &Program, dialect: Dialect) -> String {
-    let mut printer = Printer { out: String::new(), dialect };
+    let mut printer = Printer::new(dialect);
     printer.program(program);
     printer.out
+}
+
+/// As [`print`], piece by piece: the text is never in memory as a whole.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(program: &Program, dialect: Dialect, out: &mut dyn Write) -> io::Result<()> {
+    let mut printer = Printer { sink: Some(Sink { out, failure: None }), ..Printer::new(dialect) };
+    printer.program(program);
+    printer.spill();
+    match printer.sink.and_then(|sink| sink.failure) {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
 }
 
 /// One line for `op`, a member of `function`, for people to read; scalars as in `program(1.3)`.
 ///
 /// A variable that the function lacks is printed as its handle, e.g. `%12?`.
 pub fn print_op(function: &Function, op: &Op) -> String {
-    let mut printer = Printer { out: String::new(), dialect: Dialect::V1_3 };
+    let mut printer = Printer::new(Dialect::V1_3);
     printer.op(function, op);
     printer.out
 }
 
-struct Printer {
+/// Text that is held back before it is written.
+const HELD_BACK: usize = 1 << 16;
+
+struct Printer<'w> {
     out: String,
     dialect: Dialect,
+    /// Where the text goes now and then.
+    sink: Option<Sink<'w>>,
 }
 
-impl Printer {
+struct Sink<'w> {
+    out: &'w mut dyn Write,
+    /// The first error; nothing is written after it.
+    failure: Option<io::Error>,
+}
+
+impl Printer<'_> {
+    fn new(dialect: Dialect) -> Printer<'static> {
+        Printer { out: String::new(), dialect, sink: None }
+    }
+
+    /// Writes what there is, if there is where to.
+    fn spill(&mut self) {
+        let Some(sink) = &mut self.sink else { return };
+        if sink.failure.is_none() {
+            sink.failure = sink.out.write_all(self.out.as_bytes()).err();
+        }
+        self.out.clear();
+    }
+
     fn push(&mut self, text: &str) {
         self.out.push_str(text);
     }
 
     /// `items` with `, ` between them.
-    fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut Printer, T)) {
+    fn list<T>(&mut self, items: impl IntoIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
         for (i, item) in items.into_iter().enumerate() {
             if i > 0 {
                 self.push(", ");
@@ -86,8 +125,14 @@ impl Printer {
         self.push(" {\n");
         for op in &function.ops {
             self.push("            ");
+            if self.sink.as_ref().is_some_and(|sink| sink.failure.is_some()) {
+                return;
+            }
             self.op(function, op);
             self.push(";\n");
+            if self.out.len() > HELD_BACK {
+                self.spill();
+            }
         }
         self.push("        } -> (");
         self.list(&function.outputs, |p, id| p.push(&name_of(function, *id)));
@@ -231,7 +276,7 @@ impl Printer {
 
     /// The literal on its own.
     fn aside(&self, value: &Value) -> String {
-        let mut printer = Printer { out: String::new(), dialect: self.dialect };
+        let mut printer = Printer::new(self.dialect);
         printer.literal(value);
         printer.out
     }

@@ -1,14 +1,15 @@
 //! Programs printed and parsed again, and texts that are refused.
 
+use std::collections::BTreeMap;
+
 use crate::dtype::DataType;
 use crate::error::Error;
-use crate::opset::OpKind;
-use crate::opset::Opset;
-use crate::program::{Argument, Op, Operand, Program, VarId};
+use crate::opset::{OpKind, Opcode, Opset};
+use crate::program::{Argument, Function, Op, Operand, Program, VarId};
 use crate::types::{Dim, TensorType, Type};
 use crate::value::{Data, Value};
 
-use super::{Dialect, parse, print, print_op};
+use super::{Dialect, parse, print, print_op, write};
 
 /// States, sub-byte types, lists, inline literals, foreign ops: what no file of the real compiler shows.
 const IOS18: &str = r#"program(1.3)
@@ -212,4 +213,29 @@ fn functions_are_unique_and_sorted() {
     assert_eq!(names, ["a", "b"]);
     let twice = parse(&format!("program(1.3) {{ {one} {one} }}"), "t").expect_err("defined twice");
     assert!(twice.to_string().contains("function `b` is defined twice"), "{twice}");
+}
+
+#[test]
+fn what_is_written_piece_by_piece_is_what_is_printed() {
+    let mut function = Function::new("main", Opset::Ios18);
+    for i in 0..3000 {
+        let var = function.add_var(format!("constant_{i}"), Type::scalar(DataType::Int32));
+        let mut op = Op {
+            kind: OpKind::Known(Opcode::Const),
+            inputs: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            outputs: vec![var],
+        };
+        op.attributes.insert("val".into(), Value::i32(i));
+        function.ops.push(op);
+    }
+    let program = Program { functions: vec![function], ..Program::default() };
+    let mut written = Vec::new();
+    write(&program, Dialect::V1_3, &mut written).unwrap();
+    assert!(written.len() > 1 << 17, "a piece is not all");
+    assert!(written == print(&program, Dialect::V1_3).into_bytes());
+
+    let mut full = [0u8; 1000];
+    let failed = write(&program, Dialect::V1_3, &mut &mut full[..]);
+    assert_eq!(failed.unwrap_err().kind(), std::io::ErrorKind::WriteZero);
 }

@@ -42,9 +42,14 @@ const LAYERS: &[Layer] = &[
         modules: "contain error json date special tokenizer template meta model sampler monolith generate conversation",
     },
     Layer {
+        name: "inspect",
+        uses: &["checkpoint", "mil", "report"],
+        modules: "error names constants weights summary compare source detail align steps pairs graph signature diff",
+    },
+    Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run",
+        uses: &["chat", "checkpoint", "convert", "inspect", "mil", "report", "runtime"],
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run inspect diff",
     },
     Layer {
         name: "bench",
