@@ -1,5 +1,7 @@
 //! The command line.
 
+mod verify;
+
 use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
@@ -9,6 +11,8 @@ use anelith_runtime::{Isa, Options, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Result};
+
+pub(crate) use verify::VerifyArgs;
 
 const STATUSES: &str = "\
 Exit status:
@@ -110,6 +114,9 @@ Examples:
 
 {STATUSES}"))]
     Bench(BenchArgs),
+    /// Measure how far a converted model is from its checkpoint, layer by layer, and what the error is from
+    #[command(after_help = verify::help())]
+    Verify(VerifyArgs),
 }
 
 /// What to convert and how.
@@ -219,6 +226,7 @@ impl Command {
             Command::Generate(args) => args.meta.threads.threads,
             Command::Run(args) => args.threads.threads,
             Command::Bench(args) => args.meta.threads.threads,
+            Command::Verify(args) => args.threads.threads,
             // Their time is the disk's.
             Command::Combine(_) | Command::Compile(_) => None,
         }

@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run.
+//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify.
 
 mod args;
 mod bench;
@@ -16,6 +16,7 @@ mod run;
 mod tables;
 mod terminal;
 mod threads;
+mod verify;
 
 use std::panic;
 use std::path::Path;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
+        Command::Verify(args) => verify::verify(&args, &interrupt),
         Command::Bench(args) => bench::bench(&args, start),
     });
     match done {

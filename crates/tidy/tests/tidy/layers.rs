@@ -42,9 +42,15 @@ const LAYERS: &[Layer] = &[
         modules: "contain error json date special tokenizer template meta model sampler monolith generate conversation",
     },
     Layer {
+        name: "verify",
+        uses: &["chat", "checkpoint", "convert", "mil", "reference", "report", "runtime"],
+        modules: "error progress npz passage tokens figures block graph machine package noise saturation agreement \
+                  column verify gate verdict",
+    },
+    Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run",
+        uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime", "verify"],
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run verify",
     },
     Layer {
         name: "bench",
