@@ -118,7 +118,9 @@ impl Anatomy {
         let blocks = self.blocks(function);
         let mut found = Vec::new();
         for (op, block) in function.ops.iter().zip(blocks) {
-            if is_one_of(op, MOVES) {
+            // The embedding is only moved here, but nothing has computed it before.
+            let is_first = self.stream.first().is_some_and(|var| op.outputs.contains(var));
+            if is_one_of(op, MOVES) && !is_first {
                 continue;
             }
             for var in op.outputs.iter().filter(|var| live.contains(var)) {

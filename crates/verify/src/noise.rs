@@ -6,16 +6,16 @@
 //! counts alike, in dB: a few tokens with very large states do not drown the others.
 //!
 //! A block drops where its own figure is lower than its number format explains. Optimal tables of b bits leave about
-//! 6 b - 4 dB in a weight; with the projections of a block one after the other, and softmax between, 6 b - 18 dB is
+//! 6 b - 4 dB in a weight; with the projections of a block one after the other, and softmax between, 6 b - 16 dB is
 //! left to each. Blocks of fp16 weights must keep 30 dB. And a block drops that is more than 12 dB below the median of
-//! the others that do the same in their layers, if it has lost more than 40 dB leaves. The first that drops is where to
+//! the others that do the same in their layers, unless it keeps 40 dB. The first that drops is where to
 //! look: the blocks after it may be right, and only get wrong inputs, which does not show in their own figure.
 
 use crate::block::Block;
 
 /// What is left to a block of palettized weights: so many dB for each bit, less `SLACK`.
 const PER_BIT: f64 = 6.0;
-const SLACK: f64 = 18.0;
+const SLACK: f64 = 16.0;
 
 /// What a block of fp16 weights must keep.
 const FP16: f64 = 30.0;
