@@ -14,3 +14,4 @@ mod options;
 mod packages;
 mod refusals;
 mod resume;
+mod verify;

@@ -49,7 +49,7 @@ const FOUR: u16 = 0x4400;
 fn one_entry_of_a_table() {
     for (weight, block) in [
         ("model_layers_1_mlp_down_proj", Block::Mlp(1)),
-        ("model_layers_2_self_attn_v_proj", Block::Attention(2)),
+        ("model_layers_2_self_attn_o_proj", Block::Attention(2)),
         ("model_embed_tokens", Block::Embedding),
     ] {
         let pair = Pair::whole("llama", "6");

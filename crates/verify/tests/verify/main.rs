@@ -34,6 +34,6 @@ fn of_another_tool(model: &Path, package: &Path, splits: usize) -> Verification 
     );
     fs::write(dir.path().join("meta.yaml"), meta).unwrap();
     let (checkpoint, meta) = (Checkpoint::open(model).unwrap(), Meta::open(dir.path()).unwrap());
-    let tokens = Tokens::of_npz(&model.join("expected.npz"), 48).unwrap();
+    let tokens = Tokens::of_npz(&model.join("expected.npz"), 96).unwrap();
     verify(&checkpoint, &meta, tokens, Scope::All, &Silent).unwrap()
 }

@@ -60,29 +60,29 @@ impl Model {
             self.tensors.insert(name, (shape.to_vec(), values));
         };
         put("model.embed_tokens.weight".into(), &[VOCAB, HIDDEN], 1.0, 0.0);
-        put("lm_head.weight".into(), &[VOCAB, HIDDEN], 0.5, 0.0);
-        put("model.norm.weight".into(), &[HIDDEN], 0.2, 1.0);
+        put("lm_head.weight".into(), &[VOCAB, HIDDEN], 0.125, 0.0);
+        put("model.norm.weight".into(), &[HIDDEN], 0.5, 1.0);
         let (queries, keys) = (HEADS * HEAD_DIM, KV_HEADS * HEAD_DIM);
         for layer in 0..LAYERS {
             let name = |rest: &str| format!("model.layers.{layer}.{rest}");
             // Queries and keys are large enough for attention to choose, so that positions matter.
-            put(name("self_attn.q_proj.weight"), &[queries, HIDDEN], 0.6, 0.0);
-            put(name("self_attn.k_proj.weight"), &[keys, HIDDEN], 0.6, 0.0);
-            put(name("self_attn.v_proj.weight"), &[keys, HIDDEN], 0.2, 0.0);
-            put(name("self_attn.o_proj.weight"), &[HIDDEN, queries], 0.2, 0.0);
-            put(name("mlp.gate_proj.weight"), &[INNER, HIDDEN], 0.2, 0.0);
-            put(name("mlp.up_proj.weight"), &[INNER, HIDDEN], 0.2, 0.0);
-            put(name("mlp.down_proj.weight"), &[HIDDEN, INNER], 0.2, 0.0);
-            put(name("input_layernorm.weight"), &[HIDDEN], 0.2, 1.0);
-            put(name("post_attention_layernorm.weight"), &[HIDDEN], 0.2, 1.0);
+            put(name("self_attn.q_proj.weight"), &[queries, HIDDEN], 0.5, 0.0);
+            put(name("self_attn.k_proj.weight"), &[keys, HIDDEN], 0.5, 0.0);
+            put(name("self_attn.v_proj.weight"), &[keys, HIDDEN], 0.25, 0.0);
+            put(name("self_attn.o_proj.weight"), &[HIDDEN, queries], 0.25, 0.0);
+            put(name("mlp.gate_proj.weight"), &[INNER, HIDDEN], 0.25, 0.0);
+            put(name("mlp.up_proj.weight"), &[INNER, HIDDEN], 0.25, 0.0);
+            put(name("mlp.down_proj.weight"), &[HIDDEN, INNER], 0.25, 0.0);
+            put(name("input_layernorm.weight"), &[HIDDEN], 0.5, 1.0);
+            put(name("post_attention_layernorm.weight"), &[HIDDEN], 0.5, 1.0);
             if family == "qwen2" {
-                put(name("self_attn.q_proj.bias"), &[queries], 0.2, 0.0);
-                put(name("self_attn.k_proj.bias"), &[keys], 0.2, 0.0);
-                put(name("self_attn.v_proj.bias"), &[keys], 0.2, 0.0);
+                put(name("self_attn.q_proj.bias"), &[queries], 0.25, 0.0);
+                put(name("self_attn.k_proj.bias"), &[keys], 0.25, 0.0);
+                put(name("self_attn.v_proj.bias"), &[keys], 0.25, 0.0);
             }
             if family == "qwen3" {
-                put(name("self_attn.q_norm.weight"), &[HEAD_DIM], 0.2, 2.0);
-                put(name("self_attn.k_norm.weight"), &[HEAD_DIM], 0.2, 2.0);
+                put(name("self_attn.q_norm.weight"), &[HEAD_DIM], 1.0, 2.0);
+                put(name("self_attn.k_norm.weight"), &[HEAD_DIM], 1.0, 2.0);
             }
         }
     }
@@ -112,7 +112,8 @@ impl Model {
     }
 }
 
-/// Numbers between -1 and 1, different for every tensor, all of them fp16 values.
+/// Numbers between -1 and 1, different for every tensor: multiples of 1/512, which stay fp16 values when they are scaled
+/// and shifted by powers of two.
 fn values(name: &str, count: usize) -> Vec<f32> {
     let mut state = name.bytes().fold(7u32, |s, b| s.wrapping_mul(31).wrapping_add(u32::from(b)));
     let mut next = || {

@@ -5,6 +5,9 @@ use anelith_verify::{Gate, Part, Progress, Result, Scope, Tokens, Verification, 
 use crate::model::{LAYERS, Model, Pair, TOKENS, VOCAB, ids};
 use crate::npz;
 
+/// The mean KL divergence that the order of sums and the rotary tables, which are fp16, may leave in f32.
+const F32: f64 = 1e-6;
+
 fn check_against_itself(found: &Verification) {
     assert_eq!(found.saturation.beyond, 0, "{:?}", found.saturation.first);
     assert!(found.agreement.agrees(), "{:?}", found.agreement);
@@ -26,7 +29,7 @@ fn fp16_alone_is_excellent_in_every_family() {
         assert!(found.first_drop().is_none(), "{family}: {:?}", found.blocks);
         assert_eq!((grade(found.main().kl_mean), advice(&found)), ("excellent", None));
         let f32 = Pair::whole(family, "none").verify(Scope::F32).unwrap();
-        assert!(f32.main().kl_mean < 1e-9, "{family}: {:?}", f32.main());
+        assert!(f32.main().kl_mean < F32, "{family}: {:?}", f32.main());
     }
 }
 
@@ -37,7 +40,7 @@ fn lookup_tables_are_told_from_fp16() {
         check_against_itself(&found);
         assert!(found.first_drop().is_none(), "{family} {lut}: {:?}", found.blocks);
         let kl = |part| found.column(part).unwrap().kl_mean;
-        assert!(kl(Part::Fp16) < 0.1 * kl(Part::Lut), "{family} {lut}: {:?}", found.columns);
+        assert!(kl(Part::Fp16) < 0.3 * kl(Part::Lut), "{family} {lut}: {:?}", found.columns);
         assert!(
             (kl(Part::Both) - kl(Part::Lut)).abs() < 0.3 * kl(Part::Lut),
             "{family} {lut}: {:?}",
@@ -71,7 +74,7 @@ fn a_text_longer_than_the_context_begins_anew() {
     let long: Vec<i32> = ids().into_iter().cycle().take(70).collect();
     let found = pair.verify_npz(&npz::file(&[npz::ids(&long)]), Scope::F32).unwrap();
     assert_eq!((found.windows, found.window, found.main().positions), (3, 32, 70));
-    assert!(found.main().kl_mean < 1e-9);
+    assert!(found.main().kl_mean < F32);
     // Shorter than a batch: the text is repeated until there is one.
     let short = pair.verify_npz(&npz::file(&[npz::ids(&ids()[..5])]), Scope::F32).unwrap();
     assert_eq!((short.agreement.batches, short.agreement.partial), (1, 1));
@@ -85,7 +88,7 @@ fn recorded_logits_are_compared_with_the_reference() {
     let found =
         pair.verify_npz(&npz::file(&[npz::ids(&ids()), npz::logits(&far, VOCAB)]), Scope::F32).unwrap();
     assert!(found.recorded.unwrap().kl_mean > 0.1);
-    assert!(found.main().kl_mean < 1e-9);
+    assert!(found.main().kl_mean < F32);
 }
 
 #[test]
