@@ -5,6 +5,7 @@ an executor of its own.
 The checks take every model un-palettized and at 4 bits; conformance/verify-table
 takes all numbers of bits, and writes what it finds into docs/correctness.md."""
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ def expected(model: str) -> Path:
         made.outputs()
         vocab = json.loads((DEMO / "config.json").read_text())["vocab_size"]
         ids = (numpy.arange(TOKENS) * 389 + 7) % vocab
-        part = path.with_name(f"{path.stem}-{id(made)}.npz")
+        part = path.with_name(f"{path.stem}-{os.getpid()}.npz")
         numpy.savez(part, input_ids=ids.astype(numpy.int32), logits=executed(made.bundle, ids))
         part.replace(path)
     return path

@@ -104,8 +104,8 @@ pub(crate) fn compare(
         progress,
     };
     let tokens: Vec<u32> = window.iter().copied().cycle().take(compared(package, window.len())).collect();
-    let repeat = pair.from_the_beginning(&tokens, seen, package.context)?;
-    pair.to_the_end(&tokens, package.context)?;
+    let repeat = pair.beginning(&tokens, seen, package.context)?;
+    pair.end_of_context(&tokens, package.context)?;
     Ok((pair.found, repeat))
 }
 
@@ -118,7 +118,7 @@ impl Pair<'_> {
 
     /// Token by token on the one side; on the other each batch as soon as it is full, and what is left as a batch
     /// filled up with zeros.
-    fn from_the_beginning(&mut self, tokens: &[u32], seen: &[Digest], context: usize) -> Result<Repeat> {
+    fn beginning(&mut self, tokens: &[u32], seen: &[Digest], context: usize) -> Result<Repeat> {
         let mut repeat = Repeat { positions: seen.len().min(tokens.len()), differing: 0 };
         let mut last = Vec::new();
         for (position, id) in tokens.iter().enumerate() {
@@ -147,7 +147,7 @@ impl Pair<'_> {
 
     /// A batch whose last token has the last position of the context. What would be before it is left empty, on both
     /// sides.
-    fn to_the_end(&mut self, tokens: &[u32], context: usize) -> Result<()> {
+    fn end_of_context(&mut self, tokens: &[u32], context: usize) -> Result<()> {
         self.single.reset();
         self.batched.reset();
         let start = context - self.batch;

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(dropping(Some(4), &[17.0, 16.0, 5.0, 15.0]), [2]);
         assert_eq!(dropping(Some(4), &[28.0, 27.0, 14.0, 29.0]), [2]);
         assert_eq!(dropping(Some(8), &[41.0, 40.5, 28.0]), [2]);
-        assert_eq!(dropping(None, &[90.0, 60.0, 95.0]), []);
+        assert_eq!(dropping(None, &[90.0, 60.0, 95.0]), [0; 0]);
         assert_eq!(dropping(None, &[25.0, 26.0, 24.0]), [0, 1, 2]);
         assert_eq!(dropping(None, &[f64::INFINITY, f64::INFINITY, f64::NEG_INFINITY]), [2]);
         assert_eq!(dropping(None, &[f64::NAN]), [0]);

@@ -38,10 +38,8 @@ impl Package {
         let path = meta.model_path()?;
         let bundle = Bundle::open(&path)?;
         let (context, batch) = (meta.context_length, meta.batch_size);
-        let function = infer(&bundle, &path)?;
-        let anatomy = Anatomy::of(function, config.num_hidden_layers);
-        let package =
-            Package { path: path.clone(), context, batch, anatomy: anatomy.clone(), bundle: bundle };
+        let anatomy = Anatomy::of(infer(&bundle, &path)?, config.num_hidden_layers);
+        let package = Package { path, bundle, context, batch, anatomy };
         package.check(config)?;
         Ok(package)
     }
