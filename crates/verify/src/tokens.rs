@@ -63,7 +63,7 @@ impl Tokens {
         Tokens { ids, source, recorded: None }.checked()
     }
 
-    /// The first `limit` of the `input_ids` int32 [T] of an `.npz` file, and its `logits` f32 [T, V] where it has them.
+    /// The first `limit` of the `input_ids` int32 `[T]` of an `.npz` file, and its `logits` f32 `[T, V]` where it has them.
     ///
     /// # Errors
     /// `Input` for a file without `input_ids`, one that is not whole, and ids below 0; `Usage` for fewer than two
