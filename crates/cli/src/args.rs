@@ -20,7 +20,7 @@ Exit status:
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should
+  4    a quality gate: the converted model does not answer as it should, or a condition of verify --fail-if holds
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
