@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 
 use anelith_mil::{Argument, Bundle, Data, Operand};
-use anelith_verify::{Block, Scope, Verification, advice};
+use anelith_verify::{Block, Gate, Scope, Verification, advice};
 use serde_json::json;
 
 use crate::model::{Model, Pair};
@@ -119,4 +119,22 @@ fn packages_of_another_tool() {
             assert!(found.recorded.unwrap().kl_max < 1e-9 && found.agreement.agrees());
         }
     }
+}
+
+/// Scores are scaled by another number in `prefill` alone.
+#[test]
+fn a_prefill_that_is_not_the_infer() {
+    let pair = Pair::whole("llama", "none");
+    let (_, meta) = pair.open();
+    let path = meta.model_path().unwrap().join("model.mil");
+    let text = fs::read_to_string(&path).unwrap();
+    let (infer, prefill) = text.split_at(text.find("func prefill").unwrap());
+    assert!(prefill.contains("val = fp16(0x1p-2)"), "heads of 16 scale by a quarter");
+    fs::write(&path, infer.to_owned() + &prefill.replace("val = fp16(0x1p-2)", "val = fp16(0x1p-1)"))
+        .unwrap();
+    let found = pair.verify(Scope::Exact).unwrap();
+    assert!(!found.agreement.agrees(), "{:?}", found.agreement);
+    assert!(found.first_drop().is_none() && found.main().kl_mean < 1e-4);
+    assert!(advice(&found).unwrap().contains("prefill and infer disagree"));
+    assert!(!Gate::parse_all("prefill_cache>0.02").unwrap()[0].judge(&found).passed);
 }
