@@ -14,7 +14,8 @@ from .workspace import ANELITH, OUT, REPORT, SHARED
 # The modules that register checks, in the order the checks run.
 SUBJECTS = (
     *("demo", "reference", "signature", "tables", "executor", "fast", "compiler"),
-    *("packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "inspection", "hub", "scale"),
+    *("verify", "packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "inspection", "hub"),
+    "scale",
 )
 
 

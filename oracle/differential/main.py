@@ -105,7 +105,7 @@ def measure(given: argparse.Namespace, tools: Tools, cases: tuple[list, list], p
     work = options.jobs(tools) if tools.shared else []
     costs = watch(pool.imap(options.measure, work), lambda c: f"{c.checkpoint} {' '.join(c.options)}")
     found = report.Figures(results, models, places, refused, tables, said, costs)
-    given.output.write_text(report.write(about(given, tools), found))
+    given.output.write_text(report.write(about(given, tools), found) + report.kept(given.output))
     failed = [r for r in [*results, *models, *places, *refused, *tables, *said, *costs] if not r.passed()]
     for failure in failed:
         say(f"FAIL {failure}")

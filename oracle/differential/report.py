@@ -2,6 +2,7 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from .configs import FAMILIES
@@ -36,6 +37,8 @@ TWO_EXECUTORS = """by anelith's own runtime (the package) and, apart
 from it, by the executor `milref` of `../shared/oracle` (the compiled bundle)"""
 ONE_EXECUTOR = """by anelith's own runtime alone: **this run had no `../shared`,
 so no second executor confirms the figures, and what needs its files was not measured**"""
+
+VERIFY_MARK = "<!-- written by `conformance/verify-table`"
 
 
 @dataclass
@@ -75,6 +78,14 @@ def write(about: dict, found: Figures) -> str:
     parts += [beyond(found.places)]
     parts += [rejected(found.refusals), exactly(found.lossless), in_words(found.words), palettized(found.costs), every_case(found.results)]
     return "\n".join(parts)
+
+
+def kept(document: Path) -> str:
+    """The part of the document that conformance/verify-table writes, marks included; the table of every
+    configuration stands before it."""
+    text = document.read_text() if document.exists() else ""
+    _, mark, rest = text.partition(VERIFY_MARK)
+    return f"\n{mark}{rest}" if mark else ""
 
 
 def summary(results: list[Result]) -> str:

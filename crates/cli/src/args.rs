@@ -1,5 +1,7 @@
 //! The command line.
 
+mod verify;
+
 use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
@@ -10,13 +12,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Result};
 
+pub(crate) use verify::VerifyArgs;
+
 const STATUSES: &str = "\
 Exit status:
   0    done
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should, two models differ
+  4    a quality gate: the converted model does not answer as it should, a condition of verify --fail-if holds, two
+       models differ
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
@@ -110,6 +115,9 @@ Examples:
 
 {STATUSES}"))]
     Bench(BenchArgs),
+    /// Measure how far a converted model is from its checkpoint, layer by layer, and what the error is from
+    #[command(after_help = verify::help())]
+    Verify(VerifyArgs),
     /// Show what is in any package or bundle: inputs, ops, sizes; one weight down to its table; or the whole program as text
     #[command(after_help = format!("\
 Examples:
@@ -248,6 +256,7 @@ impl Command {
             Command::Generate(args) => args.meta.threads.threads,
             Command::Run(args) => args.threads.threads,
             Command::Bench(args) => args.meta.threads.threads,
+            Command::Verify(args) => args.threads.threads,
             // Their time is the disk's.
             Command::Combine(_) | Command::Compile(_) => None,
             // Sums of one order are taken on one thread.

@@ -190,7 +190,9 @@ fn assert_family(wanted: Architecture, found: Architecture) -> Result<()> {
 /// What to convert and how; `None` where the model is not here and nothing may be written.
 fn opened(args: &ModelArgs) -> Result<Option<(Options, Checkpoint)>> {
     let options = options(args)?;
-    let Some(model) = hub::model(args)? else { return Ok(None) };
+    let Some(model) = hub::model(&args.model, args.revision.as_deref(), args.dry_run)? else {
+        return Ok(None);
+    };
     Ok(Some((Options { model: model.dir.clone(), ..options }, model.open()?)))
 }
 

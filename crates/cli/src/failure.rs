@@ -10,6 +10,7 @@ use anelith_inspect as inspect;
 use anelith_mil as mil;
 use anelith_report::{Report, Reported, remedy};
 use anelith_runtime as runtime;
+use anelith_verify as verify;
 
 /// The exit statuses, apart from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +92,21 @@ impl From<convert::Error> for Failure {
             convert::Error::Checkpoint(error) => error.into(),
             convert::Error::Mil(error) => error.into(),
             convert::Error::Interrupted => Failure::interrupted(),
+        }
+    }
+}
+
+impl From<verify::Error> for Failure {
+    fn from(error: verify::Error) -> Failure {
+        match error {
+            verify::Error::Usage(report) => Failure::new(Status::Usage, *report),
+            verify::Error::Input(report) => Failure::new(Status::Input, *report),
+            verify::Error::Machine(report) => Failure::new(Status::Machine, *report),
+            verify::Error::Checkpoint(error) => error.into(),
+            verify::Error::Chat(error) => error.into(),
+            verify::Error::Mil(error) => error.into(),
+            verify::Error::Runtime(error) => error.into(),
+            verify::Error::Interrupted => Failure::interrupted(),
         }
     }
 }

@@ -10,7 +10,6 @@ use anelith_checkpoint::{Checkpoint, Hub, HubProgress, HubSettings, ModelId, Rev
 use anelith_report::{Report, Reported};
 use indicatif::ProgressBar;
 
-use crate::args::ModelArgs;
 use crate::failure::{Failure, Result};
 use crate::terminal::{bar, note, report};
 
@@ -32,26 +31,26 @@ impl Model {
     }
 }
 
-/// Finds the model that the options name, and downloads what is lacking of it.
+/// Finds the model that `--model` and `--revision` name, and downloads what is lacking of it.
 ///
-/// `None` where that would be something and nothing is to be written: what it is has been printed.
-pub(crate) fn model(args: &ModelArgs) -> Result<Option<Model>> {
-    let text = args.model.to_string_lossy();
-    if args.model.exists() || !is_hub_id(&text) {
-        return match &args.revision {
-            None => Ok(Some(Model { dir: args.model.clone(), name: None })),
-            Some(revision) => Err(of_a_directory(&args.model, revision)),
+/// `None` where that would be something and nothing is to be written, on a dry run: what it is has been printed.
+pub(crate) fn model(model: &Path, revision: Option<&str>, dry_run: bool) -> Result<Option<Model>> {
+    let text = model.to_string_lossy();
+    if model.exists() || !is_hub_id(&text) {
+        return match revision {
+            None => Ok(Some(Model { dir: model.to_owned(), name: None })),
+            Some(revision) => Err(of_a_directory(model, revision)),
         };
     }
     let id = ModelId::parse(&text)?;
-    let revision = args.revision.as_deref().map_or(Ok(Revision::default()), Revision::parse)?;
+    let revision = revision.map_or(Ok(Revision::default()), Revision::parse)?;
     let settings = HubSettings::from_env()?;
     let (endpoint, cache) = (settings.endpoint.clone(), settings.cache.clone());
     let hub = Hub::new(settings);
     let progress = Bar::default();
     let snapshot = hub.find(&id, &revision, &progress)?;
     note(&format!("model: {id}, {revision} is {}", snapshot.commit));
-    if args.dry_run && !snapshot.lacking.is_empty() {
+    if dry_run && !snapshot.lacking.is_empty() {
         report(&to_download(&snapshot, &endpoint, &cache))?;
         return Ok(None);
     }
@@ -59,7 +58,7 @@ pub(crate) fn model(args: &ModelArgs) -> Result<Option<Model>> {
         note(&format!("download from {endpoint}"));
     }
     // Whoever only looks leaves even the notes of the cache as they are.
-    if !args.dry_run {
+    if !dry_run {
         hub.download(&snapshot, &progress)?;
     }
     Ok(Some(Model { dir: snapshot.dir, name: Some(id.model_name()) }))

@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, inspect, diff.
+//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff.
 
 mod args;
 mod bench;
@@ -18,6 +18,7 @@ mod run;
 mod tables;
 mod terminal;
 mod threads;
+mod verify;
 
 use std::panic;
 use std::path::Path;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
+        Command::Verify(args) => verify::verify(&args, &interrupt),
         Command::Bench(args) => bench::bench(&args, start),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Diff(args) => diff::diff(&args),

@@ -63,7 +63,8 @@ impl Interrupt {
         if self.is_set() { Err(Failure::interrupted()) } else { done }
     }
 
-    fn is_set(&self) -> bool {
+    /// Whether Ctrl-C was pressed.
+    pub(crate) fn is_set(&self) -> bool {
         self.0.is_set.load(Ordering::SeqCst)
     }
 }
@@ -113,6 +114,15 @@ pub(crate) fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
     (total > 0 && io::stderr().is_terminal()).then(|| {
         let style = ProgressStyle::with_template(BAR).expect("the template is valid");
         ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message)
+    })
+}
+
+/// A bar over `total` units of what the message says, on a terminal.
+pub(crate) fn units(total: u64, message: &'static str) -> Option<ProgressBar> {
+    (total > 0 && io::stderr().is_terminal()).then(|| {
+        let style = ProgressStyle::with_template("  [{bar:30}] {percent} % {eta} left {msg}");
+        let style = style.expect("the template is valid").progress_chars("=> ");
+        ProgressBar::new(total).with_style(style).with_message(message)
     })
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::matrix::Matrix;
 use crate::mlp::Mlp;
 use crate::norm::Norm;
-use crate::observer::Observer;
+use crate::observer::{Observer, Stage, show};
 use crate::rotary::Rotary;
 use crate::text::Text;
 
@@ -37,9 +37,10 @@ impl Layer {
         self.self_attn.weights() + self.mlp.weights()
     }
 
-    /// Takes the hidden states [tokens, hidden_size] through the layer.
+    /// Takes the hidden states [tokens, hidden_size] through the layer, which has this number.
     pub(crate) fn apply(
         &self,
+        number: usize,
         states: &mut Matrix,
         text: &Text,
         rotary: &Rotary,
@@ -48,6 +49,7 @@ impl Layer {
         let mut x = states.clone();
         self.input_layernorm.apply(&mut x)?;
         states.add(&self.self_attn.apply(&x, text, rotary, observer)?);
+        show(observer, Stage::Attention(number), states)?;
 
         x.values_mut().copy_from_slice(states.values());
         self.post_attention_layernorm.apply(&mut x)?;

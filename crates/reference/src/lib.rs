@@ -38,6 +38,7 @@ use crate::embed::Embedding;
 use crate::head::Head;
 use crate::layer::Layer;
 use crate::norm::Norm;
+use crate::observer::show;
 use crate::rotary::Rotary;
 use crate::text::Text;
 
@@ -92,7 +93,7 @@ impl Reference {
         let mut states = self.embedding.apply(&text.ids)?;
         show(observer, Stage::Embedding, &states)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            layer.apply(&mut states, &text, &self.rotary, observer)?;
+            layer.apply(number, &mut states, &text, &self.rotary, observer)?;
             show(observer, Stage::Layer(number), &states)?;
         }
         self.norm.apply(&mut states)?;
@@ -118,11 +119,4 @@ impl Reference {
     pub fn logits_weights(&self, rows: usize) -> u64 {
         self.head.weights(rows)
     }
-}
-
-/// Shows hidden states, unless they cannot be used.
-fn show(observer: &mut dyn Observer, stage: Stage, states: &Matrix) -> Result<()> {
-    states.check_finite(&format!("the hidden states after `{stage}`"))?;
-    observer.hidden_states(stage, states);
-    Ok(())
 }

@@ -10,6 +10,8 @@ use crate::matrix::Matrix;
 pub enum Stage {
     /// The embedding.
     Embedding,
+    /// The attention of the decoder layer of this number, from 0, added to what came in.
+    Attention(usize),
     /// The decoder layer of this number, from 0.
     Layer(usize),
     /// The final norm: what the LM head reads.
@@ -21,6 +23,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stage::Embedding => f.write_str("model.embed_tokens"),
+            Stage::Attention(layer) => write!(f, "model.layers.{layer}.self_attn"),
             Stage::Layer(layer) => write!(f, "model.layers.{layer}"),
             Stage::Norm => f.write_str("model.norm"),
         }
@@ -42,6 +45,13 @@ pub trait Observer {
     fn interrupted(&mut self) -> bool {
         false
     }
+}
+
+/// Shows hidden states, unless they cannot be used.
+pub(crate) fn show(observer: &mut dyn Observer, stage: Stage, states: &Matrix) -> Result<()> {
+    states.check_finite(&format!("the hidden states after `{stage}`"))?;
+    observer.hidden_states(stage, states);
+    Ok(())
 }
 
 /// Says that `weights` more are done, and stops where the observer wants that.

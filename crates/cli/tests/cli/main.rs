@@ -17,3 +17,4 @@ mod options;
 mod packages;
 mod refusals;
 mod resume;
+mod verify;

@@ -37,7 +37,7 @@ fn an_observer_sees_every_stage_and_every_weight() {
     let mut record = Record::default();
     let states = reference.run(&[&ids(5)], &mut record).unwrap();
     let stages: Vec<Stage> = record.states.iter().map(|(stage, _)| *stage).collect();
-    let layers = (0..4).map(Stage::Layer);
+    let layers = (0..4).flat_map(|layer| [Stage::Attention(layer), Stage::Layer(layer)]);
     assert_eq!(stages, [Stage::Embedding].into_iter().chain(layers).chain([Stage::Norm]).collect::<Vec<_>>());
     assert!(record.states.iter().all(|(_, states)| (states.rows(), states.width()) == (5, 128)));
     assert_eq!(record.states.last().unwrap().1, states);

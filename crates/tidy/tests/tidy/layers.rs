@@ -47,9 +47,16 @@ const LAYERS: &[Layer] = &[
         modules: "error names constants weights summary compare source detail align steps pairs graph signature diff",
     },
     Layer {
+        name: "verify",
+        uses: &["chat", "checkpoint", "convert", "mil", "reference", "report", "runtime"],
+        modules: "error progress npz passage tokens figures block graph machine package noise saturation agreement \
+                  column verify gate verdict",
+    },
+    Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "inspect", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run inspect diff",
+        uses: &["chat", "checkpoint", "convert", "inspect", "mil", "report", "runtime", "verify"],
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run verify \
+                  inspect diff",
     },
     Layer {
         name: "bench",

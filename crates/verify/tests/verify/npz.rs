@@ -1,0 +1,48 @@
+//! Writes `.npz` files as numpy's `savez` does, as far as the tests need it.
+
+/// A `.npy` member: its name and its bytes.
+pub(crate) type Member = (String, Vec<u8>);
+
+/// An array of 32-bit elements.
+pub(crate) fn array(name: &str, dtype: &str, shape: &str, words: impl Iterator<Item = [u8; 4]>) -> Member {
+    let mut header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}");
+    header += &" ".repeat((10 + header.len() + 1).next_multiple_of(64) - 10 - header.len() - 1);
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.bytes());
+    bytes.extend(words.flatten());
+    (format!("{name}.npy"), bytes)
+}
+
+/// `input_ids`.
+pub(crate) fn ids(ids: &[i32]) -> Member {
+    array("input_ids", "<i4", &format!("{},", ids.len()), ids.iter().map(|id| id.to_le_bytes()))
+}
+
+/// `logits`, so many a row.
+pub(crate) fn logits(logits: &[f32], vocab: usize) -> Member {
+    let shape = format!("{}, {vocab}", logits.len() / vocab);
+    array("logits", "<f4", &shape, logits.iter().map(|logit| logit.to_le_bytes()))
+}
+
+/// An archive of stored members.
+pub(crate) fn file(members: &[Member]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, bytes) in members {
+        let local = file.len() as u32;
+        let size = (bytes.len() as u32).to_le_bytes();
+        let name_len = (name.len() as u16).to_le_bytes();
+        // Version, flags, method, time, date and checksum are all zero.
+        file.extend(b"PK\x03\x04".iter().chain(&[0; 14]).chain(&size).chain(&size).chain(&name_len));
+        file.extend([0; 2].iter().chain(name.as_bytes()).chain(bytes));
+        directory.extend(b"PK\x01\x02".iter().chain(&[0; 16]).chain(&size).chain(&size).chain(&name_len));
+        directory.extend([0; 12].iter().chain(&local.to_le_bytes()).chain(name.as_bytes()));
+    }
+    let (start, size) = (file.len() as u32, directory.len() as u32);
+    file.extend(&directory);
+    let count = (members.len() as u16).to_le_bytes();
+    file.extend(b"PK\x05\x06".iter().chain(&[0; 4]).chain(&count).chain(&count));
+    file.extend(size.to_le_bytes().iter().chain(&start.to_le_bytes()).chain(&[0; 2]));
+    file
+}

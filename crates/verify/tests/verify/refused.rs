@@ -1,0 +1,78 @@
+//! What cannot be verified is refused, in words.
+
+use anelith_report::Reported;
+use anelith_verify::{Error, Scope, Verification};
+use serde_json::json;
+
+use crate::model::{Model, Pair, TOKENS, VOCAB, ids};
+use crate::npz;
+
+/// Whether the input was at fault, and all that the error says.
+fn refusal(result: anelith_verify::Result<Verification>) -> (bool, String) {
+    match result.unwrap_err() {
+        Error::Input(report) | Error::Usage(report) => (true, format!("{report} {:?}", report.report())),
+        error => (false, error.to_string()),
+    }
+}
+
+#[test]
+fn tokens_that_the_model_does_not_have() {
+    let pair = Pair::whole("llama", "none");
+    let with = |bytes: Vec<u8>| refusal(pair.verify_npz(&bytes, Scope::F32));
+    let cases: [(Vec<u8>, &str); 7] = [
+        (npz::file(&[npz::ids(&[1, 2, VOCAB as i32])]), "no token 96"),
+        (npz::file(&[npz::ids(&[1, -2, 3])]), "negative"),
+        (npz::file(&[npz::ids(&[1])]), "too short"),
+        (npz::file(&[npz::logits(&[0.0; VOCAB], VOCAB)]), "no array `input_ids`"),
+        (npz::file(&[npz::ids(&ids()), npz::logits(&[0.0; 8 * TOKENS], 8)]), "another vocabulary"),
+        (npz::file(&[npz::ids(&ids()), npz::logits(&[0.0; VOCAB], VOCAB)]), "does not belong to `input_ids`"),
+        (npz::file(&[npz::array("input_ids", "<i8", "2,", [[0; 4]; 4].into_iter())]), "elements '<i4'"),
+    ];
+    for (bytes, words) in cases {
+        let (is_input, text) = with(bytes);
+        assert!(is_input && text.contains(words), "{words}: {text}");
+    }
+}
+
+#[test]
+fn an_archive_that_is_cut_or_changed_is_no_panic() {
+    let pair = Pair::whole("llama", "none");
+    let whole = npz::file(&[npz::ids(&ids())]);
+    for len in 0..whole.len() {
+        let (is_input, text) = refusal(pair.verify_npz(&whole[..len], Scope::F32));
+        assert!(is_input && text.contains(".npz"), "{len}: {text}");
+    }
+    for at in 0..whole.len() {
+        for value in [0, 0xff] {
+            let mut changed = whole.clone();
+            changed[at] = value;
+            let path = pair.path().join("changed.npz");
+            std::fs::write(&path, &changed).unwrap();
+            // Whatever it is now, it is read or refused.
+            let _ = anelith_verify::Tokens::of_npz(&path, 100);
+        }
+    }
+}
+
+#[test]
+fn a_package_of_another_model() {
+    let whole = Model::new("llama");
+    let fewer = {
+        let mut fewer = whole.clone().with("num_hidden_layers", json!(2));
+        fewer.tensors.retain(|name, _| !name.starts_with("model.layers.2."));
+        fewer
+    };
+    let smaller = {
+        let mut smaller = whole.clone().with("vocab_size", json!(64));
+        for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+            let (shape, values) = smaller.tensors.get_mut(name).unwrap();
+            shape[0] = 64;
+            values.truncate(64 * shape[1]);
+        }
+        smaller
+    };
+    for (converted, words) in [(fewer, "keys and values in the cache"), (smaller, "96 logits (vocab_size)")] {
+        let (is_input, text) = refusal(Pair::new(&whole, &converted, "none").verify(Scope::F32));
+        assert!(is_input && text.contains("not the same model") && text.contains(words), "{words}: {text}");
+    }
+}
