@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anelith_checkpoint::Architecture;
 use anelith_convert::{Lut, Sharing};
+use anelith_lint::Target;
 use anelith_report::{Report, Reported};
 use anelith_runtime::{Isa, Options, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -16,7 +17,7 @@ Exit status:
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should
+  4    a quality gate: the converted model does not answer as it should, or lint has found an error
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
@@ -110,6 +111,33 @@ Examples:
 
 {STATUSES}"))]
     Bench(BenchArgs),
+    /// Look for what is known to fail on the Neural Engine, or to leave it, in any package or bundle
+    #[command(after_help = format!("\
+Examples:
+  anelith lint ./converted/qwen_monolithic_combined.mlmodelc
+  anelith lint model.mlpackage --target macos15,ios18 --strict
+  anelith lint model.mlpackage --allow linear,last-axis
+  anelith lint model.mlpackage --rules state-alignment,update-dtype --json
+  anelith lint --rules
+
+An error is known to fail; a warning is known to leave the Neural Engine, or to lose numbers on some inputs; a note costs
+time at most. --rules without a package lists the rules, each with where it is known from and how to mend it. That nothing
+is found does not prove that all of a model runs on the Neural Engine; docs/check-on-a-mac.md says how to find out.
+
+{STATUSES}"))]
+    Lint(LintArgs),
+    /// Tell what this machine has for conversions, and what would become of a model
+    #[command(after_help = format!("\
+Examples:
+  anelith doctor
+  anelith doctor --model ./models/Qwen3-0.6B
+  anelith doctor --model ./models/Qwen3-0.6B --context 4096 --output ./converted --json
+  anelith doctor --meta ./converted/meta.yaml
+
+Nothing is written, and nothing is asked of the hub without --online.
+
+{STATUSES}"))]
+    Doctor(DoctorArgs),
 }
 
 /// What to convert and how.
@@ -220,7 +248,8 @@ impl Command {
             Command::Run(args) => args.threads.threads,
             Command::Bench(args) => args.meta.threads.threads,
             // Their time is the disk's.
-            Command::Combine(_) | Command::Compile(_) => None,
+            Command::Combine(_) | Command::Compile(_) | Command::Lint(_) => None,
+            Command::Doctor(args) => args.threads.threads,
         }
     }
 }
@@ -488,6 +517,76 @@ pub(crate) struct RunArgs {
     pub(crate) json_output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) numbers: NumberArgs,
+    #[command(flatten)]
+    pub(crate) threads: ThreadArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// Package, bundle or specification
+    #[arg(required_unless_present = "rules")]
+    pub(crate) package: Option<PathBuf>,
+    /// Where the model is to run: macos15, any Mac; ios18, iPhones and iPads; m1 and a14, those with these chips
+    #[arg(long, value_name = "TARGET,...", value_delimiter = ',', default_value = "macos15")]
+    pub(crate) target: Vec<TargetArg>,
+    /// Look for these rules only; without a package, list them: all when none is named
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', num_args = 0..=1)]
+    pub(crate) rules: Option<Vec<String>>,
+    /// Rules that may be broken
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
+    pub(crate) allow: Vec<String>,
+    /// Fail on warnings as on errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print one JSON object, with every finding
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum TargetArg {
+    #[value(alias = "macos", alias = "mac")]
+    Macos15,
+    #[value(alias = "ios", alias = "iphone")]
+    Ios18,
+    M1,
+    A14,
+}
+
+impl From<TargetArg> for Target {
+    fn from(target: TargetArg) -> Target {
+        match target {
+            TargetArg::Macos15 => Target::Macos15,
+            TargetArg::Ios18 => Target::Ios18,
+            TargetArg::M1 => Target::M1,
+            TargetArg::A14 => Target::A14,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Model directory in Hugging Face format, or the id of a model in the hub's cache
+    #[arg(long, value_name = "DIR|ID")]
+    pub(crate) model: Option<PathBuf>,
+    /// meta.yaml of a converted model, or the directory that holds it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) meta: Option<PathBuf>,
+    /// Where conversions are to go: its disk is looked at
+    #[arg(long, value_name = "DIR", default_value = "converted")]
+    pub(crate) output: PathBuf,
+    /// Context length of the conversion
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub(crate) context: u64,
+    /// Tokens per prefill call of the conversion
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    pub(crate) batch: u64,
+    /// Ask the hub whether it can be reached
+    #[arg(long)]
+    pub(crate) online: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
 }

@@ -1,16 +1,19 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run.
+//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, lint,
+//! doctor.
 
 mod args;
 mod bench;
 mod chat;
 mod convert;
+mod doctor;
 mod failure;
 mod foreign;
 mod gate;
 mod hub;
+mod lint;
 mod packages;
 mod run;
 mod tables;
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args, start),
+        Command::Lint(args) => lint::lint(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

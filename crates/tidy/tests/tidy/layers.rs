@@ -35,6 +35,7 @@ const LAYERS: &[Layer] = &[
         modules: "error memory matrix observer text weight product linear embed norm frequencies rotary family \
                   attention mlp layer head",
     },
+    Layer { name: "lint", uses: &["mil"], modules: "target rule finding view checks lint" },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
         name: "chat",
@@ -43,8 +44,8 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "mil", "report", "runtime"],
-        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run",
+        uses: &["chat", "checkpoint", "convert", "lint", "mil", "report", "runtime"],
+        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run lint doctor",
     },
     Layer {
         name: "bench",
