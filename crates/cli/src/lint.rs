@@ -163,7 +163,7 @@ fn entry(finding: &Finding, more: usize) -> String {
         (Some(function), None) => format!("function `{function}`, {at}"),
         (None, _) => at.clone(),
     };
-    let more = if more == 0 { String::new() } else { format!(", and {} more", plural(more, "place")) };
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
     text += &format!("  where: {place}{more}\n");
     if let Some(op) = op {
         text += &format!("  op: {op}\n");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anelith_mil::blob::WeightStore;
-use anelith_mil::{BlobRef, Data, DataType, Type, Value};
+use anelith_mil::{BlobRef, Data, DataType, Op, Opcode, Type, Value};
 use half::f16;
 
 use crate::finding::Findings;
@@ -30,7 +30,7 @@ pub(super) struct Contents<'m> {
 
 pub(super) fn check<'m>(view: &View<'m>, contents: &mut Contents<'m>, findings: &mut Findings) {
     for op in &view.function.ops {
-        for (parameter, value) in op.literals() {
+        for (parameter, value) in op.literals().filter(|(parameter, _)| !is_bound(view, op, parameter)) {
             let Some(oddity) = contents.oddity(value) else { continue };
             let (rule, expected, number) = match oddity {
                 Oddity::NonFinite(number) => (&rule::NON_FINITE, "finite numbers", number),
@@ -39,6 +39,16 @@ pub(super) fn check<'m>(view: &View<'m>, contents: &mut Contents<'m>, findings: 
             let found = format!("{parameter} of type {} holds {number}", value.ty);
             findings.at_op(rule, view.function, op, expected, found);
         }
+    }
+}
+
+/// Whether what `op` brings as `parameter` is a bound of `clip` and nothing else, which may be infinite.
+fn is_bound(view: &View<'_>, op: &Op, parameter: &str) -> bool {
+    let clips = |op: &Op| op.kind.is(Opcode::Clip);
+    let mut read = op.outputs.iter().flat_map(|id| view.readers(*id)).peekable();
+    match op.kind.is(Opcode::Const) {
+        true => read.peek().is_some() && read.all(|(reader, _)| clips(reader)),
+        false => clips(op) && parameter != "x",
     }
 }
 
