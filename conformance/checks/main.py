@@ -14,7 +14,7 @@ from .workspace import ANELITH, OUT, REPORT, SHARED
 # The modules that register checks, in the order the checks run.
 SUBJECTS = (
     *("demo", "reference", "signature", "tables", "executor", "fast", "compiler"),
-    *("packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "hub", "scale"),
+    *("packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "hub", "lint", "scale"),
 )
 
 

@@ -48,10 +48,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<()> {
     let mut sections = vec![machine::system(&args.output), machine::hub(args.online)];
     let mut refused: Vec<Failure> = Vec::new();
     if args.model.is_some() {
-        match model::examine(args) {
-            Ok(found) => sections.extend(found),
-            Err(failure) => refused.push(failure),
-        }
+        refused.extend(model::examine(args, &mut sections).err());
     }
     if let Some(meta) = &args.meta {
         match converted::examine(meta) {

@@ -25,15 +25,16 @@ const fn of(bits: u32) -> Lut {
     Lut::Bits { bits, group: None }
 }
 
-/// Looks at the model as step 0 of `convert` does.
+/// Looks at the model as step 0 of `convert` does, and adds what there is to say up to an error.
 ///
 /// # Errors
 /// Those with which `convert` would refuse it.
-pub(super) fn examine(args: &DoctorArgs) -> Result<Vec<Section>> {
+pub(super) fn examine(args: &DoctorArgs, sections: &mut Vec<Section>) -> Result<()> {
     let named = args.model.clone().unwrap_or_default();
     let (checkpoint, dir) = hub::cached(&named)?;
-    let described = describe(&checkpoint, &dir)?;
-    Ok(vec![described, conversions(&checkpoint, &dir, args)?])
+    sections.push(describe(&checkpoint, &dir)?);
+    sections.push(conversions(&checkpoint, &dir, args)?);
+    Ok(())
 }
 
 fn describe(checkpoint: &Checkpoint, dir: &Path) -> Result<Section> {

@@ -10,6 +10,7 @@ mod hub;
 mod inputs;
 mod interrupt;
 mod links;
+mod lint;
 mod options;
 mod packages;
 mod refusals;
