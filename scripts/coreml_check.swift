@@ -192,15 +192,15 @@ func agree(bundle: String, units: MLComputeUnits, vocabulary: Int) throws -> Boo
     let ids = (0...batch).map { ($0 * 7919 + 1) % vocabulary }
     // Where the batch fills the context, its last token is fed again at its place.
     let last = min(batch, width - 1)
-    let final = call("infer", tokens: [ids[last]], position: last, width: width)
+    let question = call("infer", tokens: [ids[last]], position: last, width: width)
     let batched = infer.makeState()
     _ = try answer(call("prefill", tokens: Array(ids[0..<batch]), position: 0, width: width), models: models, state: batched)
-    let afterBatch = try answer(final, models: models, state: batched)
+    let afterBatch = try answer(question, models: models, state: batched)
     let single = infer.makeState()
     for position in 0..<last {
         _ = try answer(call("infer", tokens: [ids[position]], position: position, width: width), models: models, state: single)
     }
-    let afterSingle = try answer(final, models: models, state: single)
+    let afterSingle = try answer(question, models: models, state: single)
     print("prefill of \(batch) tokens against infer of the same, one by one:")
     return try compare(ours: [afterSingle], theirs: [afterBatch])
 }

@@ -1,5 +1,5 @@
 """`anelith lint` finds nothing worse than notes in what anelith converts, nor in the
-upstream converter's packages, which are known to run on the Neural Engine; it says
+upstream converter's packages, whose forms are known to run on the Neural Engine; it says
 something of every other package and bundle that was recorded, and crashes on none."""
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def ours(model: str, lut: str) -> dict:
 
 
 def upstream(folder: str) -> dict:
-    """Upstream's packages run on the Neural Engine, so a warning about them would be wrong."""
+    """What upstream emits runs on the Neural Engine, so a warning about it would be wrong."""
     packages = sorted((UPSTREAM / folder).glob("*.mlpackage"))
     require(bool(packages), f"no packages in {folder}")
     for path in packages:
