@@ -10,7 +10,14 @@
 #   2. loads our bundle with Core ML, feeds one full prefill batch and some single
 #      tokens through one state, and compares the logits with what `anelith run`
 #      computes from the same file; of the other outputs it prints the largest
-#      difference.
+#      difference;
+#   3. feeds the same tokens to prefill at once and to infer one by one, and
+#      compares what Core ML says then;
+#   4. runs 500 steps of infer through one state (STEPS=number for more), as some
+#      failures show only after some hundred;
+#   5. prints on which device Core ML would run each op. This judges nothing.
+#
+# docs/check-on-a-mac.md says what to expect and what to report.
 #
 # Needs Apple silicon, macOS 15, Xcode (not only its command line tools) and a
 # release build of anelith (or ANELITH=path).
@@ -121,6 +128,18 @@ echo "== 2. Core ML against anelith run ($units)"
 "$anelith" run "$bundle" --feeds "$work/feeds.json" --json-output "$work/ours.json" || fail "anelith run failed"
 "$work/coreml_check" run "$bundle" "$units" "$work/feeds.json" "$work/coreml.json" || fail "Core ML could not run $bundle"
 "$work/coreml_check" compare "$work/ours.json" "$work/coreml.json" || status=4
+
+echo
+echo "== 3. prefill against infer ($units)"
+"$work/coreml_check" agree "$bundle" "$units" "$vocabulary" || status=4
+
+echo
+echo "== 4. ${STEPS:-500} steps through one state ($units)"
+"$work/coreml_check" soak "$bundle" "$units" "$vocabulary" "${STEPS:-500}" || status=4
+
+echo
+echo "== 5. Where each op would run ($units)"
+"$work/coreml_check" plan "$bundle" "$units" || fail "Core ML made no compute plan"
 
 echo
 if [ "$status" -eq 0 ]; then

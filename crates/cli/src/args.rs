@@ -1,5 +1,8 @@
 //! The command line.
 
+mod doctor;
+mod inspect;
+mod lint;
 mod verify;
 
 use std::path::PathBuf;
@@ -12,6 +15,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Result};
 
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use inspect::{DiffArgs, InspectArgs};
+pub(crate) use lint::LintArgs;
 pub(crate) use verify::VerifyArgs;
 
 const STATUSES: &str = "\
@@ -20,8 +26,8 @@ Exit status:
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should, a condition of verify --fail-if holds, two
-       models differ
+  4    a quality gate: the converted model does not answer as it should, a condition of verify --fail-if holds, lint
+       has found an error, two models differ
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
@@ -147,6 +153,33 @@ The exit status is 0 when nothing differs and 4 when something does; all else is
 
 {STATUSES}"))]
     Diff(DiffArgs),
+    /// Look for what is known to fail on the Neural Engine, or to leave it, in any package or bundle
+    #[command(after_help = format!("\
+Examples:
+  anelith lint ./converted/qwen_monolithic_combined.mlmodelc
+  anelith lint model.mlpackage --target macos15,ios18 --strict
+  anelith lint model.mlpackage --allow linear,last-axis
+  anelith lint model.mlpackage --rules state-alignment,update-dtype --json
+  anelith lint --rules
+
+An error is known to fail; a warning is known to leave the Neural Engine, or to lose numbers on some inputs; a note costs
+time at most. --rules without a package lists the rules, each with where it is known from and how to mend it. That nothing
+is found does not prove that all of a model runs on the Neural Engine; docs/check-on-a-mac.md says how to find out.
+
+{STATUSES}"))]
+    Lint(LintArgs),
+    /// Tell what this machine has for conversions, and what would become of a model
+    #[command(after_help = format!("\
+Examples:
+  anelith doctor
+  anelith doctor --model ./models/Qwen3-0.6B
+  anelith doctor --model ./models/Qwen3-0.6B --context 4096 --output ./converted --json
+  anelith doctor --meta ./converted/meta.yaml
+
+Nothing is written, and nothing is asked of the hub without --online.
+
+{STATUSES}"))]
+    Doctor(DoctorArgs),
 }
 
 /// What to convert and how.
@@ -258,9 +291,10 @@ impl Command {
             Command::Bench(args) => args.meta.threads.threads,
             Command::Verify(args) => args.threads.threads,
             // Their time is the disk's.
-            Command::Combine(_) | Command::Compile(_) => None,
+            Command::Combine(_) | Command::Compile(_) | Command::Lint(_) => None,
             // Sums of one order are taken on one thread.
             Command::Inspect(_) | Command::Diff(_) => None,
+            Command::Doctor(args) => args.threads.threads,
         }
     }
 }
@@ -530,47 +564,4 @@ pub(crate) struct RunArgs {
     pub(crate) numbers: NumberArgs,
     #[command(flatten)]
     pub(crate) threads: ThreadArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct InspectArgs {
-    /// Package, bundle, specification, or the meta.yaml of a converted model or its directory
-    pub(crate) package: PathBuf,
-    /// Show this weight; its name with dots or underscores, or a part of it that no other has
-    #[arg(long, value_name = "NAME", conflicts_with = "text")]
-    pub(crate) weight: Option<String>,
-    /// Compare the weight with the tensor of this checkpoint, a directory in Hugging Face format
-    #[arg(long, value_name = "DIR", requires = "weight")]
-    pub(crate) model: Option<PathBuf>,
-    /// Show this table of the weight
-    #[arg(long, value_name = "N", requires = "weight", default_value_t = 0)]
-    pub(crate) group: u64,
-    /// Only this function
-    #[arg(long, value_name = "NAME")]
-    pub(crate) function: Option<String>,
-    /// Print the program as MIL text
-    #[arg(long)]
-    pub(crate) text: bool,
-    /// Print one JSON object
-    #[arg(long, conflicts_with = "text")]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DiffArgs {
-    /// Package, bundle, specification, or the meta.yaml of a converted model or its directory: the reference
-    #[arg(value_name = "A")]
-    pub(crate) a: PathBuf,
-    /// What is compared with it
-    #[arg(value_name = "B")]
-    pub(crate) b: PathBuf,
-    /// Only this function of both
-    #[arg(long, value_name = "NAME")]
-    pub(crate) function: Option<String>,
-    /// Differences that are listed of each sort, at most; 0 lists all
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    pub(crate) top: usize,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
 }

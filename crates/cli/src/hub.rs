@@ -64,6 +64,21 @@ pub(crate) fn model(model: &Path, revision: Option<&str>, dry_run: bool) -> Resu
     Ok(Some(Model { dir: snapshot.dir, name: Some(id.model_name()) }))
 }
 
+/// The model that `named` is, a directory or the id of one that the cache holds, opened; and its directory. Nothing is
+/// asked of a hub.
+pub(crate) fn cached(named: &Path) -> Result<(Checkpoint, PathBuf)> {
+    let text = named.to_string_lossy();
+    let model = if named.exists() || !is_hub_id(&text) {
+        Model { dir: named.to_owned(), name: None }
+    } else {
+        let id = ModelId::parse(&text)?;
+        let hub = Hub::new(HubSettings { offline: true, ..HubSettings::from_env()? });
+        let snapshot = hub.find(&id, &Revision::default(), &Bar::default())?;
+        Model { dir: snapshot.dir, name: Some(id.model_name()) }
+    };
+    Ok((model.open()?, model.dir))
+}
+
 fn of_a_directory(model: &Path, revision: &str) -> Failure {
     let report = Report::new("--revision is for hub ids, and --model is a path").at("--revision");
     let report =

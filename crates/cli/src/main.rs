@@ -1,18 +1,20 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff.
+//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff, lint, doctor.
 
 mod args;
 mod bench;
 mod chat;
 mod convert;
 mod diff;
+mod doctor;
 mod failure;
 mod foreign;
 mod gate;
 mod hub;
 mod inspect;
+mod lint;
 mod packages;
 mod run;
 mod tables;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args, start),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Diff(args) => diff::diff(&args),
+        Command::Lint(args) => lint::lint(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

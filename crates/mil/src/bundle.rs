@@ -1,6 +1,6 @@
 //! Opens an ML program in whichever form it lies on disk.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::blob::WeightStore;
 use crate::compiled;
@@ -28,17 +28,23 @@ impl Bundle {
     /// When a file cannot be read or breaks its format, or when the program is not valid or not what the
     /// description says.
     pub fn open(path: &Path) -> Result<Bundle> {
-        if path.extension().is_some_and(|e| e == "mlmodelc") {
-            return Bundle::of(compiled::read(path)?, path);
-        }
-        let package = Package::open(path)?;
-        let model = proto::decode(&package.specification, &package.model_path.display().to_string())?;
-        Bundle::of(model, &package.root)
-    }
-
-    fn of(model: Model, root: &Path) -> Result<Bundle> {
+        let (model, root) = read_model(path)?;
         let info = validate_model(&model)?;
-        let weights = WeightStore::open(root, &model.program)?;
+        let weights = WeightStore::open(&root, &model.program)?;
         Ok(Bundle { model, info, weights })
     }
+}
+
+/// Reads the model of a `.mlpackage`, a `.mlmodelc` or a bare `.mlmodel`, which need not be valid. The answer has the
+/// directory that `@model_path` stands for, for [`WeightStore::open`].
+///
+/// # Errors
+/// When a file cannot be read or breaks its format.
+pub fn read_model(path: &Path) -> Result<(Model, PathBuf)> {
+    if path.extension().is_some_and(|e| e == "mlmodelc") {
+        return Ok((compiled::read(path)?, path.to_path_buf()));
+    }
+    let package = Package::open(path)?;
+    let model = proto::decode(&package.specification, &package.model_path.display().to_string())?;
+    Ok((model, package.root))
 }

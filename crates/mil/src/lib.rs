@@ -112,7 +112,7 @@ mod validate;
 mod value;
 
 pub use builder::FunctionBuilder;
-pub use bundle::Bundle;
+pub use bundle::{Bundle, read_model};
 pub use dtype::DataType;
 pub use error::{Error, Invalid, Result};
 pub use model::{Description, Feature, Flexibility, Interface, Metadata, Model};

@@ -13,6 +13,7 @@ mod inputs;
 mod inspect;
 mod interrupt;
 mod links;
+mod lint;
 mod options;
 mod packages;
 mod refusals;

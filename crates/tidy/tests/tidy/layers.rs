@@ -35,6 +35,7 @@ const LAYERS: &[Layer] = &[
         modules: "error memory matrix observer text weight product linear embed norm frequencies rotary family \
                   attention mlp layer head",
     },
+    Layer { name: "lint", uses: &["mil"], modules: "target rule finding view checks lint" },
     Layer { name: "runtime", uses: &["mil"], modules: "error tensor kernels ops plan instance" },
     Layer {
         name: "chat",
@@ -54,9 +55,9 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "inspect", "mil", "report", "runtime", "verify"],
+        uses: &["chat", "checkpoint", "convert", "inspect", "lint", "mil", "report", "runtime", "verify"],
         modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run verify \
-                  inspect diff",
+                  inspect diff lint doctor",
     },
     Layer {
         name: "bench",
