@@ -6,6 +6,7 @@
 //!         `--multiply_exact-----------------------------> the numbers of matmul_transposed, tile by tile
 //! ```
 
+mod apart;
 mod attention;
 mod bandwidth;
 mod bytes;
@@ -25,7 +26,6 @@ mod round;
 mod rows;
 mod rowwise;
 mod simd;
-mod sloped;
 mod zeroed;
 
 pub(crate) use attention::{Attention, Cache, Inputs, Queries, attend, attention_bytes};

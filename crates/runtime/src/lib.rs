@@ -26,10 +26,9 @@
 //!   the activations are integers of 14 bits times a scale, the entries of each table are integers of 14 bits
 //!   times a scale, and what the sum of a block makes in 32 bits is exact. So in these products an activation below
 //!   1/16382 of the largest of its 256 counts as zero, as does an entry below 1/16382 of the largest of its table; and
-//!   an infinity or NaN among the activations makes every result of their row NaN. Entries of ascending tables for 6
-//!   bits are rounded a little more: less than a thirtieth of the noise that palettization has left is added. With AVX2,
-//!   weights of 8 bits are rounded to 10 bits times a scale for each 256 columns, which adds a fifteenth to their noise as
-//!   a rule, or to 12. Tables with an infinity or NaN do not take part: such weights are unpacked to fp16, and
+//!   an infinity or NaN among the activations makes every result of their row NaN. With AVX2,
+//!   weights of 8 bits are rounded to 12 bits times a scale for each 256 columns, which adds a two hundredth to the noise that
+//!   palettization has left, as a rule. Tables with an infinity or NaN do not take part: such weights are unpacked to fp16, and
 //!   multiplied in `f32` as weights of fp16 are. Between ops numbers are `f32`. Groups of ops (norms, rotations,
 //!   attention, chains of ops on elements) are computed at once, without the roundings between them. Instructions
 //!   ([`Isa`]) do not change the products of palettized weights by a bit, but for those of 8 bits; sums in other
@@ -44,8 +43,8 @@
 //! # Memory
 //!
 //! Weights of `conv` at a point, `linear` and `gather` stay in the mapped weight file, palettized or fp16, and are
-//! unpacked by the tile while they are used; fast plans with AVX2 make those of 8 bits levels in memory, a
-//! quarter larger, and give the pages of the file back. Others are decompressed once, and shared by all functions of a program
+//! unpacked by the tile while they are used; fast plans with AVX2 copy those of 6 and 8 bits into
+//! another form, in memory, and give the pages of the file back. Others are decompressed once, and shared by all functions of a program
 //! that name the same blob. Of palettized weights of fp16, those with an infinity or NaN in a table, or with rows that
 //! do not end with a byte, are decompressed to fp16; a plan shows them as `fp16 of lut4`. What ops make of constants
 //! alone is made once, when the plan is made, and shared in the same way. In a plain plan values are reference-counted

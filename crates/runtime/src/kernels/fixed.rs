@@ -5,10 +5,8 @@
 //! The entries of a table are multiples of a scale: the largest magnitude of the table over [`MAX`]. So are
 //! the activations, with a scale for each block of 256 columns. Both are rounded to nearest, ties to even,
 //! and fit 14 bits with their sign.
-//! Tables of 64 entries in ascending order are rounded to a coarser grid where that adds little to the noise
-//! that they have anyway, see [`super::sloped`]: less than a thirtieth of it, in general a hundredth. Where instructions
-//! would take long to look up entries, weights of 8 bits are [levels](super::levels) of a grid instead, with a
-//! scale for each block of a row, which adds a fifteenth to their noise.
+//! Where instructions would take long to look up entries, weights of 8 bits are [levels](super::levels) of a grid
+//! instead, with a scale for each block of a row.
 //!
 //! Within a block, the products are summed in eight lanes of `i32`. Column `c` belongs to lane
 //! `c / 32 % 2 * 4 + c / 4 % 4`: 32 products of at most `MAX²` to a lane, so that no sum overflows and none
@@ -58,8 +56,8 @@ use wide::wide;
 
 use super::disjoint::Disjoint;
 use super::isa::Isa;
-use super::levels::Levels;
-use super::matrix::Palette;
+use super::levels::{self, LEVEL_BITS, Levels};
+use super::matrix::{Palette, Prepared};
 use super::rows::{BLOCK, CHUNK, Rows};
 
 /// The largest magnitude in fixed point: 32 products of two such numbers are below 2^31.
@@ -83,6 +81,17 @@ pub(super) struct Tile<'a> {
     pub(super) out: Disjoint<'a, f32>,
     /// Rows of the whole matrix.
     pub(super) stride: usize,
+}
+
+/// What chunks hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// Indices as they are stored.
+    Indices,
+    /// Indices as [`Prepared::Apart`] has them.
+    Apart,
+    /// [`Prepared::Levels`].
+    OnGrid,
 }
 
 /// What the product needs of a set of instructions, for indices of one width.
@@ -111,11 +120,8 @@ trait Vectors {
     /// Eight sums of 32 bits, or parts that add up to them.
     type Sums: Copy;
 
-    /// Whether there are no tables, but [`Palette::levels`] of [`Vectors::BITS`].
-    const ON_GRID: bool = Self::BITS > 8;
-
-    /// Whether tables are taken from [`Palette::sloped`], and not from planes.
-    const SLOPED: bool = false;
+    /// What the chunks hold.
+    const FORM: Stored = if Self::BITS == LEVEL_BITS { Stored::OnGrid } else { Stored::Indices };
 
     /// Takes a table from its bytes.
     unsafe fn table(bytes: &[u8]) -> Self::Table;
@@ -180,16 +186,6 @@ macro_rules! by_bits {
     };
 }
 
-/// Calls a function of a module, made for levels of `bits`.
-macro_rules! on_grid {
-    ($bits:expr, $module:ident::$function:ident $arguments:tt) => {
-        match $bits {
-            10 => $module::$function::<10> $arguments,
-            _ => $module::$function::<12> $arguments,
-        }
-    };
-}
-
 /// Multiplies the rows of `tile` with all rows of activations.
 ///
 /// # Safety
@@ -201,10 +197,12 @@ pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
     assert!(isa.is_here() && tile.x.isa() == isa, "{isa:?} where there is none, or other activations");
     // SAFETY: the machine has the set, and the results are the caller's.
     unsafe {
-        match (isa, tile.palette.levels.get()) {
-            (Isa::Generic, Some(Some(levels))) => on_grid!(levels.bits(), generic::multiply(tile)),
+        match (isa, tile.palette.prepared.get().and_then(Option::as_ref)) {
+            (Isa::Generic, Some(Prepared::Levels(_))) => generic::multiply::<LEVEL_BITS>(tile),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, Some(Some(levels))) => on_grid!(levels.bits(), avx2::multiply_levels(tile)),
+            (Isa::Avx2, Some(Prepared::Levels(_))) => avx2::multiply_levels(tile),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, Some(Prepared::Apart(_))) => avx2::multiply_apart(tile),
             _ => dispatch!(isa, tile.palette.bits, multiply(tile)),
         }
     }
@@ -218,6 +216,30 @@ pub(super) fn unpack(isa: Isa, palette: &Palette, columns: usize, first: usize, 
     assert!(isa.is_here(), "{isa:?} where there is none");
     // SAFETY: the machine has the set.
     unsafe { dispatch!(isa, palette.bits, unpack(palette, columns, first, out)) }
+}
+
+/// Writes the indices of 6 bits of rows from `first` on as [`Apart`](super::apart::Apart) has them.
+///
+/// # Panics
+/// When the machine has no AVX2.
+pub(super) fn take_apart(palette: &Palette, columns: usize, first: usize, out: &mut [u8]) {
+    assert!(Isa::Avx2.is_here(), "{:?} where there is none", Isa::Avx2);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the machine has the set.
+    unsafe {
+        avx2::take_apart(palette, columns, first, out);
+    }
+}
+
+/// Writes a chunk of levels, with AVX2 where there is such.
+#[inline(always)]
+pub(super) fn pack_levels(weights: &[f32; CHUNK], per_step: f32, bytes: &mut [u8; levels::CHUNK_BYTES]) {
+    #[cfg(target_arch = "x86_64")]
+    if Isa::Avx2.is_here() {
+        // SAFETY: the machine has the set.
+        return unsafe { avx2::pack_levels(weights, per_step, bytes) };
+    }
+    levels::pack_plainly(weights, per_step, bytes);
 }
 
 /// The column of each place of a chunk of activations, as the vectors of `isa` find their weights.
@@ -270,10 +292,11 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
     }
 }
 
-/// What is multiplied for the rows of a tile: indices into tables, or levels.
+/// What is multiplied for the rows of a tile.
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    Tables(&'a Palette),
+    /// Indices into tables, as they are stored or taken apart: chunks, and the bytes of a row of them.
+    Tables(&'a Palette, &'a [u8], usize),
     Grid(&'a Levels),
 }
 
@@ -281,29 +304,37 @@ impl<'a> Source<'a> {
     /// What `V` multiplies.
     #[inline(always)]
     fn of<V: Vectors>(palette: &'a Palette) -> Source<'a> {
-        match palette.levels.get() {
-            Some(Some(levels)) if V::ON_GRID => Source::Grid(levels),
-            _ => Source::Tables(palette),
+        match palette.prepared.get() {
+            Some(Some(Prepared::Levels(levels))) if V::FORM == Stored::OnGrid => Source::Grid(levels),
+            Some(Some(Prepared::Apart(apart))) if V::FORM == Stored::Apart => {
+                Source::Tables(palette, apart.bytes(), apart.row_bytes())
+            }
+            _ => Source::stored(palette),
         }
+    }
+
+    /// Indices as they are stored.
+    #[inline(always)]
+    fn stored(palette: &'a Palette) -> Source<'a> {
+        Source::Tables(palette, &palette.indices, palette.row_bytes)
     }
 
     /// The rows from `row` on, but not `end`, that share its table.
     #[inline(always)]
     fn alike(self, row: usize, end: usize) -> usize {
         match self {
-            Source::Tables(palette) => ((row / palette.rows_per_table + 1) * palette.rows_per_table).min(end),
+            Source::Tables(palette, ..) => {
+                ((row / palette.rows_per_table + 1) * palette.rows_per_table).min(end)
+            }
             Source::Grid(_) => end,
         }
     }
 
-    /// The bytes of the table of `row`, in the form that `V` takes.
+    /// The bytes of the table of `row`.
     #[inline(always)]
-    fn table<V: Vectors>(self, row: usize) -> &'a [u8] {
+    fn table(self, row: usize) -> &'a [u8] {
         match self {
-            Source::Tables(palette) => match &palette.sloped {
-                Some(sloped) if V::SLOPED => sloped.table(row / palette.rows_per_table),
-                _ => palette.fixed.table(row / palette.rows_per_table),
-            },
+            Source::Tables(palette, ..) => palette.fixed.table(row / palette.rows_per_table),
             Source::Grid(_) => &[],
         }
     }
@@ -312,7 +343,7 @@ impl<'a> Source<'a> {
     #[inline(always)]
     fn block_scale(self, row: usize, block: usize) -> f32 {
         match self {
-            Source::Tables(_) => 1.0,
+            Source::Tables(..) => 1.0,
             Source::Grid(levels) => levels.scale(row, block),
         }
     }
@@ -321,7 +352,7 @@ impl<'a> Source<'a> {
     #[inline(always)]
     fn row_scale(self, row: usize) -> f32 {
         match self {
-            Source::Tables(palette) => palette.scales[row / palette.rows_per_table],
+            Source::Tables(palette, ..) => palette.scales[row / palette.rows_per_table],
             Source::Grid(_) => 1.0,
         }
     }
@@ -346,7 +377,7 @@ pub(super) fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
 /// [`unpack`] with the instructions of `V`.
 #[inline(always)]
 unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
-    let (mut table, mut indices) = (None, Chunks::new::<V>(Source::Tables(palette), columns));
+    let (mut table, mut indices) = (None, Chunks::new::<V>(Source::stored(palette), columns));
     for (row, out) in (first..).zip(out.chunks_exact_mut(columns)) {
         let group = row / palette.rows_per_table;
         let indices = indices.row(row);

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use half::f16;
 
+use super::apart::Apart;
 use super::bytes::Bytes;
 use super::fixed::{self, MAX};
 use super::float;
@@ -11,7 +12,6 @@ use super::fp16::widened;
 use super::isa::Isa;
 use super::levels::Levels;
 use super::pool::Pool;
-use super::sloped::Sloped;
 
 /// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
 #[derive(Debug)]
@@ -47,12 +47,19 @@ pub(super) struct Palette {
     pub(super) fixed: Planes,
     /// The entries of the tables as bits of fp16.
     pub(super) halves: Planes,
-    /// The weights on a grid, once they were asked for; `None` where there was no memory for them.
-    pub(super) levels: OnceLock<Option<Levels>>,
-    /// The entries of `fixed` along lines, where they are.
-    pub(super) sloped: Option<Sloped>,
+    /// What products use in place of `indices`, once it was asked for; `None` where there was no memory for it.
+    pub(super) prepared: OnceLock<Option<Prepared>>,
     /// What one is worth in each table of `fixed`.
     pub(super) scales: Vec<f32>,
+}
+
+/// Palettized weights in a form that is quicker to multiply.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    /// On a grid, without tables.
+    Levels(Levels),
+    /// Indices into the same tables.
+    Apart(Apart),
 }
 
 /// Tables of 16-bit entries, each as a plane of the low bytes and one of the high bytes: what instructions
@@ -115,17 +122,12 @@ impl Matrix {
         let entries = 1usize << bits;
         let mut multiples: Vec<f32> = tables.iter().map(|entry| widened(entry.to_bits())).collect();
         let scales: Vec<f32> = multiples.chunks_exact_mut(entries).map(to_multiples).collect();
-        let sloped = if bits == 6 { Sloped::new(&multiples) } else { None };
-        let fixed: Vec<u16> = match &sloped {
-            Some(sloped) => (0..scales.len()).flat_map(|i| sloped.entries(i)).map(|e| e as u16).collect(),
-            None => multiples.iter().map(|multiple| nearest(*multiple)).collect(),
-        };
+        let fixed: Vec<u16> = multiples.iter().map(|multiple| nearest(*multiple)).collect();
         let halves: Vec<u16> = tables.iter().map(|entry| entry.to_bits()).collect();
         let fixed = Planes::new(&fixed, entries);
         let halves = Planes::new(&halves, entries);
-        let levels = OnceLock::new();
-        let palette =
-            Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, sloped, levels, scales };
+        let prepared = OnceLock::new();
+        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, prepared, scales };
         Some(Matrix { rows, columns, form: Form::Palettized(Box::new(palette)), unpacked_from: None })
     }
 
@@ -144,19 +146,18 @@ impl Matrix {
         Some(Matrix { unpacked_from: Some(bits), ..matrix })
     }
 
-    /// Puts a palettized weight on a grid if products with the instructions of `isa` are quicker so. What
-    /// the weight file has of it is not read again.
+    /// Brings a palettized weight into the form that products with the instructions of `isa` are quicker with, if
+    /// there is one, and the memory for it. What the weight file has of it is not read again.
     pub(crate) fn prepare(&self, isa: Isa, pool: &Pool) {
-        if isa == Isa::Avx2 && matches!(&self.form, Form::Palettized(palette) if palette.bits == 8) {
-            self.put_on_grid(isa, pool);
-        }
-    }
-
-    /// Puts a palettized weight on a grid, if there is the memory for it.
-    pub(super) fn put_on_grid(&self, isa: Isa, pool: &Pool) {
         let Form::Palettized(palette) = &self.form else { return };
-        let levels = palette.levels.get_or_init(|| Levels::new(isa, pool, palette, self.columns));
-        if let (Some(_), Bytes::Mapped(indices)) = (levels, &palette.indices) {
+        if isa != Isa::Avx2 || palette.bits < 6 {
+            return;
+        }
+        let prepared = palette.prepared.get_or_init(|| match palette.bits {
+            6 => Apart::new(pool, palette, self.columns).map(Prepared::Apart),
+            _ => Levels::new(isa, pool, palette, self.columns).map(Prepared::Levels),
+        });
+        if let (Some(_), Bytes::Mapped(indices)) = (prepared, &palette.indices) {
             indices.release();
         }
     }
@@ -181,13 +182,15 @@ impl Matrix {
 
     /// The bytes that one product with the matrix reads.
     pub(crate) fn read_bytes(&self) -> usize {
-        self.levels().map_or_else(|| self.byte_len(), Levels::byte_len)
+        match self.prepared() {
+            Some(Prepared::Levels(levels)) => levels.byte_len(),
+            Some(Prepared::Apart(_)) | None => self.byte_len(),
+        }
     }
 
-    /// The weight on a grid, if it was put there.
-    pub(super) fn levels(&self) -> Option<&Levels> {
+    pub(super) fn prepared(&self) -> Option<&Prepared> {
         match &self.form {
-            Form::Palettized(palette) => palette.levels.get()?.as_ref(),
+            Form::Palettized(palette) => palette.prepared.get()?.as_ref(),
             Form::Fp16(_) => None,
         }
     }
@@ -197,7 +200,9 @@ impl Matrix {
         let owned = |bytes: &Bytes| if let Bytes::Owned(bytes) = bytes { bytes.len() } else { 0 };
         match &self.form {
             // Tables are small, and a hundredth of the indices as a rule.
-            Form::Palettized(palette) => owned(&palette.indices) + self.levels().map_or(0, Levels::byte_len),
+            Form::Palettized(palette) => {
+                owned(&palette.indices) + self.prepared().map_or(0, |_| self.read_bytes())
+            }
             Form::Fp16(data) => owned(data),
         }
     }
@@ -205,9 +210,9 @@ impl Matrix {
     /// The form in words, for plans.
     pub(crate) fn form_name(&self) -> String {
         match (&self.form, self.unpacked_from) {
-            (Form::Palettized(palette), _) => match self.levels() {
-                Some(levels) => format!("grid{} of lut{}", levels.bits(), palette.bits),
-                None => format!("lut{}", palette.bits),
+            (Form::Palettized(palette), _) => match self.prepared() {
+                Some(Prepared::Levels(_)) => format!("grid of lut{}", palette.bits),
+                Some(Prepared::Apart(_)) | None => format!("lut{}", palette.bits),
             },
             (Form::Fp16(_), Some(bits)) => format!("fp16 of lut{bits}"),
             (Form::Fp16(_), None) => "fp16".to_owned(),

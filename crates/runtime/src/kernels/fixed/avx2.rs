@@ -1,5 +1,6 @@
 //! AVX2: tables of 16 bytes are looked up by `vpshufb`, larger ones are made of such.
 
+mod apart;
 mod grid;
 mod split;
 mod tables;
@@ -7,18 +8,22 @@ mod tables;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
+use apart::Apart;
 use grid::Grid;
-use tables::{Planes, Slopes};
+pub(super) use grid::pack_levels;
+use tables::Planes;
 
-use super::{CHUNK, LANES, Palette, Tile, Vectors, multiply_with, unpack_with};
+use super::super::levels::LEVEL_BITS;
+use super::indices::{Chunks, chunk_bytes};
+use super::{CHUNK, LANES, Palette, Source, Stored, Tile, Vectors, multiply_with, unpack_with};
 
 /// Weights of `BITS` in the form `W` with AVX2.
 struct Avx2<const BITS: u32, W>(PhantomData<W>);
 
 /// How weights become words.
 trait Weights {
-    /// As in [`Vectors::SLOPED`].
-    const SLOPED: bool = false;
+    /// As in [`Vectors::FORM`].
+    const FORM: Stored = Stored::Indices;
 
     /// As in [`Vectors::Indices`].
     type Chunk: Copy;
@@ -37,20 +42,35 @@ trait Weights {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn multiply<const BITS: u32>(tile: &Tile<'_>) {
     // SAFETY: this function has the instructions; the results are the caller's.
-    unsafe {
-        if BITS == 6 && tile.palette.sloped.is_some() {
-            multiply_with::<Avx2<6, Slopes>>(tile);
-        } else {
-            multiply_with::<Avx2<BITS, Planes<BITS>>>(tile);
-        }
-    }
+    unsafe { multiply_with::<Avx2<BITS, Planes<BITS>>>(tile) }
 }
 
 /// [`super::multiply`], of levels.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn multiply_levels<const BITS: u32>(tile: &Tile<'_>) {
+pub(super) unsafe fn multiply_levels(tile: &Tile<'_>) {
     // SAFETY: this function has the instructions; the results are the caller's.
-    unsafe { multiply_with::<Avx2<BITS, Grid<BITS>>>(tile) }
+    unsafe { multiply_with::<Avx2<LEVEL_BITS, Grid>>(tile) }
+}
+
+/// [`super::multiply`], of indices that are taken apart.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn multiply_apart(tile: &Tile<'_>) {
+    // SAFETY: this function has the instructions; the results are the caller's.
+    unsafe { multiply_with::<Avx2<6, Apart>>(tile) }
+}
+
+/// [`super::take_apart`].
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn take_apart(palette: &Palette, columns: usize, first: usize, out: &mut [u8]) {
+    const BYTES: usize = chunk_bytes::<Avx2<6, Apart>>();
+    let mut chunks = Chunks::new::<Avx2<6, Apart>>(Source::stored(palette), columns);
+    for (row, out) in (first..).zip(out.chunks_exact_mut(columns.div_ceil(CHUNK) * BYTES)) {
+        let (stored, _) = chunks.row(row).as_chunks::<BYTES>();
+        for (from, to) in stored.iter().zip(out.as_chunks_mut::<BYTES>().0) {
+            // SAFETY: this function has the instructions, and both are chunks.
+            unsafe { apart::take_apart(from.as_ptr(), to.as_mut_ptr()) };
+        }
+    }
 }
 
 /// [`super::unpack`].
@@ -68,7 +88,7 @@ pub(super) unsafe fn unpack<const BITS: u32>(
 impl<const BITS: u32, W: Weights> Vectors for Avx2<BITS, W> {
     const BITS: u32 = BITS;
     const WIDTH: usize = 16;
-    const SLOPED: bool = W::SLOPED;
+    const FORM: Stored = W::FORM;
 
     type Table = W;
     type Vector = __m256i;

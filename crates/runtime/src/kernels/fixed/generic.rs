@@ -1,6 +1,7 @@
 //! Plain Rust: the slow twin that the other sets are held against.
 
 use super::super::fp16::widened;
+use super::super::levels::LEVEL_BITS;
 use super::{CHUNK, LANES, PAIRS, Palette, Tile, Vectors, multiply_with, unpack_with};
 
 /// Indices or levels of `BITS` in plain Rust.
@@ -24,14 +25,14 @@ pub(super) unsafe fn unpack<const BITS: u32>(
 }
 
 /// The levels of a chunk, as numbers of 14 bits.
-fn levels<const BITS: u32>(chunk: &[u8]) -> [[i16; 16]; 4] {
+fn levels(chunk: &[u8]) -> [[i16; 16]; 4] {
     let (high, low) = chunk.split_at(CHUNK);
     let mut words = [0i16; CHUNK];
     for (i, high) in high.iter().enumerate() {
-        let shifted = low[i % low.len()] << (i / low.len() * (BITS as usize - 8));
-        let kept = shifted & !(0xff >> (BITS - 8));
-        // Even columns come first.
-        words[2 * (i % (CHUNK / 2)) + i / (CHUNK / 2)] = i16::from_le_bytes([kept, *high]) >> 2;
+        // Even columns come first, and have the high halves of the bytes of low bits.
+        let (pair, is_odd) = (i % (CHUNK / 2), i / (CHUNK / 2));
+        let kept = low[pair] << (4 * is_odd) & 0xf0;
+        words[2 * pair + is_odd] = i16::from_le_bytes([kept, *high]) >> 2;
     }
     std::array::from_fn(|v| std::array::from_fn(|i| words[usize::from(PAIRS[v * 16 + i])]))
 }
@@ -61,9 +62,9 @@ impl<const BITS: u32> Vectors for Generic<BITS> {
     }
 
     unsafe fn words(table: &[i16; 256], indices: *const u8) -> [[i16; 16]; 4] {
-        if Self::ON_GRID {
+        if BITS == LEVEL_BITS {
             // SAFETY: a chunk has eight times BITS bytes.
-            return unsafe { levels::<BITS>(std::slice::from_raw_parts(indices, 8 * BITS as usize)) };
+            return unsafe { levels(std::slice::from_raw_parts(indices, 8 * BITS as usize)) };
         }
         let mut natural = [0i16; CHUNK];
         for (eight, out) in natural.as_chunks_mut::<8>().0.iter_mut().enumerate() {

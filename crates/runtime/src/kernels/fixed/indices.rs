@@ -18,7 +18,7 @@ impl<'a> Chunks<'a> {
     pub(super) fn new<V: Vectors>(source: Source<'a>, columns: usize) -> Chunks<'a> {
         let len = (columns.div_ceil(CHUNK) + 1) * chunk_bytes::<V>();
         let (all, row_bytes): (&[u8], usize) = match source {
-            Source::Tables(palette) => (&palette.indices, palette.row_bytes),
+            Source::Tables(_, chunks, row_bytes) => (chunks, row_bytes),
             Source::Grid(levels) => (levels.bytes(), levels.row_bytes()),
         };
         Chunks { all, row_bytes, len, padded: Vec::new() }

@@ -19,7 +19,7 @@ pub(super) unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
         let end = source.alike(row, tile.rows.end);
         // SAFETY: the caller has the instructions and the results.
         unsafe {
-            let table = V::table(source.table::<V>(row));
+            let table = V::table(source.table(row));
             for row in row..end {
                 let scale = |block| source.block_scale(row, block);
                 let totals = row_totals::<V, T>(&table, chunks.row(row), &blocks, scale);

@@ -65,7 +65,7 @@ unsafe fn look_up<V: Vectors>(
         let end = source.alike(row, rows.end);
         // SAFETY: the caller has the instructions, and a chunk has as many vectors as `words`.
         unsafe {
-            let table = V::table(source.table::<V>(row));
+            let table = V::table(source.table(row));
             for row in row..end {
                 panel.scales[row - rows.start] = source.block_scale(row, block);
                 let from = chunks.row(row)[block * (BLOCK / CHUNK) * chunk_bytes::<V>()..].as_ptr();

@@ -1,14 +1,12 @@
 //! Products against their slow twins: every set of instructions that this machine has.
 
-use std::collections::BTreeSet;
-
 use half::f16;
 
 use super::super::exact::multiply_exact;
 use super::super::matmul::matmul_transposed;
 use super::*;
 use crate::kernels::Bytes;
-use crate::kernels::levels::Levels;
+use crate::kernels::matrix::Prepared;
 
 /// Random numbers without a dependency: xorshift.
 struct Random(u64);
@@ -47,26 +45,6 @@ impl Random {
         self.indexing(shape, bits, rows_per_table, &tables)
     }
 
-    /// As [`Random::palettized`], with tables that ascend, a third of a step off at most.
-    fn ascending(&mut self, shape: [usize; 2], bits: u32, rows_per_table: usize) -> Matrix {
-        let count = shape[0].div_ceil(rows_per_table) << bits;
-        let step = 2.0 / (1 << bits) as f32;
-        let mut entry = |i: usize| (i % (1 << bits)) as f32 * step - 1.0 + self.number() * step / 3.0;
-        let tables: Vec<f16> = (0..count).map(|i| f16::from_f32(entry(i))).collect();
-        self.indexing(shape, bits, rows_per_table, &tables)
-    }
-
-    /// As [`Random::ascending`], within `spread`, and with a last entry that is far from the others.
-    fn outlying(&mut self, shape: [usize; 2], bits: u32, rows_per_table: usize, spread: f32) -> Matrix {
-        let count = shape[0].div_ceil(rows_per_table) << bits;
-        let entry = |i: usize| match i + 1 {
-            next if next % (1 << bits) == 0 => 1.0,
-            next => spread * ((next % (1 << bits)) as f32 / (1 << bits) as f32 - 0.5),
-        };
-        let tables: Vec<f16> = (0..count).map(|i| f16::from_f32(entry(i))).collect();
-        self.indexing(shape, bits, rows_per_table, &tables)
-    }
-
     fn indexing(
         &mut self,
         [rows, columns]: [usize; 2],
@@ -101,16 +79,9 @@ fn reference(weight: &Matrix, x: &[f32]) -> Vec<f64> {
     x.chunks(columns).flat_map(|x| w.chunks(columns).map(move |w| dot(x, w))).collect()
 }
 
-fn is_sloped(weight: &Matrix) -> bool {
-    matches!(weight.form(), Form::Palettized(palette) if palette.sloped.is_some())
-}
-
-/// How many times 1/8191 the steps of the weights are, where the largest is 1. Those of sloped tables are up to five: the
-/// ends of ascending ones are a third of 256 off the line and the line is not in the middle, so that 127 rungs of 5
-/// suffice.
+/// How many times 1/8191 the steps of the weights are, where the largest is 1.
 fn coarseness(weight: &Matrix) -> f64 {
-    let entries = if is_sloped(weight) { 5.0 } else { 1.0 };
-    weight.levels().map_or(entries, |levels| 8191.0 / f64::from((1 << (levels.bits() - 1)) - 1))
+    if matches!(weight.prepared(), Some(Prepared::Levels(_))) { 8191.0 / 2047.0 } else { 1.0 }
 }
 
 fn unpacked(isa: Isa, weight: &Matrix) -> Vec<f32> {
@@ -148,16 +119,16 @@ fn for_each_palettized(check: impl FnMut(&Matrix, &[f32], String)) {
     for_each_of_bits(&WIDTHS, check);
 }
 
-/// As [`for_each_palettized`], with weights on a grid.
-fn for_each_on_grid(mut check: impl FnMut(&Matrix, &[f32], String)) {
-    let mut seen = BTreeSet::new();
-    for_each_of_bits(&[3, 8], |weight, x, name| {
-        weight.put_on_grid(Isa::best(), &Pool::new(2));
-        let bits = weight.levels().unwrap().bits();
-        check(weight, x, format!("{name}, on a grid of {bits} bits"));
-        seen.insert(bits);
+/// As [`for_each_palettized`], with weights in the form that AVX2 is quicker with; none where there is no AVX2.
+fn for_each_prepared(mut check: impl FnMut(&Matrix, &[f32], String)) {
+    if !Isa::Avx2.is_here() {
+        return;
+    }
+    for_each_of_bits(&[6, 8], |weight, x, name| {
+        weight.prepare(Isa::Avx2, &Pool::new(2));
+        assert!(weight.prepared().is_some());
+        check(weight, x, format!("{name}, prepared"));
     });
-    assert_eq!(seen, BTreeSet::from([10, 12]));
 }
 
 fn for_each_of_bits(widths: &[u32], mut check: impl FnMut(&Matrix, &[f32], String)) {
@@ -169,18 +140,6 @@ fn for_each_of_bits(widths: &[u32], mut check: impl FnMut(&Matrix, &[f32], Strin
                 let x = random.numbers(count * columns);
                 let name =
                     format!("[{rows}, {columns}] x {count}, {bits} bits, {rows_per_table} rows a table");
-                check(&weight, &x, name);
-            }
-            for (kind, rows_per_table) in
-                ["ascending", "outlying"].iter().flat_map(|kind| [(kind, 8), (kind, rows)])
-            {
-                let (mut random, shape) = (Random::new(seed), [rows, columns]);
-                let weight = match *kind {
-                    "ascending" => random.ascending(shape, bits, rows_per_table),
-                    _ => random.outlying(shape, bits, rows_per_table, 0.3),
-                };
-                let x = random.numbers(count * columns);
-                let name = format!("{shape:?} x {count}, {bits} bits, {rows_per_table} rows a table, {kind}");
                 check(&weight, &x, name);
             }
         }
@@ -198,7 +157,7 @@ fn fixed_point_is_near_the_numbers() {
         }
     };
     for_each_palettized(is_near);
-    for_each_on_grid(is_near);
+    for_each_prepared(is_near);
 }
 
 #[test]
@@ -211,9 +170,9 @@ fn every_set_gives_the_same_bits() {
     };
     let here: Vec<Isa> = Isa::here().collect();
     for_each_palettized(|weight, x, name| same(&here, weight, x, name));
-    // Other sets look up entries, on a grid or not.
-    let on_grid: Vec<Isa> = Isa::here().filter(|isa| matches!(isa, Isa::Generic | Isa::Avx2)).collect();
-    for_each_on_grid(|weight, x, name| same(&on_grid, weight, x, name));
+    // Other sets look up entries, prepared or not.
+    let prepared: Vec<Isa> = Isa::here().filter(|isa| matches!(isa, Isa::Generic | Isa::Avx2)).collect();
+    for_each_prepared(|weight, x, name| same(&prepared, weight, x, name));
 }
 
 #[test]
@@ -393,32 +352,4 @@ fn what_does_not_fit_is_no_matrix() {
     assert!(Matrix::palettized(2, 8, 3, 2, bytes(6), &[f16::INFINITY; 8]).is_none());
     assert!(Matrix::fp16(2, 3, bytes(11)).is_none());
     assert_eq!(Matrix::palettized(2, 8, 3, 1, bytes(6), &table(16)).unwrap().byte_len(), 6 + 32);
-}
-
-#[test]
-fn a_grid_has_as_many_bits_as_the_weights_need() {
-    let pool = Pool::new(2);
-    let mut random = Random::new(0);
-    let grid = |weight: Matrix| {
-        weight.put_on_grid(Isa::best(), &pool);
-        weight.levels().map(Levels::bits)
-    };
-    assert_eq!(grid(random.ascending([16, 512], 8, 8)), Some(10));
-    assert_eq!(grid(random.outlying([16, 512], 8, 8, 0.5)), Some(10));
-    assert_eq!(grid(random.outlying([16, 512], 8, 8, 0.1)), Some(12));
-    // An entry far away from the others.
-    let mut tables: Vec<f16> = (0..256).map(|i| f16::from_f32(i as f32 / 256.0)).collect();
-    tables[255] = f16::from_f32(3000.0);
-    assert_eq!(grid(random.indexing([16, 512], 8, 16, &tables)), Some(12));
-    assert_eq!(grid(random.indexing([16, 512], 8, 16, &[f16::ONE; 256])), Some(10));
-    assert_eq!(grid(random.indexing([16, 512], 8, 16, &[f16::ZERO; 256])), Some(10));
-    assert_eq!(grid(random.fp16(16, 512)), None);
-}
-
-#[test]
-fn tables_of_six_bits_that_ascend_are_sloped() {
-    let mut random = Random::new(0);
-    assert!(is_sloped(&random.ascending([16, 64], 6, 8)));
-    assert!(!is_sloped(&random.ascending([16, 64], 4, 8)));
-    assert!(!is_sloped(&random.palettized([16, 64], 6, 8)));
 }

@@ -6,12 +6,11 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::sloped::MIDDLE;
 use super::Weights;
 use super::split::split;
 
 /// Sixteen bytes, in both halves of a register.
-type Sixteen = __m256i;
+pub(super) type Sixteen = __m256i;
 
 /// Two registers, as the indices of a chunk take. All steps are taken for both, since tables are larger than the
 /// registers that there are: what is read of them serves twice.
@@ -52,7 +51,7 @@ impl<const BITS: u32> Weights for Planes<BITS> {
                     let indices = Of256::new(indices);
                     interleave(indices.look_up(low), indices.look_up(high))
                 }
-                _ => interleave(of_16(low, indices), of_16(high, indices)),
+                _ => interleave(of_16(low[0], indices), of_16(high[0], indices)),
             };
             // Of 8 bits, even and odd columns share a register.
             if BITS == 8 { [a, c, b, d] } else { [a, b, c, d] }
@@ -60,47 +59,9 @@ impl<const BITS: u32> Weights for Planes<BITS> {
     }
 }
 
-/// A table of 64 entries along a line, as [`Sloped`](super::super::super::sloped::Sloped) has them.
-pub(super) struct Slopes {
-    rungs: [Sixteen; 4],
-    /// The step and the slope.
-    by: __m256i,
-}
-
-impl Weights for Slopes {
-    const SLOPED: bool = true;
-
-    type Chunk = Two;
-
-    #[inline(always)]
-    unsafe fn new(bytes: &[u8]) -> Slopes {
-        // SAFETY: the caller has AVX2.
-        unsafe {
-            let by = i16::from_le_bytes([bytes[64], bytes[65]]);
-            Slopes { rungs: sixteens(bytes), by: _mm256_set1_epi16(by) }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn split(from: *const u8) -> Two {
-        // SAFETY: the caller has AVX2 and the indices of a chunk.
-        unsafe { split::<6>(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn words(&self, indices: Two) -> [__m256i; 4] {
-        // SAFETY: the caller has AVX2.
-        unsafe {
-            let indices = Of64::new(indices);
-            let [[a, b], [c, d]] = interleave(indices.look_up(&self.rungs), indices.offsets());
-            [a, b, c, d].map(|pairs| _mm256_maddubs_epi16(self.by, pairs))
-        }
-    }
-}
-
 /// Sixteen bytes after the other; those that are not there are zeros.
 #[inline(always)]
-unsafe fn sixteens<const N: usize>(bytes: &[u8]) -> [Sixteen; N] {
+pub(super) unsafe fn sixteens<const N: usize>(bytes: &[u8]) -> [Sixteen; N] {
     // SAFETY: the caller has AVX2, and each chunk 16 bytes.
     unsafe {
         let mut sixteens = [_mm256_setzero_si256(); N];
@@ -113,7 +74,7 @@ unsafe fn sixteens<const N: usize>(bytes: &[u8]) -> [Sixteen; N] {
 
 /// Words of low and high bytes: of both registers the low eight of each half, then the others.
 #[inline(always)]
-unsafe fn interleave(low: Two, high: Two) -> [Two; 2] {
+pub(super) unsafe fn interleave(low: Two, high: Two) -> [Two; 2] {
     // SAFETY: the caller has AVX2.
     unsafe {
         [
@@ -123,16 +84,16 @@ unsafe fn interleave(low: Two, high: Two) -> [Two; 2] {
     }
 }
 
-/// The bytes of the first sixteen.
+/// The bytes of a sixteen.
 #[inline(always)]
-unsafe fn of_16(bytes: &[Sixteen], indices: Two) -> Two {
+pub(super) unsafe fn of_16(bytes: Sixteen, indices: Two) -> Two {
     // SAFETY: the caller has AVX2.
-    unsafe { [_mm256_shuffle_epi8(bytes[0], indices[0]), _mm256_shuffle_epi8(bytes[0], indices[1])] }
+    unsafe { [_mm256_shuffle_epi8(bytes, indices[0]), _mm256_shuffle_epi8(bytes, indices[1])] }
 }
 
 /// The first, or the second where the highest bit of `second` is set.
 #[inline(always)]
-unsafe fn choose(first: Two, other: Two, second: Two) -> Two {
+pub(super) unsafe fn choose(first: Two, other: Two, second: Two) -> Two {
     // SAFETY: the caller has AVX2.
     unsafe {
         [_mm256_blendv_epi8(first[0], other[0], second[0]), _mm256_blendv_epi8(first[1], other[1], second[1])]
@@ -153,7 +114,7 @@ impl Halves {
     unsafe fn look_up(&self, lower: Sixteen, upper: Sixteen) -> Two {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let (lower, upper) = (of_16(&[lower], self.below), of_16(&[upper], self.above));
+            let (lower, upper) = (of_16(lower, self.below), of_16(upper, self.above));
             [_mm256_or_si256(lower[0], upper[0]), _mm256_or_si256(lower[1], upper[1])]
         }
     }
@@ -171,7 +132,7 @@ impl Of64 {
     unsafe fn new(indices: Two) -> Of64 {
         // SAFETY: the caller has AVX2.
         unsafe {
-            let (up, down) = (_mm256_set1_epi8(96), _mm256_set1_epi8(-MIDDLE as i8));
+            let (up, down) = (_mm256_set1_epi8(96), _mm256_set1_epi8(-32));
             let below = [_mm256_add_epi8(indices[0], up), _mm256_add_epi8(indices[1], up)];
             let above = [_mm256_add_epi8(indices[0], down), _mm256_add_epi8(indices[1], down)];
             let second = [_mm256_slli_epi16::<3>(indices[0]), _mm256_slli_epi16::<3>(indices[1])];
@@ -179,15 +140,9 @@ impl Of64 {
         }
     }
 
-    /// The indices, counted from [`MIDDLE`].
-    #[inline(always)]
-    unsafe fn offsets(&self) -> Two {
-        self.halves.above
-    }
-
     /// The bytes for the indices.
     #[inline(always)]
-    unsafe fn look_up(&self, bytes: &[Sixteen]) -> Two {
+    unsafe fn look_up(&self, bytes: &[Sixteen; 16]) -> Two {
         // SAFETY: the caller has AVX2.
         unsafe {
             let first = self.halves.look_up(bytes[0], bytes[2]);
