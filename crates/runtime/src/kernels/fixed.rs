@@ -222,6 +222,7 @@ pub(super) fn unpack(isa: Isa, palette: &Palette, columns: usize, first: usize, 
 ///
 /// # Panics
 /// When the machine has no AVX2.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "there is no AVX2"))]
 pub(super) fn take_apart(palette: &Palette, columns: usize, first: usize, out: &mut [u8]) {
     assert!(Isa::Avx2.is_here(), "{:?} where there is none", Isa::Avx2);
     #[cfg(target_arch = "x86_64")]

@@ -221,6 +221,7 @@ fn in_chunks<'a>(x: &'a [f32], padded: &'a mut [[f32; CHUNK]; CHUNKS]) -> &'a [[
 ///
 /// A block with an infinity or NaN has the scale NaN; one of numbers below the normal ones of f32 times
 /// [`MAX`] counts as zeros, because its scale would lose bits.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables, reason = "there is one way only"))]
 #[inline(always)]
 fn quantize(isa: Isa, x: &[[f32; CHUNK]], order: &[u8; CHUNK], out: &mut [FixedChunk]) -> f32 {
     #[cfg(target_arch = "x86_64")]
