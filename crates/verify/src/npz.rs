@@ -40,11 +40,13 @@ struct Member {
     local: u64,
 }
 
-/// An array of 32-bit elements in row-major order.
+/// An array in row-major order.
 #[derive(Debug, Clone)]
 pub(crate) struct Array {
     /// The extents, outermost first.
     pub(crate) shape: Vec<usize>,
+    /// Bytes of an element.
+    width: u64,
     start: u64,
 }
 
@@ -118,12 +120,12 @@ impl Npz {
         Ok(members)
     }
 
-    /// The array `name`, whose elements must be of the numpy type `dtype` (`<i4`, `<f4`) and `rank` axes; `None` where
-    /// there is no such array.
+    /// The array `name`, whose elements must be of one of the numpy types `dtypes` (`<i4`, `<f4`), each with its bytes, and
+    /// which must have `rank` axes; `None` where there is no such array.
     ///
     /// # Errors
     /// `Input` for a compressed member, another type, and an array whose elements are not all there.
-    pub(crate) fn array(&mut self, name: &str, dtype: &str, rank: usize) -> Result<Option<Array>> {
+    pub(crate) fn array(&mut self, name: &str, dtypes: &[(&str, u64)], rank: usize) -> Result<Option<Array>> {
         let file = format!("{name}.npy");
         let Some(member) = self.members.iter().find(|m| m.name == file) else { return Ok(None) };
         let (method, size, local) = (member.method, member.size, member.local);
@@ -152,16 +154,19 @@ impl Npz {
             return Err(self.broken(&format!("the header of `{file}` is too large")));
         }
         let header = String::from_utf8_lossy(&self.bytes(start + head, len)?).into_owned();
-        let array = Array { shape: shape(&header), start: start + head + len };
-        let is_plain = header.contains("'fortran_order': False") || array.shape.len() < 2;
-        if !header.contains(&format!("'{dtype}'")) || array.shape.len() != rank || !is_plain {
-            let expected = format!("elements '{dtype}' in row-major order, {rank} axes");
+        let is_plain = header.contains("'fortran_order': False") || rank < 2;
+        let dtype = dtypes.iter().find(|(dtype, _)| field(&header, "descr") == Some(&format!("'{dtype}'")));
+        let shape = shape(&header).filter(|shape| shape.len() == rank && is_plain);
+        let (Some((_, width)), Some(shape)) = (dtype, shape) else {
+            let dtypes: Vec<&str> = dtypes.iter().map(|(dtype, _)| *dtype).collect();
+            let expected = format!("elements {} in row-major order, {rank} axes", dtypes.join(" or "));
             let found: String = header.trim().chars().take(200).collect();
             let report = Report::new(format!("`{name}` cannot be used")).at(self.path.display());
             let report = report.expecting(expected).finding(found);
             return Err(Error::input(report.mending("convert the array before it is written")));
-        }
-        let count = array.shape.iter().try_fold(4u64, |n, d| n.checked_mul(*d as u64));
+        };
+        let array = Array { shape, width: *width, start: start + head + len };
+        let count = array.shape.iter().try_fold(array.width, |n, d| n.checked_mul(*d as u64));
         let whole = count.and_then(|bytes| bytes.checked_add(head + len));
         if whole.is_none_or(|whole| whole > size || start + whole > self.len) {
             return Err(self.broken(&format!("`{file}` ends too early")));
@@ -169,17 +174,33 @@ impl Npz {
         Ok(Some(array))
     }
 
-    /// The elements `first..first + count` of an array, as words.
-    pub(crate) fn words(&mut self, array: &Array, first: usize, count: usize) -> Result<Vec<[u8; 4]>> {
-        let bytes = self.bytes(array.start + 4 * first as u64, 4 * count as u64)?;
-        Ok(bytes.as_chunks::<4>().0.to_vec())
+    /// The little-endian bytes of the elements `first..first + count` of an array.
+    pub(crate) fn elements(&mut self, array: &Array, first: usize, count: usize) -> Result<Vec<u8>> {
+        self.bytes(array.start + array.width * first as u64, array.width * count as u64)
+    }
+
+    /// The elements `0..count` of an array of integers.
+    pub(crate) fn integers(&mut self, array: &Array, count: usize) -> Result<Vec<i64>> {
+        let bytes = self.elements(array, 0, count)?;
+        Ok(match array.width {
+            8 => bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+            _ => bytes.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes).into()).collect(),
+        })
     }
 }
 
-/// The extents in an `.npy` header: `(96, 512)`.
-fn shape(header: &str) -> Vec<usize> {
-    let inner = header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')'));
-    inner.map_or(Vec::new(), |(dims, _)| dims.split(',').filter_map(|d| d.trim().parse().ok()).collect())
+/// The value of `name` in an `.npy` header, which is the literal of a Python dictionary, up to the next comma.
+fn field<'a>(header: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = header.split_once(&format!("'{name}': "))?;
+    rest.split_once(',').map(|(value, _)| value.trim())
+}
+
+/// The extents in an `.npy` header: `(96, 512)`, `(96,)`.
+fn shape(header: &str) -> Option<Vec<usize>> {
+    let (_, rest) = header.split_once("'shape': (")?;
+    let (extents, _) = rest.split_once(')')?;
+    let extents = extents.trim().trim_end_matches(',');
+    extents.split(',').map(|extent| extent.trim().parse().ok()).collect()
 }
 
 fn number(bytes: &[u8], at: usize, len: usize) -> u64 {

@@ -63,28 +63,28 @@ impl Tokens {
         Tokens { ids, source, recorded: None }.checked()
     }
 
-    /// The first `limit` of the `input_ids` int32 `[T]` of an `.npz` file, and its `logits` f32 `[T, V]` where it has them.
+    /// The first `limit` of the `input_ids`, int32 or int64 `[T]`, of an `.npz` file, and its `logits` f32 `[T, V]` where it has
+    /// them.
     ///
     /// # Errors
     /// `Input` for a file without `input_ids`, one that is not whole, and ids below 0; `Usage` for fewer than two
     /// tokens.
     pub fn of_npz(file: &Path, limit: usize) -> Result<Tokens> {
         let mut npz = Npz::open(file)?;
-        let array = npz.array("input_ids", "<i4", 1)?.ok_or_else(|| {
+        let array = npz.array("input_ids", &[("<i4", 4), ("<i8", 8)], 1)?.ok_or_else(|| {
             let report = Report::new("the file has no array `input_ids`").at(file.display());
-            let report = report.expecting("`input_ids` int32 [T], and perhaps `logits` f32 [T, V]");
+            let report = report.expecting("`input_ids` int32 or int64 [T], and perhaps `logits` f32 [T, V]");
             Error::input(report.mending("write it with numpy.savez(FILE, input_ids=...)"))
         })?;
         let count = array.shape[0].min(limit);
-        let id = |(place, word): (usize, &[u8; 4])| {
-            u32::try_from(i32::from_le_bytes(*word)).map_err(|_| {
-                let report = Report::new("a token id is negative").at(format!("`input_ids`, token {place}"));
-                Error::input(report.finding(i32::from_le_bytes(*word)))
+        let id = |(place, id): (usize, &i64)| {
+            u32::try_from(*id).map_err(|_| {
+                let report = Report::new("a token id is negative, or beyond any vocabulary");
+                Error::input(report.at(format!("`input_ids`, token {place}")).finding(id))
             })
         };
-        let words = npz.words(&array, 0, count)?;
-        let ids = words.iter().enumerate().map(id).collect::<Result<Vec<_>>>()?;
-        let logits = npz.array("logits", "<f4", 2)?;
+        let ids = npz.integers(&array, count)?.iter().enumerate().map(id).collect::<Result<Vec<_>>>()?;
+        let logits = npz.array("logits", &[("<f4", 4)], 2)?;
         if let Some(logits) = logits.as_ref().filter(|logits| logits.shape[0] != array.shape[0]) {
             let report = Report::new("`logits` does not belong to `input_ids`").at(file.display());
             let report = report.expecting(format!("{} rows, one a token", array.shape[0]));
@@ -128,7 +128,7 @@ impl Recorded {
     /// The logits after token `row`.
     pub(crate) fn row(&mut self, row: usize) -> Result<Vec<f32>> {
         let vocab = self.logits.shape[1];
-        let words = self.npz.words(&self.logits, row * vocab, vocab)?;
-        Ok(words.into_iter().map(f32::from_le_bytes).collect())
+        let bytes = self.npz.elements(&self.logits, row * vocab, vocab)?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     }
 }

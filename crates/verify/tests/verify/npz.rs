@@ -3,27 +3,32 @@
 /// A `.npy` member: its name and its bytes.
 pub(crate) type Member = (String, Vec<u8>);
 
-/// An array of 32-bit elements.
-pub(crate) fn array(name: &str, dtype: &str, shape: &str, words: impl Iterator<Item = [u8; 4]>) -> Member {
-    let mut header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({shape}), }}");
+/// An array of elements of `N` bytes.
+pub(crate) fn array<const N: usize>(
+    name: &str,
+    dtype: &str,
+    shape: &str,
+    elements: impl Iterator<Item = [u8; N]>,
+) -> Member {
+    let mut header = format!("{{'descr': {dtype}, 'fortran_order': False, 'shape': ({shape}), }}");
     header += &" ".repeat((10 + header.len() + 1).next_multiple_of(64) - 10 - header.len() - 1);
     header.push('\n');
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes());
-    bytes.extend(words.flatten());
+    bytes.extend(elements.flatten());
     (format!("{name}.npy"), bytes)
 }
 
 /// `input_ids`.
 pub(crate) fn ids(ids: &[i32]) -> Member {
-    array("input_ids", "<i4", &format!("{},", ids.len()), ids.iter().map(|id| id.to_le_bytes()))
+    array("input_ids", "'<i4'", &format!("{},", ids.len()), ids.iter().map(|id| id.to_le_bytes()))
 }
 
 /// `logits`, so many a row.
 pub(crate) fn logits(logits: &[f32], vocab: usize) -> Member {
     let shape = format!("{}, {vocab}", logits.len() / vocab);
-    array("logits", "<f4", &shape, logits.iter().map(|logit| logit.to_le_bytes()))
+    array("logits", "'<f4'", &shape, logits.iter().map(|logit| logit.to_le_bytes()))
 }
 
 /// An archive of stored members.

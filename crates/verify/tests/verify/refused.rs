@@ -19,14 +19,18 @@ fn refusal(result: anelith_verify::Result<Verification>) -> (bool, String) {
 fn tokens_that_the_model_does_not_have() {
     let pair = Pair::whole("llama", "none");
     let with = |bytes: Vec<u8>| refusal(pair.verify_npz(&bytes, Scope::F32));
-    let cases: [(Vec<u8>, &str); 7] = [
+    let zeros = |dtype, shape| npz::file(&[npz::array("input_ids", dtype, shape, [[0; 4]; 4].into_iter())]);
+    let cases: [(Vec<u8>, &str); 10] = [
         (npz::file(&[npz::ids(&[1, 2, VOCAB as i32])]), "no token 96"),
         (npz::file(&[npz::ids(&[1, -2, 3])]), "negative"),
         (npz::file(&[npz::ids(&[1])]), "too short"),
         (npz::file(&[npz::logits(&[0.0; VOCAB], VOCAB)]), "no array `input_ids`"),
         (npz::file(&[npz::ids(&ids()), npz::logits(&[0.0; 8 * TOKENS], 8)]), "another vocabulary"),
         (npz::file(&[npz::ids(&ids()), npz::logits(&[0.0; VOCAB], VOCAB)]), "does not belong to `input_ids`"),
-        (npz::file(&[npz::array("input_ids", "<i8", "2,", [[0; 4]; 4].into_iter())]), "elements '<i4'"),
+        (zeros("'<i2'", "2,"), "elements <i4 or <i8"),
+        (zeros("[('a', '<i4'), ('b', '<i4')]", "2,"), "elements <i4 or <i8"),
+        (zeros("'<i4'", "2x,"), "elements <i4 or <i8"),
+        (zeros("'<i4'", "1, 2"), "1 axes"),
     ];
     for (bytes, words) in cases {
         let (is_input, text) = with(bytes);

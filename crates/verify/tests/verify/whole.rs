@@ -118,3 +118,12 @@ fn whoever_watches_may_stop_it() {
         verify(&checkpoint, &meta, Tokens::of_npz(&path, 100).unwrap(), Scope::All, &Impatient);
     assert!(matches!(stopped, Err(anelith_verify::Error::Interrupted)));
 }
+
+#[test]
+fn token_ids_may_have_64_bits() {
+    let pair = Pair::whole("llama", "none");
+    let long: Vec<[u8; 8]> = ids().iter().map(|id| i64::from(*id).to_le_bytes()).collect();
+    let array = npz::array("input_ids", "'<i8'", &format!("{},", long.len()), long.into_iter());
+    let found = pair.verify_npz(&npz::file(&[array]), Scope::F32).unwrap();
+    assert_eq!(found.columns, pair.verify(Scope::F32).unwrap().columns);
+}
