@@ -22,7 +22,7 @@ pub fn print(program: &Program, dialect: Dialect) -> String {
     printer.out
 }
 
-/// As [`print`], piece by piece: the text is never in memory as a whole.
+/// As [`print()`], piece by piece: the text is never in memory as a whole.
 ///
 /// # Errors
 /// Those of `out`.
