@@ -50,9 +50,8 @@ impl Download<'_> {
     }
 
     fn fill(&self, partial: &mut Partial) -> Result<()> {
-        let mut patience = self.client.patience();
+        let (mut patience, mut furthest) = (self.client.patience(), partial.len);
         while partial.len < self.file.size {
-            let before = partial.len;
             let trouble = match self.client.get(&self.url, partial.len) {
                 Ok(answer) => match self.take(answer, partial)? {
                     None => continue,
@@ -65,9 +64,9 @@ impl Download<'_> {
                 }
                 Err(trouble) => trouble,
             };
-            if partial.len > before {
-                // It goes on, if in pieces.
-                patience = self.client.patience();
+            if partial.len > furthest {
+                // It goes on, if in pieces; what has been there before does not count.
+                (patience, furthest) = (self.client.patience(), partial.len);
             }
             self.request.answered(patience.wait(trouble))?;
         }

@@ -127,6 +127,17 @@ fn a_server_without_ranges_sends_the_file_again() {
 }
 
 #[test]
+fn a_server_that_never_comes_further_is_given_up() {
+    let (server, cache) = (Server::demo(), Cache::new());
+    for _ in 0..30 {
+        server.fail("name=model.safetensors", Fault::Cut(500_000));
+        server.fail("name=model.safetensors", Fault::Status(416, &[]));
+    }
+    assert!(cache.get(&server).is_err());
+    assert!(server.requests().iter().filter(|r| r.is_storage).count() < 30);
+}
+
+#[test]
 fn another_file_than_the_hub_has_is_not_kept() {
     for (name, kind) in [("model.safetensors", "SHA-256"), ("tokenizer.json", "git SHA-1")] {
         let (server, cache) = (Server::demo(), Cache::new());
