@@ -1,8 +1,7 @@
 //! A file mapped into memory: the one place in this crate that needs `unsafe`.
 
 use std::fs::File;
-use std::ops::Deref;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -27,16 +26,13 @@ impl Map {
     }
 
     /// Lets the system take the pages of `range` from this process, which are read again where they are touched.
+    #[cfg_attr(not(unix), allow(unused_variables, reason = "others are not told"))]
     pub(super) fn release(&self, range: Range<usize>) {
+        // Advice is not a promise, so that failures do not matter.
         // SAFETY: nothing is ever written to the map, so that its pages are as good as those read again.
         #[cfg(unix)]
         #[allow(unsafe_code, reason = "the compiler does not know that the map is of a file")]
-        let released =
-            unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-        #[cfg(not(unix))]
-        let released = std::io::Result::Ok(drop(range));
-        // Advice is not a promise.
-        let _ = released;
+        let _ = unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
     }
 }
 

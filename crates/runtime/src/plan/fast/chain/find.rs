@@ -61,8 +61,9 @@ fn grow(
     let makers = |candidate: &Candidate| -> Vec<usize> {
         candidate.inputs.iter().filter_map(|var| graph.maker(*var)).collect()
     };
-    let mut members = BTreeSet::from([last]);
-    let mut open = BTreeSet::new();
+    // Filled one by one: valgrind takes how sets are made of a sequence for a use of what is not initialised.
+    let (mut members, mut open) = (BTreeSet::new(), BTreeSet::new());
+    members.insert(last);
     open.extend(makers(end));
     // From the last to the first, so that all readers of an op have been looked at before it is.
     while let Some(op) = open.pop_last() {
