@@ -478,7 +478,7 @@ impl NumberArgs {
         let precision = if self.f32 { Precision::F32 } else { self.precision.map_or(default, Into::into) };
         let isa = self.isa.map_or_else(Isa::best, Into::into);
         if isa.is_here() {
-            return Ok(Options { precision, isa });
+            return Ok(Options { isa, ..precision.into() });
         }
         let here: Vec<String> = Isa::here().map(|isa| format!("{isa:?}").to_lowercase()).collect();
         let report = Report::new("this machine does not have these instructions").at("--isa");
@@ -506,6 +506,9 @@ pub(crate) struct BenchArgs {
     /// known
     #[arg(long, conflicts_with_all = ["prompt", "generate", "repeats", "start", "plan"])]
     pub(crate) first_token: bool,
+    /// Multiply weights as the file has them, without bringing any into a form that takes time to make and is quicker
+    #[arg(long, conflicts_with = "first_token")]
+    pub(crate) as_stored: bool,
     /// List the steps of one call of each function, each with what it took
     #[arg(long)]
     pub(crate) plan: bool,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anelith_chat::{LanguageModel, Meta, Monolith};
 use anelith_report::{Report, Reported};
-use anelith_runtime::{Precision, StepInfo, StepTime, read_bandwidth};
+use anelith_runtime::{Options, Precision, StepInfo, StepTime, read_bandwidth};
 use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
@@ -32,7 +32,8 @@ struct Kind {
 
 /// Measures; `process_start` is when this process began.
 pub(crate) fn bench(args: &BenchArgs, process_start: Instant) -> Result<()> {
-    let options = args.meta.numbers.options(Precision::Fast)?;
+    let repack = !args.as_stored;
+    let options = Options { repack, ..args.meta.numbers.options(Precision::Fast)? };
     let start = Instant::now();
     let meta = Meta::open(&args.meta.meta)?;
     let mut model = Monolith::open(&meta, options)?;

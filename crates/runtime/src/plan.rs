@@ -48,12 +48,15 @@ pub struct Options {
     pub precision: Precision,
     /// The instructions that [`Precision::Fast`] uses; the machine must have them, whatever the precision.
     pub isa: Isa,
+    /// Whether [`Precision::Fast`] may bring weights, while the plan is made, into another form than that in which they
+    /// are stored, for which it takes time and memory.
+    pub repack: bool,
 }
 
 impl From<Precision> for Options {
-    /// The best instructions that the machine has.
+    /// The best instructions that the machine has, and weights in the form that suits them.
     fn from(precision: Precision) -> Options {
-        Options { precision, isa: Isa::best() }
+        Options { precision, isa: Isa::best(), repack: true }
     }
 }
 
@@ -148,7 +151,7 @@ impl Plan {
         function: &str,
         options: impl Into<Options>,
     ) -> Result<Plan> {
-        let Options { precision, isa } = options.into();
+        let Options { precision, isa, repack } = options.into();
         if !isa.is_here() {
             let here: Vec<String> = Isa::here().map(|isa| format!("{isa:?}")).collect();
             return Err(Error::Isa { isa: format!("{isa:?}"), here: here.join(", ") });
@@ -168,6 +171,7 @@ impl Plan {
         if precision == Precision::Fast {
             let fast = Fast::new(&mut plan, &folded, function, info, isa);
             let fast = fast.map_err(|(at, problem)| plan.failed(&at, problem))?;
+            fast.prepare(repack);
             let (values, at) = fast.room(&plan.inputs);
             memory::check(&plan.states, values, constants.held_bytes()).map_err(|problem| {
                 let (function, opset) = (function.name.clone(), function.opset.text_name());

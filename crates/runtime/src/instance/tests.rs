@@ -103,7 +103,7 @@ fn instructions_that_the_machine_lacks_are_refused() {
     // No machine has those of two.
     let isa = if Isa::Neon.is_here() { Isa::Avx2 } else { Isa::Neon };
     for precision in [Precision::Exact, Precision::Fast] {
-        let error = Instance::new(&program, &info, &weights, &["push"], Options { precision, isa });
+        let error = Instance::new(&program, &info, &weights, &["push"], Options { isa, ..precision.into() });
         let error = error.unwrap_err().to_string();
         let expected = format!("the instructions {isa:?} are not on this machine, expected one of Generic");
         assert!(error.starts_with(&expected), "{error}");

@@ -10,7 +10,7 @@ use super::fixed;
 use super::matrix::Palette;
 use super::pool::Pool;
 use super::rows::CHUNK;
-use super::zeroed::Zeroed;
+use super::zeroed::Piece;
 
 /// Rows that a thread makes at a time.
 const ROWS: usize = 16;
@@ -22,26 +22,34 @@ pub(super) const CHUNK_BYTES: usize = CHUNK / 8 * 6;
 #[derive(Debug)]
 pub(super) struct Apart {
     row_bytes: usize,
-    bytes: Zeroed,
+    bytes: Piece,
+}
+
+/// Bytes of a row of `columns`.
+pub(super) fn row_bytes(columns: usize) -> usize {
+    columns.div_ceil(CHUNK) * CHUNK_BYTES
+}
+
+/// Writes the indices of `palette`, with rows of `columns`, into `bytes`, row by row.
+///
+/// # Panics
+/// When the machine has no AVX2, or `bytes` is not as long as the rows are.
+pub(super) fn write(pool: &Pool, palette: &Palette, columns: usize, bytes: &mut [u8]) {
+    let (rows, row_bytes) = (palette.rows(), row_bytes(columns));
+    assert_eq!(bytes.len(), rows * row_bytes);
+    let all = Disjoint::new(bytes);
+    pool.run(rows.div_ceil(ROWS), &|part| {
+        let rows = part * ROWS..rows.min((part + 1) * ROWS);
+        // SAFETY: each part has its own rows.
+        let out = unsafe { all.part(rows.start * row_bytes..rows.end * row_bytes) };
+        fixed::take_apart(palette, columns, rows.start, out);
+    });
 }
 
 impl Apart {
-    /// The indices of `palette` with rows of `columns`. `None` when their memory is not to be had.
-    ///
-    /// # Panics
-    /// When the machine has no AVX2.
-    pub(super) fn new(pool: &Pool, palette: &Palette, columns: usize) -> Option<Apart> {
-        let rows = palette.indices.len() / palette.row_bytes;
-        let row_bytes = columns.div_ceil(CHUNK) * CHUNK_BYTES;
-        let mut bytes = Zeroed::new(rows.checked_mul(row_bytes)?)?;
-        let all = Disjoint::new(&mut bytes);
-        pool.run(rows.div_ceil(ROWS), &|part| {
-            let rows = part * ROWS..rows.min((part + 1) * ROWS);
-            // SAFETY: each part has its own rows.
-            let out = unsafe { all.part(rows.start * row_bytes..rows.end * row_bytes) };
-            fixed::take_apart(palette, columns, rows.start, out);
-        });
-        Some(Apart { row_bytes, bytes })
+    /// What [`write`] has written for rows of `columns`.
+    pub(super) fn new(columns: usize, bytes: Piece) -> Apart {
+        Apart { row_bytes: row_bytes(columns), bytes }
     }
 
     /// The chunks, row by row.

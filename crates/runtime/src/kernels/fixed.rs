@@ -57,7 +57,7 @@ use wide::wide;
 use super::disjoint::Disjoint;
 use super::isa::Isa;
 use super::levels::{self, LEVEL_BITS, Levels};
-use super::matrix::{Palette, Prepared};
+use super::matrix::{Fixed, Palette, Prepared};
 use super::rows::{BLOCK, CHUNK, Rows};
 
 /// The largest magnitude in fixed point: 32 products of two such numbers are below 2^31.
@@ -197,7 +197,7 @@ pub(super) unsafe fn multiply(isa: Isa, tile: &Tile<'_>) {
     assert!(isa.is_here() && tile.x.isa() == isa, "{isa:?} where there is none, or other activations");
     // SAFETY: the machine has the set, and the results are the caller's.
     unsafe {
-        match (isa, tile.palette.prepared.get().and_then(Option::as_ref)) {
+        match (isa, tile.palette.prepared.get()) {
             (Isa::Generic, Some(Prepared::Levels(_))) => generic::multiply::<LEVEL_BITS>(tile),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, Some(Prepared::Levels(_))) => avx2::multiply_levels(tile),
@@ -296,37 +296,50 @@ unsafe fn multiply_with<V: Vectors>(tile: &Tile<'_>) {
 /// What is multiplied for the rows of a tile.
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    /// Indices into tables, as they are stored or taken apart: chunks, and the bytes of a row of them.
-    Tables(&'a Palette, &'a [u8], usize),
+    /// Indices into tables, of which each is for some rows; as they are stored or taken apart.
+    Tables {
+        chunks: RowBytes<'a>,
+        tables: &'a Fixed,
+        rows_per_table: usize,
+    },
     Grid(&'a Levels),
 }
+
+/// The bytes of a matrix, and how many of them a row has.
+type RowBytes<'a> = (&'a [u8], usize);
 
 impl<'a> Source<'a> {
     /// What `V` multiplies.
     #[inline(always)]
     fn of<V: Vectors>(palette: &'a Palette) -> Source<'a> {
         match palette.prepared.get() {
-            Some(Some(Prepared::Levels(levels))) if V::FORM == Stored::OnGrid => Source::Grid(levels),
-            Some(Some(Prepared::Apart(apart))) if V::FORM == Stored::Apart => {
-                Source::Tables(palette, apart.bytes(), apart.row_bytes())
+            Some(Prepared::Levels(levels)) if V::FORM == Stored::OnGrid => Source::Grid(levels),
+            Some(Prepared::Apart(apart)) if V::FORM == Stored::Apart => {
+                Source::tables(palette, (apart.bytes(), apart.row_bytes()))
             }
-            _ => Source::stored(palette),
+            _ => Source::tables(palette, palette.stored()),
         }
     }
 
-    /// Indices as they are stored.
     #[inline(always)]
-    fn stored(palette: &'a Palette) -> Source<'a> {
-        Source::Tables(palette, &palette.indices, palette.row_bytes)
+    fn tables(palette: &'a Palette, chunks: RowBytes<'a>) -> Source<'a> {
+        Source::Tables { chunks, tables: palette.fixed(), rows_per_table: palette.rows_per_table }
+    }
+
+    /// The chunks of all rows.
+    #[inline(always)]
+    fn chunks(self) -> RowBytes<'a> {
+        match self {
+            Source::Tables { chunks, .. } => chunks,
+            Source::Grid(levels) => (levels.bytes(), levels.row_bytes()),
+        }
     }
 
     /// The rows from `row` on, but not `end`, that share its table.
     #[inline(always)]
     fn alike(self, row: usize, end: usize) -> usize {
         match self {
-            Source::Tables(palette, ..) => {
-                ((row / palette.rows_per_table + 1) * palette.rows_per_table).min(end)
-            }
+            Source::Tables { rows_per_table, .. } => ((row / rows_per_table + 1) * rows_per_table).min(end),
             Source::Grid(_) => end,
         }
     }
@@ -335,7 +348,7 @@ impl<'a> Source<'a> {
     #[inline(always)]
     fn table(self, row: usize) -> &'a [u8] {
         match self {
-            Source::Tables(palette, ..) => palette.fixed.table(row / palette.rows_per_table),
+            Source::Tables { tables, rows_per_table, .. } => tables.planes.table(row / rows_per_table),
             Source::Grid(_) => &[],
         }
     }
@@ -344,7 +357,7 @@ impl<'a> Source<'a> {
     #[inline(always)]
     fn block_scale(self, row: usize, block: usize) -> f32 {
         match self {
-            Source::Tables(..) => 1.0,
+            Source::Tables { .. } => 1.0,
             Source::Grid(levels) => levels.scale(row, block),
         }
     }
@@ -353,7 +366,7 @@ impl<'a> Source<'a> {
     #[inline(always)]
     fn row_scale(self, row: usize) -> f32 {
         match self {
-            Source::Tables(palette, ..) => palette.scales[row / palette.rows_per_table],
+            Source::Tables { tables, rows_per_table, .. } => tables.scales[row / rows_per_table],
             Source::Grid(_) => 1.0,
         }
     }
@@ -378,7 +391,7 @@ pub(super) fn total([a, b, c, d, e, f, g, h]: [f32; LANES]) -> f32 {
 /// [`unpack`] with the instructions of `V`.
 #[inline(always)]
 unsafe fn unpack_with<V: Vectors>(palette: &Palette, columns: usize, first: usize, out: &mut [f32]) {
-    let (mut table, mut indices) = (None, Chunks::new::<V>(Source::stored(palette), columns));
+    let (mut table, mut indices) = (None, Chunks::new::<V>(palette.stored(), columns));
     for (row, out) in (first..).zip(out.chunks_exact_mut(columns)) {
         let group = row / palette.rows_per_table;
         let indices = indices.row(row);

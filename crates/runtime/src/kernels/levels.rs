@@ -24,7 +24,7 @@ use super::matrix::Palette;
 use super::pool::Pool;
 use super::rows::{BLOCK, CHUNK};
 use super::simd::dispatch;
-use super::zeroed::Zeroed;
+use super::zeroed::Piece;
 
 /// Bits of a level.
 pub(super) const LEVEL_BITS: u32 = 12;
@@ -42,42 +42,56 @@ const ROWS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Levels {
     row_bytes: usize,
-    bytes: Zeroed,
+    bytes: Piece,
+    scales: Scales,
+}
+
+/// What one is worth in each block of each row, of numbers of 14 bits.
+#[derive(Debug)]
+pub(super) struct Scales {
     /// Blocks of a row.
     blocks: usize,
-    /// What one is worth in each block of each row, of numbers of 14 bits.
-    scales: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// Bytes of a row of `columns`.
+pub(super) fn row_bytes(columns: usize) -> usize {
+    columns.div_ceil(CHUNK) * CHUNK_BYTES
+}
+
+/// Writes the levels of the weights of `palette`, with rows of `columns`, into `bytes`, which are zeros, row by row, with
+/// the instructions of `isa`. Returns their scales.
+///
+/// # Panics
+/// When the machine does not have the set, or `bytes` is not as long as the rows are.
+pub(super) fn write(isa: Isa, pool: &Pool, palette: &Palette, columns: usize, bytes: &mut [u8]) -> Scales {
+    let (rows, row_bytes, blocks) = (palette.rows(), row_bytes(columns), columns.div_ceil(BLOCK));
+    assert_eq!(bytes.len(), rows * row_bytes);
+    let mut values = vec![0f32; rows * blocks];
+    let (all_bytes, all_scales) = (Disjoint::new(bytes), Disjoint::new(&mut values));
+    pool.run(rows.div_ceil(ROWS), &|part| {
+        let rows = part * ROWS..rows.min((part + 1) * ROWS);
+        let mut weights = vec![0f32; rows.len() * columns];
+        fixed::unpack(isa, palette, columns, rows.start, &mut weights);
+        for (row, weights) in rows.zip(weights.chunks_exact(columns)) {
+            // SAFETY: each row has one thread, and its own part of both.
+            let (bytes, scales) = unsafe {
+                let bytes = all_bytes.part(row * row_bytes..(row + 1) * row_bytes);
+                (bytes, all_scales.part(row * blocks..(row + 1) * blocks))
+            };
+            match isa {
+                Isa::Avx2 => dispatch(isa, || pack_row(weights, bytes, scales, fixed::pack_levels)),
+                _ => pack_row(weights, bytes, scales, pack_plainly),
+            }
+        }
+    });
+    Scales { blocks, values }
 }
 
 impl Levels {
-    /// The weights of `palette` with rows of `columns`, made with the instructions of `isa`. `None` when their memory is
-    /// not to be had.
-    ///
-    /// # Panics
-    /// When the machine does not have the set.
-    pub(super) fn new(isa: Isa, pool: &Pool, palette: &Palette, columns: usize) -> Option<Levels> {
-        let rows = palette.indices.len() / palette.row_bytes;
-        let (row_bytes, blocks) = (columns.div_ceil(CHUNK) * CHUNK_BYTES, columns.div_ceil(BLOCK));
-        let mut bytes = Zeroed::new(rows.checked_mul(row_bytes)?)?;
-        let mut scales = vec![0f32; rows * blocks];
-        let (all_bytes, all_scales) = (Disjoint::new(&mut bytes), Disjoint::new(&mut scales));
-        pool.run(rows.div_ceil(ROWS), &|part| {
-            let rows = part * ROWS..rows.min((part + 1) * ROWS);
-            let mut weights = vec![0f32; rows.len() * columns];
-            fixed::unpack(isa, palette, columns, rows.start, &mut weights);
-            for (row, weights) in rows.zip(weights.chunks_exact(columns)) {
-                // SAFETY: each row has one thread, and its own part of both.
-                let (bytes, scales) = unsafe {
-                    let bytes = all_bytes.part(row * row_bytes..(row + 1) * row_bytes);
-                    (bytes, all_scales.part(row * blocks..(row + 1) * blocks))
-                };
-                match isa {
-                    Isa::Avx2 => dispatch(isa, || pack_row(weights, bytes, scales, fixed::pack_levels)),
-                    _ => pack_row(weights, bytes, scales, pack_plainly),
-                }
-            }
-        });
-        Some(Levels { row_bytes, bytes, blocks, scales })
+    /// What [`write`] has written for rows of `columns`.
+    pub(super) fn new(columns: usize, bytes: Piece, scales: Scales) -> Levels {
+        Levels { row_bytes: row_bytes(columns), bytes, scales }
     }
 
     /// The chunks, row by row.
@@ -93,12 +107,12 @@ impl Levels {
     /// What one is worth in a block, whose levels are taken for numbers of 14 bits.
     #[inline(always)]
     pub(super) fn scale(&self, row: usize, block: usize) -> f32 {
-        self.scales[row * self.blocks + block]
+        self.scales.values[row * self.scales.blocks + block]
     }
 
     /// The bytes that the levels take, and a product reads.
     pub(super) fn byte_len(&self) -> usize {
-        self.bytes.len() + self.scales.len() * size_of::<f32>()
+        self.bytes.len() + self.scales.values.len() * size_of::<f32>()
     }
 }
 

@@ -11,7 +11,6 @@ use super::float;
 use super::fp16::widened;
 use super::isa::Isa;
 use super::levels::Levels;
-use super::pool::Pool;
 
 /// A weight matrix `[rows, columns]`, row-major, in the form in which it is stored.
 #[derive(Debug)]
@@ -40,16 +39,23 @@ pub(super) struct Palette {
     /// Consecutive rows that share a table.
     pub(super) rows_per_table: usize,
     /// Bytes of the indices of a row.
-    pub(super) row_bytes: usize,
+    row_bytes: usize,
     /// The indices, row by row, each row from the lowest bit of its first byte on.
     pub(super) indices: Bytes,
-    /// The entries of the tables as fixed-point numbers of -[`MAX`] to [`MAX`].
-    pub(super) fixed: Planes,
     /// The entries of the tables as bits of fp16.
     pub(super) halves: Planes,
-    /// What products use in place of `indices`, once it was asked for; `None` where there was no memory for it.
-    pub(super) prepared: OnceLock<Option<Prepared>>,
-    /// What one is worth in each table of `fixed`.
+    /// The tables in fixed point, once a product asked for them.
+    fixed: OnceLock<Fixed>,
+    /// What products use in place of `indices`, if it was made.
+    pub(super) prepared: OnceLock<Prepared>,
+}
+
+/// Tables in fixed point.
+#[derive(Debug)]
+pub(super) struct Fixed {
+    /// The entries as numbers of -[`MAX`] to [`MAX`].
+    pub(super) planes: Planes,
+    /// What one is worth in each table.
     pub(super) scales: Vec<f32>,
 }
 
@@ -73,14 +79,14 @@ pub(super) struct Planes {
 
 impl Planes {
     /// Splits tables of `count` entries each.
-    fn new(tables: &[u16], count: usize) -> Planes {
+    fn new(tables: &[f16], count: usize) -> Planes {
         // A vector register holds no fewer than 16 entries, so smaller tables are filled up.
         let entries = count.max(16);
-        let mut bytes = Vec::with_capacity(tables.len() / count * entries * 2);
-        for table in tables.chunks_exact(count) {
-            for byte in 0..2 {
-                bytes.extend(table.iter().map(|entry| entry.to_le_bytes()[byte]));
-                bytes.resize(bytes.len() + entries - count, 0);
+        let mut bytes = vec![0; tables.len() / count * entries * 2];
+        for (table, planes) in tables.chunks_exact(count).zip(bytes.chunks_exact_mut(entries * 2)) {
+            let (low, high) = planes.split_at_mut(entries);
+            for (entry, (low, high)) in table.iter().zip(low.iter_mut().zip(high)) {
+                [*low, *high] = entry.to_le_bytes();
             }
         }
         Planes { bytes, entries }
@@ -89,6 +95,56 @@ impl Planes {
     /// The low bytes of table `i`, then its high bytes.
     pub(super) fn table(&self, i: usize) -> &[u8] {
         &self.bytes[i * self.entries * 2..][..self.entries * 2]
+    }
+
+    /// Tables.
+    fn count(&self) -> usize {
+        self.bytes.len() / self.entries / 2
+    }
+}
+
+impl Palette {
+    /// The indices as they are stored, and the bytes of a row of them.
+    pub(super) fn stored(&self) -> (&[u8], usize) {
+        (&self.indices, self.row_bytes)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.indices.len() / self.row_bytes
+    }
+
+    /// Tells the system that the indices, where they are in a weight file, will not be read soon.
+    pub(super) fn release(&self) {
+        if let Bytes::Mapped(indices) = &self.indices {
+            indices.release();
+        }
+    }
+
+    /// The tables in fixed point, which the first product that looks up entries makes.
+    pub(super) fn fixed(&self) -> &Fixed {
+        self.fixed.get_or_init(|| Fixed::new(&self.halves))
+    }
+}
+
+impl Fixed {
+    /// The same tables in fixed point.
+    fn new(halves: &Planes) -> Fixed {
+        let (entries, count) = (halves.entries, halves.count());
+        let (mut bytes, mut scales) = (vec![0; halves.bytes.len()], vec![0.0; count]);
+        let mut values = vec![0f32; entries];
+        let tables = halves.bytes.chunks_exact(entries * 2).zip(bytes.chunks_exact_mut(entries * 2));
+        for ((table, out), scale) in tables.zip(&mut scales) {
+            let (low, high) = table.split_at(entries);
+            for (value, (low, high)) in values.iter_mut().zip(low.iter().zip(high)) {
+                *value = widened(u16::from_le_bytes([*low, *high]));
+            }
+            *scale = to_multiples(&mut values);
+            let (low, high) = out.split_at_mut(entries);
+            for (value, (low, high)) in values.iter().zip(low.iter_mut().zip(high)) {
+                [*low, *high] = nearest(*value).to_le_bytes();
+            }
+        }
+        Fixed { planes: Planes { bytes, entries }, scales }
     }
 }
 
@@ -119,15 +175,9 @@ impl Matrix {
         if !fits {
             return None;
         }
-        let entries = 1usize << bits;
-        let mut multiples: Vec<f32> = tables.iter().map(|entry| widened(entry.to_bits())).collect();
-        let scales: Vec<f32> = multiples.chunks_exact_mut(entries).map(to_multiples).collect();
-        let fixed: Vec<u16> = multiples.iter().map(|multiple| nearest(*multiple)).collect();
-        let halves: Vec<u16> = tables.iter().map(|entry| entry.to_bits()).collect();
-        let fixed = Planes::new(&fixed, entries);
-        let halves = Planes::new(&halves, entries);
-        let prepared = OnceLock::new();
-        let palette = Palette { bits, rows_per_table, row_bytes, indices, fixed, halves, prepared, scales };
+        let halves = Planes::new(tables, 1 << bits);
+        let (fixed, prepared) = (OnceLock::new(), OnceLock::new());
+        let palette = Palette { bits, rows_per_table, row_bytes, indices, halves, fixed, prepared };
         Some(Matrix { rows, columns, form: Form::Palettized(Box::new(palette)), unpacked_from: None })
     }
 
@@ -146,22 +196,6 @@ impl Matrix {
         Some(Matrix { unpacked_from: Some(bits), ..matrix })
     }
 
-    /// Brings a palettized weight into the form that products with the instructions of `isa` are quicker with, if
-    /// there is one, and the memory for it. What the weight file has of it is not read again.
-    pub(crate) fn prepare(&self, isa: Isa, pool: &Pool) {
-        let Form::Palettized(palette) = &self.form else { return };
-        if isa != Isa::Avx2 || palette.bits < 6 {
-            return;
-        }
-        let prepared = palette.prepared.get_or_init(|| match palette.bits {
-            6 => Apart::new(pool, palette, self.columns).map(Prepared::Apart),
-            _ => Levels::new(isa, pool, palette, self.columns).map(Prepared::Levels),
-        });
-        if let (Some(_), Bytes::Mapped(indices)) = (prepared, &palette.indices) {
-            indices.release();
-        }
-    }
-
     /// Rows: the length of a result.
     pub(crate) fn rows(&self) -> usize {
         self.rows
@@ -175,7 +209,7 @@ impl Matrix {
     /// The bytes that the matrix is stored in: indices and tables, or elements.
     pub(crate) fn byte_len(&self) -> usize {
         match &self.form {
-            Form::Palettized(palette) => palette.indices.len() + (palette.scales.len() << palette.bits) * 2,
+            Form::Palettized(palette) => palette.indices.len() + (palette.halves.count() << palette.bits) * 2,
             Form::Fp16(data) => data.len(),
         }
     }
@@ -189,10 +223,7 @@ impl Matrix {
     }
 
     pub(super) fn prepared(&self) -> Option<&Prepared> {
-        match &self.form {
-            Form::Palettized(palette) => palette.prepared.get()?.as_ref(),
-            Form::Fp16(_) => None,
-        }
+        self.palette()?.prepared.get()
     }
 
     /// The bytes of memory that the matrix takes, beside a weight file.
@@ -216,6 +247,14 @@ impl Matrix {
             },
             (Form::Fp16(_), Some(bits)) => format!("fp16 of lut{bits}"),
             (Form::Fp16(_), None) => "fp16".to_owned(),
+        }
+    }
+
+    /// The indices and tables, if the matrix has such.
+    pub(super) fn palette(&self) -> Option<&Palette> {
+        match &self.form {
+            Form::Palettized(palette) => Some(palette),
+            Form::Fp16(_) => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Memory for what is made once and then read by every product.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use memmap2::Advice;
@@ -33,5 +34,31 @@ impl Deref for Zeroed {
 impl DerefMut for Zeroed {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
+    }
+}
+
+/// A part of such memory, which nobody writes to any more.
+#[derive(Debug)]
+pub(super) struct Piece {
+    memory: Arc<Zeroed>,
+    range: Range<usize>,
+}
+
+impl Piece {
+    /// The bytes of `range`.
+    ///
+    /// # Panics
+    /// When used, if the range ends behind the memory.
+    pub(super) fn new(memory: &Arc<Zeroed>, range: Range<usize>) -> Piece {
+        Piece { memory: Arc::clone(memory), range }
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    #[inline(always)]
+    fn deref(&self) -> &[u8] {
+        &self.memory[self.range.clone()]
     }
 }

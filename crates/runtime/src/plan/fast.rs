@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use anelith_mil::{Function, FunctionInfo, VarId};
 
 use super::{Feature, Plan};
-use crate::kernels::Isa;
+use crate::kernels::{self, Isa, Pool};
 use crate::tensor::{Tensor, ask_for};
 use action::Action;
 use graph::Graph;
@@ -101,6 +101,17 @@ impl Fast {
         isa: Isa,
     ) -> Result<Fast, (String, String)> {
         lower::lower(plan, folded, Graph::new(function, info, &plan.steps), isa)
+    }
+
+    /// Brings the weights of products into the forms that are quicker to multiply, if `repack` says so, and tables into
+    /// the form that all products need.
+    pub(super) fn prepare(&self, repack: bool) {
+        let products = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Multiply { products, .. } => Some(products),
+            _ => None,
+        });
+        let weights = products.flatten().map(|product| &*product.weight);
+        kernels::prepare(self.isa, Pool::shared(), weights, repack);
     }
 
     /// Runs the steps on `inputs`, by slot; each step that took time is told to `observe`.

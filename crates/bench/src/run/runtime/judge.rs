@@ -1,6 +1,7 @@
 //! What running should take, and whether it does.
 
 use crate::markdown::{self, Table};
+use crate::run::runtime::repack;
 use crate::run::runtime::results::{Filled, PeerRounds, Results};
 
 /// Decode and prefill at least, in times of llama.cpp's.
@@ -21,6 +22,9 @@ const MEMORY: u64 = 150_000_000;
 
 /// The least bytes a second of any form of weights, in times of four bits.
 const PER_BYTE: f64 = 0.7;
+
+/// The most decoded tokens after which weights in another form must have saved the time that they took.
+const PAYS_AFTER: f64 = 20.0;
 
 /// The least speed of AVX2, in times of AVX-512.
 const AVX2: f64 = 0.6;
@@ -77,6 +81,7 @@ pub(crate) fn table(results: &Results) -> Table {
 fn targets(results: &Results) -> Vec<Target> {
     let mut all = vec![decode(results), prefill(results), start(results), memory(results)];
     all.extend(forms(results));
+    all.extend(repacked(results));
     all.extend(sets(results));
     all.extend(growth(results));
     all
@@ -165,6 +170,18 @@ fn forms(results: &Results) -> impl Iterator<Item = Target> {
             what: format!("`--lut {lut}`: bytes of weights per second of decode, against 4 bits"),
             measured: markdown::times(ratio),
             floor: Goal::at_least(ratio, PER_BYTE, markdown::times(PER_BYTE)),
+            strive: Goal::none(),
+        }
+    })
+}
+
+fn repacked(results: &Results) -> impl Iterator<Item = Target> {
+    results.repacked.iter().map(|repacked| {
+        let after = repacked.pays_after();
+        Target {
+            what: format!("`--lut {}`: another form at load has paid after", repacked.lut),
+            measured: repack::tokens(after),
+            floor: Goal::at_most(after, PAYS_AFTER, repack::tokens(PAYS_AFTER)),
             strive: Goal::none(),
         }
     })

@@ -10,6 +10,7 @@ use crate::machine;
 use crate::place::Place;
 use crate::run::runtime::cases::{self, CONTEXT, CONTEXTS, FORMS, FOUR, MODEL, QUARTER, THREADS, Workload};
 use crate::run::runtime::peer::PeerArgs;
+use crate::run::runtime::repack::{self, Repacked};
 use crate::run::runtime::results::{Filled, PeerRounds, Results, Rounds, Start};
 use crate::run::runtime::told::{self, FirstToken, Told};
 use crate::usage;
@@ -23,10 +24,12 @@ pub(crate) enum Extra {
     Sets,
     /// Contexts up to 8192
     Contexts,
+    /// What weights gain that are brought into another form
+    Repacked,
 }
 
 impl Extra {
-    pub(crate) const ALL: [Extra; 3] = [Extra::Forms, Extra::Sets, Extra::Contexts];
+    pub(crate) const ALL: [Extra; 4] = [Extra::Forms, Extra::Sets, Extra::Contexts, Extra::Repacked];
 }
 
 /// What is to be measured.
@@ -57,6 +60,7 @@ impl Plan<'_> {
             forms: Vec::new(),
             sets: Vec::new(),
             growth: Vec::new(),
+            repacked: Vec::new(),
         };
         let four = cases::convert(self.place, MODEL, FOUR, CONTEXT)?;
         self.run_rounds(&anelith, &four, &model, &mut results)?;
@@ -65,6 +69,11 @@ impl Plan<'_> {
         }
         if self.extras.contains(&Extra::Contexts) {
             results.growth = self.run_contexts(&anelith)?;
+        }
+        if self.extras.contains(&Extra::Repacked) {
+            let isa = results.four.0.last().map_or("", |told| told.isa.as_str());
+            let forms = repack::forms(isa).iter();
+            results.repacked = forms.map(|lut| self.run_repacked(&anelith, lut)).collect::<Result<_>>()?;
         }
         Ok(results)
     }
@@ -87,13 +96,14 @@ impl Plan<'_> {
             results
                 .four
                 .0
-                .push(self.tell(FOUR, anelith.bench(four, Workload::of_targets(self.repeats), None)?));
+                .push(self.tell(FOUR, anelith.bench(four, Workload::of_targets(self.repeats), &[])?));
             if let Ok(peer) = &peer {
                 timed.push(peer.run(Workload::of_targets(self.repeats))?);
             }
             results.starts.push(anelith.start(four)?);
             for (meta, (lut, rounds)) in metas.iter().zip(&mut results.forms) {
-                rounds.0.push(self.tell(lut, anelith.bench(meta, Workload::of_targets(self.repeats), None)?));
+                anelith.start(meta)?;
+                rounds.0.push(self.tell(lut, anelith.bench(meta, Workload::of_targets(self.repeats), &[])?));
             }
         }
         results.peer = peer.map(|peer| PeerRounds { version: peer.version, rounds: timed });
@@ -104,7 +114,7 @@ impl Plan<'_> {
     fn run_sets(&self, anelith: &Anelith, four: &Path, rounds: &Rounds) -> Result<Vec<Told>> {
         let best = rounds.0.last().map_or("", |told| told.isa.as_str());
         let run = |isa: &str| {
-            let told = anelith.bench(four, Workload::of_sets(), Some(isa))?;
+            let told = anelith.bench(four, Workload::of_sets(), &["--isa", isa])?;
             if told.isa == isa {
                 return Ok(self.tell(isa, told));
             }
@@ -123,12 +133,27 @@ impl Plan<'_> {
             let meta = cases::convert(self.place, QUARTER, FOUR, context)?;
             for is_full in [false, true] {
                 let workload = Workload::of_growth(context, is_full);
-                let told = anelith.bench(&meta, workload, None)?;
+                let told = anelith.bench(&meta, workload, &[])?;
                 let told = self.tell(&format!("context {context}, position {}", workload.start), told);
                 growth.push(Filled { workload, is_full, told, bytes_per_position });
             }
         }
         Ok(growth)
+    }
+
+    fn run_repacked(&self, anelith: &Anelith, lut: &'static str) -> Result<Repacked> {
+        let meta = cases::convert(self.place, MODEL, lut, CONTEXT)?;
+        let mut both = Repacked { lut, stored: Rounds::default(), repacked: Rounds::default() };
+        for _ in 0..self.rounds {
+            for (rounds, what, options) in
+                [(&mut both.repacked, "", &[][..]), (&mut both.stored, " as stored", &["--as-stored"][..])]
+            {
+                anelith.start(&meta)?;
+                let told = anelith.bench(&meta, Workload::of_sets(), options)?;
+                rounds.0.push(self.tell(&format!("{lut}{what}"), told));
+            }
+        }
+        Ok(both)
     }
 
     fn tell(&self, what: &str, told: Told) -> Told {
@@ -155,7 +180,7 @@ struct Anelith {
 }
 
 impl Anelith {
-    fn bench(&self, meta: &Path, workload: Workload, isa: Option<&str>) -> Result<Told> {
+    fn bench(&self, meta: &Path, workload: Workload, options: &[&str]) -> Result<Told> {
         let Workload { start, prompt, generate, repeats } = workload;
         let numbers = [
             ("--start", start),
@@ -164,15 +189,16 @@ impl Anelith {
             ("--repeats", repeats),
             ("--threads", THREADS),
         ];
-        let numbers = numbers.map(|(option, n)| [option.to_owned(), n.to_string()]);
-        let isa = isa.map(|isa| ["--isa".to_owned(), isa.to_owned()]);
-        let options: Vec<String> = numbers.into_iter().chain(isa).flatten().collect();
+        let numbers = numbers.map(|(option, n)| (option, n.to_string()));
+        let numbers = numbers.iter().flat_map(|(option, n)| [*option, n.as_str()]);
         let mut arguments = arguments(meta);
-        arguments.extend(options.iter().map(OsStr::new));
+        arguments.extend(numbers.chain(options.iter().copied()).map(OsStr::new));
         usage::run(&self.path, &arguments, &self.log)?;
         told::read(&self.log)
     }
 
+    /// Also a way to have the memory at hand that the next process takes: a virtual machine may give memory back while
+    /// it is not used, and take long to get it again.
     fn start(&self, meta: &Path) -> Result<Start> {
         let arguments = [&arguments(meta)[..], &[OsStr::new("--first-token")]].concat();
         let usage = usage::run(&self.path, &arguments, &self.log)?;

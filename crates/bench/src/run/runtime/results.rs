@@ -3,6 +3,7 @@
 use crate::markdown::median;
 use crate::run::runtime::cases::Workload;
 use crate::run::runtime::peer::Timed;
+use crate::run::runtime::repack::Repacked;
 use crate::run::runtime::told::Told;
 
 /// Processes that did the same work, one of each round.
@@ -138,6 +139,7 @@ pub(crate) struct Results {
     /// The best set of instructions that the machine has, and those below it.
     pub(crate) sets: Vec<Told>,
     pub(crate) growth: Vec<Filled>,
+    pub(crate) repacked: Vec<Repacked>,
 }
 
 impl Results {
@@ -214,6 +216,7 @@ pub(crate) mod tests {
                 filled(8192, false, 190.0),
                 filled(8192, true, 100.0),
             ],
+            repacked: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use crate::markdown::{self, Table};
 use crate::run::runtime::cases::{BATCH, CONTEXT, FOUR, MODEL, QUARTER, THREADS, Workload};
 use crate::run::runtime::judge;
+use crate::run::runtime::repack;
 use crate::run::runtime::results::{Filled, Results, Rounds};
 use crate::run::runtime::told::{Kind, Told};
 
@@ -21,6 +22,12 @@ pub(crate) fn print(results: &Results) -> String {
     add("Running: beside llama.cpp", &[&peer(results)]);
     if !results.forms.is_empty() {
         add("Running: forms of weights", &[&FORMS, &forms(results)]);
+    }
+    if !results.repacked.is_empty() {
+        add(
+            "Running: weights brought into another form",
+            &[&repack::text(), &repack::table(&results.repacked)],
+        );
     }
     if let Some(told) = results.four.0.last() {
         add("Running: where the time of a decoded token goes", &[&kinds(&told.infer_kinds)]);

@@ -15,7 +15,7 @@ use tables::Planes;
 
 use super::super::levels::LEVEL_BITS;
 use super::indices::{Chunks, chunk_bytes};
-use super::{CHUNK, LANES, Palette, Source, Stored, Tile, Vectors, multiply_with, unpack_with};
+use super::{CHUNK, LANES, Palette, Stored, Tile, Vectors, multiply_with, unpack_with};
 
 /// Weights of `BITS` in the form `W` with AVX2.
 struct Avx2<const BITS: u32, W>(PhantomData<W>);
@@ -63,7 +63,7 @@ pub(super) unsafe fn multiply_apart(tile: &Tile<'_>) {
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn take_apart(palette: &Palette, columns: usize, first: usize, out: &mut [u8]) {
     const BYTES: usize = chunk_bytes::<Avx2<6, Apart>>();
-    let mut chunks = Chunks::new::<Avx2<6, Apart>>(Source::stored(palette), columns);
+    let mut chunks = Chunks::new::<Avx2<6, Apart>>(palette.stored(), columns);
     for (row, out) in (first..).zip(out.chunks_exact_mut(columns.div_ceil(CHUNK) * BYTES)) {
         let (stored, _) = chunks.row(row).as_chunks::<BYTES>();
         for (from, to) in stored.iter().zip(out.as_chunks_mut::<BYTES>().0) {

@@ -1,6 +1,6 @@
 //! The indices or levels of a row, chunk by chunk.
 
-use super::{CHUNK, Source, Vectors};
+use super::{CHUNK, RowBytes, Vectors};
 
 /// Rows of chunks, each with a chunk more than it has: what is behind its own are others, and as activations
 /// are zero there, anything serves.
@@ -15,12 +15,8 @@ pub(super) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     #[inline(always)]
-    pub(super) fn new<V: Vectors>(source: Source<'a>, columns: usize) -> Chunks<'a> {
+    pub(super) fn new<V: Vectors>((all, row_bytes): RowBytes<'a>, columns: usize) -> Chunks<'a> {
         let len = (columns.div_ceil(CHUNK) + 1) * chunk_bytes::<V>();
-        let (all, row_bytes): (&[u8], usize) = match source {
-            Source::Tables(_, chunks, row_bytes) => (chunks, row_bytes),
-            Source::Grid(levels) => (levels.bytes(), levels.row_bytes()),
-        };
         Chunks { all, row_bytes, len, padded: Vec::new() }
     }
 

@@ -12,7 +12,7 @@ const AHEAD: usize = 2048;
 #[inline(always)]
 pub(super) unsafe fn thin<V: Vectors, const T: usize>(tile: &Tile<'_>) {
     let source = Source::of::<V>(tile.palette);
-    let mut chunks = Chunks::new::<V>(source, tile.x.columns());
+    let mut chunks = Chunks::new::<V>(source.chunks(), tile.x.columns());
     let blocks: Vec<Block<'_, T>> = (0..tile.x.blocks()).map(|block| Block::new(tile.x, block)).collect();
     let mut row = tile.rows.start;
     while row < tile.rows.end {

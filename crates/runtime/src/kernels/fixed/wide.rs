@@ -59,7 +59,7 @@ unsafe fn look_up<V: Vectors>(
     block: usize,
     panel: &mut Panel,
 ) {
-    let mut chunks = Chunks::new::<V>(source, x.columns());
+    let mut chunks = Chunks::new::<V>(source.chunks(), x.columns());
     let mut row = rows.start;
     while row < rows.end {
         let end = source.alike(row, rows.end);

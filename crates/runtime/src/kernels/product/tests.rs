@@ -7,6 +7,7 @@ use super::super::matmul::matmul_transposed;
 use super::*;
 use crate::kernels::Bytes;
 use crate::kernels::matrix::Prepared;
+use crate::kernels::prepare;
 
 /// Random numbers without a dependency: xorshift.
 struct Random(u64);
@@ -125,7 +126,7 @@ fn for_each_prepared(mut check: impl FnMut(&Matrix, &[f32], String)) {
         return;
     }
     for_each_of_bits(&[6, 8], |weight, x, name| {
-        weight.prepare(Isa::Avx2, &Pool::new(2));
+        prepare(Isa::Avx2, &Pool::new(2), [weight], true);
         assert!(weight.prepared().is_some());
         check(weight, x, format!("{name}, prepared"));
     });

@@ -14,7 +14,7 @@ use super::operand::{Operand, Place};
 use super::patterns::{Fusion, Fusions};
 use super::views::{StateViews, state_views, view};
 use super::{Fast, FastStep};
-use crate::kernels::{Isa, Pool};
+use crate::kernels::Isa;
 use crate::ops::Operation;
 use crate::ops::weights::{Channels, Projection};
 use crate::plan::{self, Feature, Plan, Source, Step};
@@ -255,7 +255,6 @@ impl Lowering<'_> {
             Channels::Last => x,
         };
         let x = self.fitted(x, Layout::is_row_major);
-        projection.weight.prepare(self.isa, Pool::shared());
         let (columns, rows) = (projection.weight.columns(), projection.weight.rows());
         let mut shape = x.layout.shape.clone();
         shape[rank - 1] = rows;

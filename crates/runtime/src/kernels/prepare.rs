@@ -1,0 +1,92 @@
+//! Weights in forms that are quicker to multiply than the one in which they are stored.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::ptr;
+use std::sync::Arc;
+
+use super::apart::{self, Apart};
+use super::isa::Isa;
+use super::levels::{self, Levels};
+use super::matrix::{Matrix, Palette, Prepared};
+use super::pool::Pool;
+use super::zeroed::{Piece, Zeroed};
+
+/// Where a weight begins in memory: at a line of the cache.
+const LINE: usize = 64;
+
+/// Readies palettized `weights` for products with the instructions of `isa`: with `repack`, brings them into the forms
+/// that are quicker to multiply, where there are such and the memory for them, and the tables of the others into fixed
+/// point. What the weight file has of a repacked weight is not read again.
+///
+/// # Panics
+/// When the machine does not have the set.
+pub(crate) fn prepare<'a>(
+    isa: Isa,
+    pool: &Pool,
+    weights: impl IntoIterator<Item = &'a Matrix>,
+    repack: bool,
+) {
+    let mut seen = HashSet::new();
+    let palettes = weights.into_iter().filter_map(|weight| Some((weight.palette()?, weight.columns())));
+    let palettes: Vec<_> = palettes.filter(|(palette, _)| seen.insert(ptr::from_ref(*palette))).collect();
+    if repack {
+        change_forms(isa, pool, &palettes);
+    }
+    pool.run(palettes.len(), &|i| {
+        let (palette, _) = palettes[i];
+        if !matches!(palette.prepared.get(), Some(Prepared::Levels(_))) {
+            palette.fixed();
+        }
+    });
+}
+
+/// Gives those of `palettes`, each with its columns, another form that have none and for which there is one.
+fn change_forms(isa: Isa, pool: &Pool, palettes: &[(&Palette, usize)]) {
+    let Some((places, length)) = places(isa, palettes) else { return };
+    let Some(mut memory) = Zeroed::new(length) else { return };
+    let mut scales = Vec::new();
+    for (palette, columns, range) in &places {
+        let bytes = &mut memory[range.clone()];
+        scales.push(match palette.bits {
+            6 => {
+                apart::write(pool, palette, *columns, bytes);
+                None
+            }
+            _ => Some(levels::write(isa, pool, palette, *columns, bytes)),
+        });
+        palette.release();
+    }
+    let memory = Arc::new(memory);
+    for ((palette, columns, range), scales) in places.into_iter().zip(scales) {
+        let bytes = Piece::new(&memory, range);
+        let prepared = match scales {
+            Some(scales) => Prepared::Levels(Levels::new(columns, bytes, scales)),
+            None => Prepared::Apart(Apart::new(columns, bytes)),
+        };
+        palette.prepared.get_or_init(|| prepared);
+    }
+}
+
+/// The weights that get another form, their columns, and where in a piece of memory they go; and how long that is.
+/// `None` if there are none, or too many.
+///
+/// One piece for all has large pages throughout, and the smallest weights would fill none.
+#[expect(clippy::type_complexity, reason = "one caller, next to it")]
+fn places<'a>(
+    isa: Isa,
+    palettes: &[(&'a Palette, usize)],
+) -> Option<(Vec<(&'a Palette, usize, Range<usize>)>, usize)> {
+    let (mut places, mut length) = (Vec::new(), 0usize);
+    for (palette, columns) in palettes.iter().filter(|(palette, _)| palette.prepared.get().is_none()) {
+        let row_bytes = match (isa, palette.bits) {
+            (Isa::Avx2, 6) => apart::row_bytes(*columns),
+            (Isa::Avx2, 8) => levels::row_bytes(*columns),
+            _ => continue,
+        };
+        let end = length.checked_add(palette.rows().checked_mul(row_bytes)?)?;
+        places.push((*palette, *columns, length..end));
+        length = end.checked_next_multiple_of(LINE)?;
+    }
+    (!places.is_empty()).then_some((places, length))
+}
