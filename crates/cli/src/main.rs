@@ -1,7 +1,8 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff, lint, doctor.
+//! terminal, threads, foreign, results, hub, tables, document, chat, bench, gate, convert, packages, run, verify, inspect,
+//! diff, lint, doctor.
 
 mod args;
 mod bench;
@@ -9,6 +10,7 @@ mod chat;
 mod convert;
 mod diff;
 mod doctor;
+mod document;
 mod failure;
 mod foreign;
 mod gate;
@@ -16,6 +18,7 @@ mod hub;
 mod inspect;
 mod lint;
 mod packages;
+mod results;
 mod run;
 mod tables;
 mod terminal;
@@ -36,6 +39,9 @@ fn main() -> ExitCode {
     let start = Instant::now();
     quiet_contained_panics();
     let command = Cli::parse().command;
+    if command.is_quiet() {
+        terminal::be_quiet();
+    }
     let interrupt = Interrupt::catch();
     let done = threads::start(command.threads()).and_then(|()| match command {
         Command::Convert(args) => convert::convert(&args, &interrupt),
@@ -55,7 +61,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::note(failure.text().trim_end());
+            terminal::say(failure.text().trim_end());
             ExitCode::from(failure.status as u8)
         }
     }
