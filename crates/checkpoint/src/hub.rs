@@ -68,6 +68,13 @@ pub struct Snapshot {
     absent: Vec<&'static str>,
 }
 
+impl Snapshot {
+    /// The bytes of the files that are lacking; the largest number there is where a hub says more.
+    pub fn lacking_bytes(&self) -> u64 {
+        total(self.lacking.iter().map(|file| file.size))
+    }
+}
+
 impl Hub {
     /// A hub with these settings. Nothing is asked of it yet.
     pub fn new(settings: HubSettings) -> Hub {
@@ -114,6 +121,9 @@ impl Hub {
             }
             (answer, _) => Listing::parse(&request.answered(answer)?, &self.settings.endpoint)?,
         };
+        if revision.is_commit() && listing.commit != revision.as_str() {
+            return Err(self.other_commit(id, revision, &listing.commit));
+        }
         self.compare(&repository, id, revision, &listing)
     }
 
@@ -201,7 +211,7 @@ impl Hub {
         let repository = Repository::new(&self.settings.cache, &snapshot.id);
         self.check_room(&repository, snapshot)?;
         if !snapshot.lacking.is_empty() {
-            progress.begin(snapshot.lacking.len(), snapshot.lacking.iter().map(|file| file.size).sum());
+            progress.begin(snapshot.lacking.len(), snapshot.lacking_bytes());
             let done = self.download_files(&repository, snapshot, progress);
             progress.end();
             done?;
@@ -253,7 +263,7 @@ impl Hub {
 
     /// Refuses to begin what the disk has no room for.
     fn check_room(&self, repository: &Repository, snapshot: &Snapshot) -> Result<()> {
-        let needed: u64 = snapshot.lacking.iter().map(|file| repository.lacking(file)).sum();
+        let needed = total(snapshot.lacking.iter().map(|file| repository.lacking(file)));
         let place = existing(repository.dir());
         let available = match needed {
             0 => return Ok(()),
@@ -289,6 +299,15 @@ impl Hub {
             .mending("take HF_HUB_OFFLINE away to download it, or give a directory to --model")
     }
 
+    /// Who names a commit wants that one and no other.
+    fn other_commit(&self, id: &ModelId, revision: &Revision, found: &str) -> Error {
+        Error::malformed(format!("the hub answers with another commit of `{id}` than was asked for"))
+            .at(&self.settings.endpoint)
+            .expecting(revision)
+            .finding(found)
+            .mending("check HF_ENDPOINT, and what stands between it and this machine")
+    }
+
     fn request<'r>(&'r self, id: &'r ModelId, revision: &'r Revision, file: Option<&'r str>) -> Request<'r> {
         Request { endpoint: &self.settings.endpoint, id, revision, file, has_token: self.client.has_token() }
     }
@@ -304,6 +323,11 @@ impl Hub {
     fn file_url(&self, id: &ModelId, commit: &str, name: &str) -> String {
         format!("{}/{id}/resolve/{commit}/{}", self.settings.endpoint, escaped(name))
     }
+}
+
+/// The sum of sizes that a hub has told, which may be any numbers.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Without the hub nobody knows whether the model has files that the cache lacks.

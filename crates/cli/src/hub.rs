@@ -92,7 +92,7 @@ fn to_download(snapshot: &Snapshot, endpoint: &str, cache: &Path) -> String {
     for file in &snapshot.lacking {
         writeln!(text, "  {:>10}  {}", megabytes(file.size), file.name).expect("a string takes all");
     }
-    let total = megabytes(snapshot.lacking.iter().map(|file| file.size).sum());
+    let total = megabytes(snapshot.lacking_bytes());
     writeln!(text, "  {total:>10}  in all; once it is there, --dry-run shows the steps")
         .expect("a string takes all");
     text
