@@ -81,6 +81,18 @@ impl Hub {
         Hub { client: Client::new(&settings), settings }
     }
 
+    /// Whether the hub answers, whatever it says; asked once, in the way of downloads: through a proxy where one is set.
+    ///
+    /// The error is `Network`.
+    pub fn reach(&self) -> Result<()> {
+        match self.client.get(&self.settings.endpoint, 0) {
+            Ok(_) | Err(Trouble::Status(_)) => Ok(()),
+            Err(Trouble::Connection(why)) => Err(Error::network(why)
+                .at(&self.settings.endpoint)
+                .mending("check HTTPS_PROXY and HF_ENDPOINT")),
+        }
+    }
+
     /// Finds a model: the commit that `revision` stands for, and which of the files that a conversion needs are lacking
     /// in the cache. Writes no file.
     ///

@@ -64,16 +64,20 @@ pub(crate) fn model(model: &Path, revision: Option<&str>, dry_run: bool) -> Resu
     Ok(Some(Model { dir: snapshot.dir, name: Some(id.model_name()) }))
 }
 
-/// The model that `named` is, a directory or the id of one that the cache holds, opened; and its directory. Nothing is
-/// asked of a hub.
-pub(crate) fn cached(named: &Path) -> Result<(Checkpoint, PathBuf)> {
+/// The model that `named` is, a directory or the id of one that the cache holds at `revision`, opened; and its directory.
+/// Nothing is asked of a hub.
+pub(crate) fn cached(named: &Path, revision: Option<&str>) -> Result<(Checkpoint, PathBuf)> {
     let text = named.to_string_lossy();
     let model = if named.exists() || !is_hub_id(&text) {
+        if let Some(revision) = revision {
+            return Err(of_a_directory(named, revision));
+        }
         Model { dir: named.to_owned(), name: None }
     } else {
         let id = ModelId::parse(&text)?;
+        let revision = revision.map_or(Ok(Revision::default()), Revision::parse)?;
         let hub = Hub::new(HubSettings { offline: true, ..HubSettings::from_env()? });
-        let snapshot = hub.find(&id, &Revision::default(), &Bar::default())?;
+        let snapshot = hub.find(&id, &revision, &Bar::default())?;
         Model { dir: snapshot.dir, name: Some(id.model_name()) }
     };
     Ok((model.open()?, model.dir))

@@ -66,9 +66,22 @@ fn what_cannot_be_had_is_said_before_anything_is_written() {
 }
 
 #[test]
+fn doctor_looks_at_a_revision_in_the_cache() {
+    let cache = cache();
+    let doctor = |more: &[&str]| -> Ran {
+        let mut command = command(["doctor"]);
+        command.args(more).env("HF_HUB_CACHE", cache.path()).output().expect("the binary runs").into()
+    };
+    doctor(&["--model", "acme/Demo", "--revision", COMMIT]).status(0).prints("acme-Demo");
+    doctor(&["--model", "acme/Demo", "--revision", "v2"]).status(3).says("at `v2`");
+    doctor(&["--model", ".", "--revision", "v2"]).status(2).says("--revision is for hub ids");
+}
+
+#[test]
 fn variables_that_cannot_be_meant_are_refused() {
     let (cache, dir) = (cache(), TempDir::new().unwrap());
-    for (name, value) in [("HF_ENDPOINT", "mirror"), ("HF_TOKEN", "hf_a b")] {
+    let secret = "https://me:hf_a@mirror";
+    for (name, value) in [("HF_ENDPOINT", "mirror"), ("HF_ENDPOINT", secret), ("HF_TOKEN", "hf_a b")] {
         let mut command = command(["convert", "--model", "acme/Demo", "--output"]);
         let ran: Ran = command
             .arg(dir.path())

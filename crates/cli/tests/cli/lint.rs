@@ -1,7 +1,10 @@
 //! `lint` and `doctor`.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -81,6 +84,27 @@ fn rules_are_listed_and_named() {
     run(["lint"]).status(2).says("PACKAGE");
     run(["lint", "no-such.mlpackage"]).status(3).says("does not exist");
     run(["lint", "--help"]).status(0).prints("anelith lint --rules").prints("Exit status:");
+}
+
+#[test]
+fn doctor_says_whether_the_hub_answers() {
+    let hub = |endpoint: &str| -> Ran {
+        let mut command = command(["doctor", "--online"]);
+        command.env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", endpoint).output().unwrap().into()
+    };
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut asked = [0; 1024];
+        let _ = stream.read(&mut asked).unwrap();
+        stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    hub(&endpoint).status(0).prints("reached   yes");
+    answering.join().unwrap();
+    hub(&endpoint).status(0).prints("reached   no: ");
+    let secret = hub("https://me:hf_a@mirror").status(0).prints("warning: HF_ENDPOINT: ");
+    assert!(!secret.stdout.contains("hf_a"));
 }
 
 #[test]
