@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use crate::args::LintArgs;
 use crate::failure::{Failure, Result, Status};
-use crate::packages::check_source;
+use crate::inspect::program_path;
 use crate::terminal::{print, report};
 
 pub(crate) fn lint(args: &LintArgs) -> Result<()> {
     let options = options(args)?;
     let Some(package) = &args.package else { return list(&options, args.json) };
-    check_source(package)?;
+    let package = &program_path(package)?;
     let (model, root) = read_model(package)?;
     let weights = WeightStore::open(&root, &model.program)?;
     let findings = anelith_lint::lint(&model, Some(&weights), &options);

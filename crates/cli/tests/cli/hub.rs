@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::anelith::{ANSWER, Ran, command, demo};
+use crate::anelith::{ANSWER, Ran, command, converted, demo};
 use crate::files::{contents, copy};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -63,6 +63,21 @@ fn what_cannot_be_had_is_said_before_anything_is_written() {
         convert(cache.path(), &output, flags).status(status).says(words);
     }
     assert!(!output.exists());
+}
+
+#[test]
+fn a_weight_is_held_against_a_model_in_the_cache() {
+    let cache = cache();
+    let package = converted().to_str().unwrap();
+    let inspect = |more: &[&str]| -> Ran {
+        let mut command = command(["inspect", package, "--weight", "layers.1.self_attn.q_proj"]);
+        command.args(more).env("HF_HUB_CACHE", cache.path()).output().expect("the binary runs").into()
+    };
+    inspect(&["--model", "acme/Demo"]).status(0).prints("of acme/Demo").prints("SNR");
+    inspect(&["--model", "acme/Demo", "--revision", COMMIT]).status(0).prints("SNR");
+    inspect(&["--model", "acme/Demo", "--revision", "v2"]).status(3).says("at `v2`");
+    inspect(&["--model", "acme/Other"]).status(3).says("offline, and the cache does not have `acme/Other`");
+    inspect(&["--revision", "main"]).status(2).says("--model");
 }
 
 #[test]

@@ -87,6 +87,13 @@ fn rules_are_listed_and_named() {
 }
 
 #[test]
+fn a_converted_model_is_looked_at_where_its_meta_yaml_is() {
+    let dir = converted().display().to_string();
+    let found = json(&run(["lint", &dir, "--json"]).status(0));
+    assert_eq!(found["package"], bundle());
+}
+
+#[test]
 fn doctor_says_whether_the_hub_answers() {
     let hub = |endpoint: &str| -> Ran {
         let mut command = command(["doctor", "--online"]);
