@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
-//! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
-//! terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff, lint, doctor.
+//! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure,
+//! args, terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff, lint, doctor.
 
 mod args;
 mod bench;
@@ -16,6 +16,7 @@ mod hub;
 mod inspect;
 mod lint;
 mod packages;
+mod plain;
 mod run;
 mod tables;
 mod terminal;

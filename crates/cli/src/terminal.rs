@@ -12,6 +12,7 @@ use anelith_report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::{Failure, Result, Status};
+use crate::plain::plain_lines;
 
 /// What Ctrl-C does: it ends the process at once, and nothing half-written stays. Work under way that asks whether it is
 /// interrupted has a moment to end by itself.
@@ -168,9 +169,9 @@ impl Progress for Steps {
     }
 }
 
-/// Writes a line to standard error, where nobody may be reading.
-pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+/// Writes lines to standard error, where nobody may be reading.
+pub(crate) fn note(lines: &str) {
+    let _ = writeln!(io::stderr(), "{}", plain_lines(lines));
 }
 
 /// Writes to standard output. A reader that has gone away ends the program quietly, as it does for other tools.

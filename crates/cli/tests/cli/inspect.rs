@@ -167,6 +167,13 @@ fn a_program_that_is_not_valid_can_be_read() {
 }
 
 #[test]
+fn names_do_not_command_the_terminal() {
+    let ran =
+        inspect(converted(), &["--weight", "\u{1b}[2Jx"]).status(2).says("no weight is called `\\u{1b}[2Jx`");
+    assert!(!ran.stderr.contains('\u{1b}'));
+}
+
+#[test]
 fn damaged_bundles_are_refused() {
     let dir = TempDir::new().unwrap();
     let bundle = dir.path().join("x.mlmodelc");

@@ -94,6 +94,15 @@ fn a_converted_model_is_looked_at_where_its_meta_yaml_is() {
 }
 
 #[test]
+fn names_do_not_command_the_terminal() {
+    let dir = TempDir::new().unwrap();
+    let name = r#"string("model_layers_0_input_layernorm_transposed")"#;
+    let spoiled = spoiled(dir.path(), name, "string(\"\u{1b}[2Jx\")");
+    let ran = run(["lint", &spoiled]).status(0).prints("op `\\u{1b}[2Jx`");
+    assert!(!ran.stdout.contains('\u{1b}'));
+}
+
+#[test]
 fn doctor_says_whether_the_hub_answers() {
     let hub = |endpoint: &str| -> Ran {
         let mut command = command(["doctor", "--online"]);

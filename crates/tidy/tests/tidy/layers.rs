@@ -56,8 +56,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "inspect", "lint", "mil", "report", "runtime", "verify"],
-        modules: "failure args terminal threads foreign hub tables chat bench gate convert packages run verify \
-                  inspect diff lint doctor",
+        modules: "plain failure args terminal threads foreign hub tables chat bench gate convert packages run \
+                  verify inspect diff lint doctor",
     },
     Layer {
         name: "bench",
