@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anelith_checkpoint::{Checkpoint, Hub, HubProgress, HubSettings, ModelId, Revision, Snapshot};
+use anelith_checkpoint::{Checkpoint, ErrorKind, Hub, HubProgress, HubSettings, ModelId, Revision, Snapshot};
 use anelith_report::{Report, Reported};
 use indicatif::ProgressBar;
 
@@ -76,8 +76,15 @@ pub(crate) fn cached(named: &Path, revision: Option<&str>) -> Result<(Checkpoint
     } else {
         let id = ModelId::parse(&text)?;
         let revision = revision.map_or(Ok(Revision::default()), Revision::parse)?;
-        let hub = Hub::new(HubSettings { offline: true, ..HubSettings::from_env()? });
-        let snapshot = hub.find(&id, &revision, &Bar::default())?;
+        let settings = HubSettings::from_env()?;
+        let is_offline = settings.offline;
+        let hub = Hub::new(HubSettings { offline: true, ..settings });
+        let to_download =
+            "nothing is downloaded here: `anelith convert --model` does, and with --dry-run says what first";
+        let snapshot = hub.find(&id, &revision, &Bar::default()).map_err(|error| match error.kind() {
+            ErrorKind::Missing if !is_offline => error.mending(to_download),
+            _ => error,
+        })?;
         Model { dir: snapshot.dir, name: Some(id.model_name()) }
     };
     Ok((model.open()?, model.dir))

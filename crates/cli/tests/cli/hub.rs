@@ -89,6 +89,9 @@ fn doctor_looks_at_a_revision_in_the_cache() {
     };
     doctor(&["--model", "acme/Demo", "--revision", COMMIT]).status(0).prints("acme-Demo");
     doctor(&["--model", "acme/Demo", "--revision", "v2"]).status(3).says("at `v2`");
+    let mut command = command(["doctor", "--model", "acme/Other"]);
+    let online: Ran = command.env("HF_HUB_OFFLINE", "0").output().expect("the binary runs").into();
+    online.status(3).says("the cache does not have `acme/Other`").says("`anelith convert --model` does");
     doctor(&["--model", ".", "--revision", "v2"]).status(2).says("--revision is for hub ids");
 }
 
