@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::tensors::{INDEX, MAX_INDEX_BYTES};
 use address::escaped;
 use cache::{Repository, existing};
-use client::{Client, Patience, Trouble};
+use client::{Client, Patience, Told, Trouble};
 use download::Download;
 pub use id::{ModelId, Revision};
 pub use listing::RemoteFile;
@@ -122,7 +122,8 @@ impl Hub {
             return Ok(local(commit));
         }
         let request = self.request(id, revision, None);
-        let patience = if whole.is_some() { Patience::none() } else { self.client.patience() };
+        let told = |why: &str| progress.warn(&format!("{}: {why}", self.settings.endpoint));
+        let patience = if whole.is_some() { Patience::none() } else { self.client.patience(&told) };
         let answer = self.client.bytes(&self.listing_url(id, revision), MAX_LISTING_BYTES, patience);
         let listing = match (answer, whole) {
             (Err(trouble), Some(commit)) if trouble.is_passing() => {
@@ -136,7 +137,7 @@ impl Hub {
         if revision.is_commit() && listing.commit != revision.as_str() {
             return Err(self.other_commit(id, revision, &listing.commit));
         }
-        self.compare(&repository, id, revision, &listing)
+        self.compare(&repository, id, revision, &listing, &told)
     }
 
     /// Compares what the hub has with what the cache has.
@@ -146,6 +147,7 @@ impl Hub {
         id: &ModelId,
         revision: &Revision,
         listing: &Listing,
+        told: Told<'_>,
     ) -> Result<Snapshot> {
         let page = self.request(id, revision, None).page();
         let mut names: Vec<String> = listing.beside_weights(&page)?.into_iter().map(str::to_owned).collect();
@@ -153,13 +155,13 @@ impl Hub {
             Weights::Single(name) => names.push(name),
             Weights::Index => {
                 names.push(INDEX.to_owned());
-                let index = self.index(repository, id, revision, listing)?;
+                let index = self.index(repository, id, revision, listing, told)?;
                 names.extend(listing.shards(&index, &page)?);
             }
         }
         let mut lacking = Vec::new();
         for name in &names {
-            let file = self.remote_file(id, revision, listing, name)?;
+            let file = self.remote_file(id, revision, listing, name, told)?;
             if !repository.has(&listing.commit, &file) {
                 lacking.push(file);
             }
@@ -181,14 +183,15 @@ impl Hub {
         id: &ModelId,
         revision: &Revision,
         listing: &Listing,
+        told: Told<'_>,
     ) -> Result<Vec<u8>> {
-        let file = self.remote_file(id, revision, listing, INDEX)?;
+        let file = self.remote_file(id, revision, listing, INDEX, told)?;
         let path = repository.snapshot(&listing.commit).join(INDEX);
         if repository.has(&listing.commit, &file) && file.size <= MAX_INDEX_BYTES {
             return fs::read(&path).map_err(|e| Error::io("read", &path, &e));
         }
         let url = self.file_url(id, &listing.commit, INDEX);
-        let answer = self.client.bytes(&url, MAX_INDEX_BYTES, self.client.patience());
+        let answer = self.client.bytes(&url, MAX_INDEX_BYTES, self.client.patience(told));
         self.request(id, revision, Some(INDEX)).answered(answer)
     }
 
@@ -199,12 +202,14 @@ impl Hub {
         revision: &Revision,
         listing: &Listing,
         name: &str,
+        told: Told<'_>,
     ) -> Result<RemoteFile> {
         if let Some(file) = listing.file(name) {
             return Ok(file);
         }
         let request = self.request(id, revision, Some(name));
-        let answer = request.answered(self.client.head(&self.file_url(id, &listing.commit, name)))?;
+        let answer = self.client.head(&self.file_url(id, &listing.commit, name), self.client.patience(told));
+        let answer = request.answered(answer)?;
         let file = answer.etag.zip(answer.size).and_then(|(etag, size)| RemoteFile::new(name, size, &etag));
         file.ok_or_else(|| {
             request.error(&Trouble::Connection(
@@ -243,6 +248,7 @@ impl Hub {
     ) -> Result<()> {
         let done = Cell::new(0);
         let mut is_config_read = false;
+        let told = |why: &str| progress.warn(&format!("{}: {why}", self.settings.endpoint));
         for file in &snapshot.lacking {
             if file.is_weights() && !is_config_read {
                 Config::read(&snapshot.dir)?;
@@ -260,6 +266,7 @@ impl Hub {
                     file,
                     url: self.file_url(&snapshot.id, &snapshot.commit, &file.name),
                     reached: &reached,
+                    told: &told,
                 };
                 download.run()?;
             }

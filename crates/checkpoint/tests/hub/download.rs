@@ -188,6 +188,10 @@ fn what_passes_is_waited_for() {
     }
     cache.get(&server).unwrap();
     assert!(server.state.faults.lock().unwrap().is_empty());
+    // Each wait is told, since a server may ask for long ones.
+    let told = cache.warnings();
+    assert_eq!(told.len(), 9);
+    assert!(told[2].contains("HTTP status 429; asked again in 0ns"), "{told:?}");
 }
 
 #[test]
