@@ -22,6 +22,7 @@ use crate::tensors::{INDEX, MAX_INDEX_BYTES};
 use address::escaped;
 use cache::{Repository, existing};
 use client::{Client, Patience, Told, Trouble};
+use digest::Digest;
 use download::Download;
 pub use id::{ModelId, Revision};
 pub use listing::RemoteFile;
@@ -253,6 +254,10 @@ impl Hub {
             if file.is_weights() && !is_config_read {
                 Config::read(&snapshot.dir)?;
                 is_config_read = true;
+            }
+            if !Digest::is_known(&file.etag) {
+                let name = &file.name;
+                progress.warn(&format!("the hub tells no digest of {name}; only its size is checked"));
             }
             let reached = |bytes: u64| progress.reached(done.get() + bytes);
             let on_wait =

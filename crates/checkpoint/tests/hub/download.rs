@@ -213,3 +213,16 @@ fn a_hub_that_lists_only_names_is_asked_for_each_file() {
     assert_eq!(server.requests().iter().filter(|r| r.method == "HEAD").count(), NEEDED.len());
     assert!(cache.blobs().contains(&etag("model.safetensors", &server.file("model.safetensors"))));
 }
+
+#[test]
+fn a_file_that_cannot_be_checked_is_told() {
+    let (server, cache) = (Server::demo(), Cache::new());
+    cache.get(&server).unwrap();
+    assert!(cache.warnings().is_empty());
+    let cache = Cache::new();
+    server.state.is_odd.store(true, Ordering::SeqCst);
+    cache.get(&server).unwrap();
+    let told = cache.warnings();
+    assert_eq!(told.len(), NEEDED.len());
+    assert!(told.iter().any(|t| t.contains("no digest of model.safetensors; only its size")), "{told:?}");
+}

@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) is_terse: AtomicBool,
     /// The size that the list gives of large files; 0 is the true one.
     pub(crate) size: AtomicU64,
+    /// Blobs have names of the hub's own, which are no digests.
+    pub(crate) is_odd: AtomicBool,
     /// The list is of another commit than was asked for.
     pub(crate) is_elsewhere: AtomicBool,
     pub(crate) requests: Mutex<Vec<Request>>,
@@ -152,6 +154,12 @@ pub(crate) fn etag(name: &str, bytes: &[u8]) -> String {
     digest.update(format!("blob {}\0", bytes.len()));
     digest.update(bytes);
     hex(&digest.finalize())
+}
+
+/// What this hub calls the blob.
+fn told(state: &State, name: &str, bytes: &[u8]) -> String {
+    let digest = etag(name, bytes);
+    if state.is_odd.load(Ordering::SeqCst) { format!("blob-{digest}") } else { digest }
 }
 
 fn is_large(name: &str) -> bool {
@@ -322,9 +330,9 @@ fn list(state: &State, commit: &str) -> Reply {
         if state.is_terse.load(Ordering::SeqCst) {
             return format!(r#"{{"rfilename": "{name}"}}"#);
         }
-        let (size, digest) = (bytes.len() as u64, etag(name, bytes));
-        let told = state.size.load(Ordering::SeqCst);
-        let size = if is_large(name) && told > 0 { told } else { size };
+        let (size, digest) = (bytes.len() as u64, told(state, name, bytes));
+        let said = state.size.load(Ordering::SeqCst);
+        let size = if is_large(name) && said > 0 { said } else { size };
         let lfs = match is_large(name) {
             true => format!(r#", "lfs": {{"sha256": "{digest}", "size": {size}, "pointerSize": 134}}"#),
             false => String::new(),
