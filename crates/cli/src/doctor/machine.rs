@@ -45,7 +45,18 @@ pub(super) fn system(output: &Path) -> Section {
     } else {
         rows.push(Row::text("coremlcompiler", "none on this system, and not needed"));
     }
-    Section { name: "machine", rows, warnings: Vec::new() }
+    Section { name: "machine", rows, warnings: obstacle(place).into_iter().collect() }
+}
+
+/// Why nothing can be made in `place`, as far as that can be known without trying.
+fn obstacle(place: &Path) -> Option<String> {
+    let metadata = fs::metadata(place).ok()?;
+    let why = match (metadata.is_dir(), metadata.permissions().readonly()) {
+        (false, _) => "is not a directory",
+        (true, true) => "may not be written to",
+        (true, false) => return None,
+    };
+    Some(format!("--output: {} {why}; choose another directory", place.display()))
 }
 
 /// Where models of a hub go and as whom it is asked; whether it can be reached only if `online`.

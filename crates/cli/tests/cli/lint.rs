@@ -157,6 +157,26 @@ fn doctor_tells_what_would_become_of_a_model() {
 }
 
 #[test]
+fn doctor_says_where_no_output_can_be() {
+    let dir = TempDir::new().unwrap();
+    let (file, good) = (dir.path().join("file"), dir.path().join("new"));
+    fs::write(&file, "").unwrap();
+    let doctor = |output: &Path| run(["doctor", "--output", output.to_str().unwrap()]).status(0);
+    doctor(&file).prints("file is not a directory");
+    doctor(&file.join("below")).prints("file is not a directory");
+    assert!(!doctor(&good).stdout.contains("warning"));
+    let mut permissions = fs::metadata(dir.path()).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(dir.path(), permissions.clone()).unwrap();
+    let ran = doctor(&good);
+    // Else it cannot be cleared up.
+    #[allow(clippy::permissions_set_readonly_false, reason = "the directory is this test's own")]
+    permissions.set_readonly(false);
+    fs::set_permissions(dir.path(), permissions).unwrap();
+    ran.prints("may not be written to");
+}
+
+#[test]
 fn doctor_says_why_a_model_is_refused() {
     let model = Model::demo().with_config("model_type", "phi3".into());
     let path = model.path().display().to_string();
