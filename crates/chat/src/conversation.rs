@@ -119,6 +119,7 @@ impl Session {
             question: question.to_owned(),
             forgotten,
             text: String::new(),
+            ids: Vec::new(),
         })
     }
 
@@ -182,6 +183,8 @@ impl Session {
 pub struct Reply {
     /// The answer, without special tokens.
     pub text: String,
+    /// The tokens of the answer.
+    pub ids: Vec<u32>,
     /// Why it ended; nothing when the caller stopped it.
     pub end: Option<End>,
     /// How many tokens the prompt had.
@@ -206,6 +209,7 @@ pub struct Answer<'a, M: LanguageModel + ?Sized> {
     question: String,
     forgotten: usize,
     text: String,
+    ids: Vec<u32>,
 }
 
 impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
@@ -228,6 +232,7 @@ impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
         }
         Ok(Reply {
             text: self.text,
+            ids: self.ids,
             end: self.generator.end(),
             prompt_tokens: self.generator.prompt_tokens(),
             generated: self.generator.generated(),
@@ -238,7 +243,10 @@ impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
     /// The text that the next token completes; the held-back rest after the last one.
     fn fragment(&mut self) -> Result<Option<String>, Error> {
         let fragment = match self.generator.next().transpose()? {
-            Some(token) => self.decoder.push(token)?,
+            Some(token) => {
+                self.ids.push(token);
+                self.decoder.push(token)?
+            }
             None => match self.decoder.finish()? {
                 rest if rest.is_empty() => return Ok(None),
                 rest => rest,

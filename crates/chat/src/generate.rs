@@ -131,6 +131,11 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         }
     }
 
+    /// The prompt.
+    pub fn prompt(&self) -> &[u32] {
+        &self.prompt
+    }
+
     /// How many tokens the prompt has.
     pub fn prompt_tokens(&self) -> usize {
         self.prompt.len()

@@ -1,23 +1,28 @@
 //! The command line.
 
+mod convert;
 mod doctor;
 mod inspect;
 mod lint;
+mod output;
+mod packages;
 mod verify;
 
 use std::path::PathBuf;
 
-use anelith_checkpoint::Architecture;
-use anelith_convert::{Lut, Sharing};
+use anelith_convert::Sharing;
 use anelith_report::{Report, Reported};
 use anelith_runtime::{Isa, Options, Precision};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Result};
 
+pub(crate) use convert::{ConvertArgs, ForeignArgs, ModelArgs, Part, PartArgs};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use inspect::{DiffArgs, InspectArgs};
 pub(crate) use lint::LintArgs;
+pub(crate) use output::{Form, OutputArgs};
+pub(crate) use packages::{CombineArgs, CompileArgs, StepArgs};
 pub(crate) use verify::VerifyArgs;
 
 const STATUSES: &str = "\
@@ -52,6 +57,7 @@ Examples:
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --dry-run
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --restart 4
   anelith convert --model ./models/Qwen3-0.6B --output ./converted --until 5
+  anelith convert --model ./models/Qwen3-0.6B --output ./converted --json --quiet > converted.json
 
 {STATUSES}"))]
     Convert(ConvertArgs),
@@ -60,6 +66,7 @@ Examples:
 Examples:
   anelith part --part monolithic         --model ./models/Qwen3-0.6B --output ./converted
   anelith part --part monolithic_prefill --model ./models/Qwen3-0.6B --output ./converted
+  anelith part --part monolithic         --model ./models/Qwen3-0.6B --output ./converted --json
 
 {STATUSES}"))]
     Part(PartArgs),
@@ -68,6 +75,7 @@ Examples:
 Examples:
   anelith combine --monolithic --prefix llama --input ./converted --output ./converted
   anelith combine infer.mlpackage prefill.mlpackage combined.mlpackage
+  anelith combine infer.mlpackage prefill.mlpackage combined.mlpackage --json
 
 {STATUSES}"))]
     Combine(CombineArgs),
@@ -76,6 +84,7 @@ Examples:
 Examples:
   anelith compile monolithic --prefix llama --input ./converted --output ./converted
   anelith compile model.mlpackage model.mlmodelc
+  anelith compile model.mlpackage model.mlmodelc --json --quiet
 
 {STATUSES}"))]
     Compile(CompileArgs),
@@ -85,6 +94,7 @@ Examples:
   anelith chat --meta ./converted/meta.yaml
   anelith chat --meta ./converted/meta.yaml --full
   anelith chat --meta ./converted/meta.yaml --prompt \"Who are you?\"
+  anelith chat --meta ./converted/meta.yaml --prompt \"Who are you?\" --json
 
 Without --prompt, every line of standard input is a question; an empty line or its end closes the conversation.
 
@@ -92,15 +102,17 @@ Without --prompt, every line of standard input is a question; an empty line or i
     Chat(ChatArgs),
     /// Continue a sequence of token ids greedily, and print the ids
     #[command(after_help = format!("\
-Example:
+Examples:
   anelith generate --meta ./converted/meta.yaml --ids 1,403,407 --max-tokens 20 --f32
+  anelith generate --meta ./converted/meta.yaml --ids 1,403,407 --json
 
 {STATUSES}"))]
     Generate(GenerateArgs),
     /// Run functions of any package or bundle on given inputs
     #[command(after_help = format!("\
-Example:
-  anelith run model.mlpackage --feeds feeds.json --json-output outputs.json --f32
+Examples:
+  anelith run model.mlpackage --feeds feeds.json
+  anelith run model.mlpackage --feeds feeds.json --json-output outputs.json --f32 --json
 
 FEEDS is a JSON list of calls, made in order with one state:
   [{{\"function\": \"infer\", \"inputs\": {{\"current_pos\": {{\"dtype\": \"int32\", \"shape\": [1], \"data\": [0]}}, ...}}}}, ...]
@@ -182,79 +194,6 @@ Nothing is written, and nothing is asked of the hub without --online.
     Doctor(DoctorArgs),
 }
 
-/// What to convert and how.
-#[derive(Debug, Args)]
-pub(crate) struct ModelArgs {
-    /// Model directory in Hugging Face format, or the id of a model on the hub, ORG/NAME. What exists as a path is one,
-    /// and so is a name below a directory that exists. A hub's model is downloaded into the cache that other tools use
-    /// (HF_HUB_CACHE, HF_HOME), as far as it is needed and not there; HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE mean what
-    /// they mean to huggingface_hub
-    #[arg(long, value_name = "DIR|ID")]
-    pub(crate) model: PathBuf,
-    /// Branch, tag or commit of a model on the hub [default: main]
-    #[arg(long, value_name = "REVISION")]
-    pub(crate) revision: Option<String>,
-    /// Output directory, created if missing; not the model directory
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: PathBuf,
-    /// Context length: tokens that the KV cache holds
-    #[arg(long, visible_alias = "context-length", value_name = "TOKENS", default_value_t = 512)]
-    pub(crate) context: u64,
-    /// Tokens per prefill call
-    #[arg(long, visible_alias = "batch-size", value_name = "TOKENS", default_value_t = 64)]
-    pub(crate) batch: u64,
-    /// Palettization: BITS, BITS,GROUP or none; GROUP output channels share a lookup table (default 8), 0, t or
-    /// tensor is one table per tensor
-    #[arg(long, value_name = "LUT", default_value = "4")]
-    pub(crate) lut: Lut,
-    /// Palettization of the embedding, in the words of --lut [default: as --lut]
-    #[arg(long, value_name = "LUT")]
-    pub(crate) lut_embeddings: Option<Lut>,
-    /// Palettization of the LM head, in the words of --lut [default: as --lut]
-    #[arg(long, value_name = "LUT")]
-    pub(crate) lut_lmhead: Option<Lut>,
-    /// Let the model pick the token: it returns place and value of the largest logit of each vocabulary split in
-    /// place of logits, so that only greedy decoding is possible
-    #[arg(long)]
-    pub(crate) argmax: bool,
-    /// Print what would be done (steps, files, sizes) and stop; nothing is written
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Prefix of file names [default: llama, qwen25 or qwen, by architecture]
-    #[arg(long)]
-    pub(crate) prefix: Option<String>,
-    /// Skip the part of step 0 that looks at disk, memory and tokenizer files
-    #[arg(long)]
-    pub(crate) skip_check: bool,
-    #[command(flatten)]
-    pub(crate) link: LinkArgs,
-    #[command(flatten)]
-    pub(crate) threads: ThreadArgs,
-    #[command(flatten)]
-    pub(crate) foreign: ForeignArgs,
-}
-
-/// Options that are known but do nothing here: upstream's, and those that do not work yet.
-#[derive(Debug, Args)]
-pub(crate) struct ForeignArgs {
-    #[arg(long, hide = true)]
-    pub(crate) dynamic_prefill_slice: bool,
-    #[arg(long, hide = true)]
-    pub(crate) skip_anemll_dedup: bool,
-    #[arg(long, hide = true)]
-    pub(crate) force_mlprogram_compile: bool,
-    #[arg(long, hide = true)]
-    pub(crate) static_prefill_slice: bool,
-    #[arg(long, hide = true)]
-    pub(crate) single_cache: bool,
-    #[arg(long, hide = true)]
-    pub(crate) allow_missing_weights: bool,
-    #[arg(long, hide = true)]
-    pub(crate) json: bool,
-    #[arg(long, hide = true)]
-    pub(crate) quiet: bool,
-}
-
 /// How outputs come to the weights of others.
 #[derive(Debug, Args)]
 pub(crate) struct LinkArgs {
@@ -297,113 +236,17 @@ impl Command {
             Command::Doctor(args) => args.threads.threads,
         }
     }
-}
 
-#[derive(Debug, Args)]
-pub(crate) struct ConvertArgs {
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    /// Rebuild from step N (1-6); the earlier steps' outputs must exist and match
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6), conflicts_with = "only")]
-    pub(crate) restart: Option<u32>,
-    /// Run step N (1-6) alone and exit
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6))]
-    pub(crate) only: Option<u32>,
-    /// Stop after step N (1-6; step 6 is the last one anyway); before it, no chat runs the model
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=6), conflicts_with = "only")]
-    pub(crate) until: Option<u32>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PartArgs {
-    /// Which part
-    #[arg(long, value_enum)]
-    pub(crate) part: Part,
-    /// The family that the model must be of
-    #[arg(long, value_enum)]
-    pub(crate) arch: Option<Family>,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub(crate) enum Part {
-    Monolithic,
-    MonolithicPrefill,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum Family {
-    Llama,
-    Qwen2,
-    Qwen3,
-}
-
-impl From<Family> for Architecture {
-    fn from(family: Family) -> Architecture {
-        match family {
-            Family::Llama => Architecture::Llama,
-            Family::Qwen2 => Architecture::Qwen2,
-            Family::Qwen3 => Architecture::Qwen3,
+    /// Whether nothing but warnings and errors is to be said.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self {
+            Command::Convert(args) => args.model.printing.quiet,
+            Command::Part(args) => args.model.printing.quiet,
+            Command::Combine(args) => args.step.printing.quiet,
+            Command::Compile(args) => args.step.printing.quiet,
+            _ => false,
         }
     }
-}
-
-/// Where the step outputs of a conversion are.
-#[derive(Debug, Args)]
-pub(crate) struct StepArgs {
-    /// The palettization that the decoder layers must have, in the words of --lut of convert; embedding and LM head
-    /// may have another
-    #[arg(long, value_name = "LUT")]
-    pub(crate) lut: Option<Lut>,
-    /// Prefix of file names [default: the only one that fits]
-    #[arg(long)]
-    pub(crate) prefix: Option<String>,
-    /// Directory of the inputs [default: the current one]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) input: Option<PathBuf>,
-    /// Directory of the output [default: that of the inputs]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) output: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) link: LinkArgs,
-}
-
-impl StepArgs {
-    /// An option that is given but means nothing where packages are named by path.
-    pub(crate) fn stray(&self) -> Option<&'static str> {
-        let given = [
-            (self.prefix.is_some(), "--prefix"),
-            (self.input.is_some(), "--input"),
-            (self.output.is_some(), "--output"),
-        ];
-        given.into_iter().find(|(is_given, _)| *is_given).map(|(_, option)| option)
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CombineArgs {
-    /// Combine the packages of a monolithic conversion
-    #[arg(long)]
-    pub(crate) monolithic: bool,
-    /// Three packages, in place of --monolithic: the inference, the prefill and, to be written, the combined one
-    #[arg(value_names = ["INFER", "PREFILL", "OUT"], num_args = 3, conflicts_with = "monolithic")]
-    pub(crate) packages: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) step: StepArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CompileArgs {
-    /// `monolithic`, or SOURCE OUT.mlmodelc, where SOURCE is a .mlpackage or a .mlmodel
-    #[arg(value_name = "SOURCE", required = true, num_args = 1..=2)]
-    pub(crate) source: Vec<PathBuf>,
-    /// Versions of Apple's compiler to write into the bundle: COMPONENT,COREMLC
-    #[arg(long, value_name = "VERSIONS")]
-    pub(crate) coremlc_version: Option<String>,
-    #[command(flatten)]
-    pub(crate) step: StepArgs,
 }
 
 /// Which converted model to run.
@@ -533,6 +376,9 @@ pub(crate) struct ChatArgs {
     /// Ask the template to turn thinking off
     #[arg(long)]
     pub(crate) no_think: bool,
+    /// With --prompt: print one JSON object with prompt, answer, their token ids and the times
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -548,6 +394,9 @@ pub(crate) struct GenerateArgs {
     /// Go on after the model's stop tokens
     #[arg(long)]
     pub(crate) no_stop: bool,
+    /// Print one JSON object with the ids, what they read as, and the times
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -560,6 +409,10 @@ pub(crate) struct RunArgs {
     /// Where the outputs go [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub(crate) json_output: Option<PathBuf>,
+    /// Print one JSON object: with --json-output, what was called and the shapes of the outputs; else the outputs, which
+    /// are JSON anyway
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) numbers: NumberArgs,
     #[command(flatten)]

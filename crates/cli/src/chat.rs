@@ -1,6 +1,5 @@
 //! `chat` and `generate`.
 
-use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write, stdin};
 use std::time::{Instant, SystemTime};
 
@@ -11,10 +10,16 @@ use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
 use crate::args::{ChatArgs, GenerateArgs, MetaArgs};
+use crate::document;
 use crate::failure::{Failure, Result, Status};
+use crate::results::{Answer, Times};
 use crate::terminal::{note, print};
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
+    if args.json && args.prompt.is_none() {
+        let report = Report::new("a conversation has no end at which to print one document").at("--json");
+        return Err(Failure::usage(report.expecting("--prompt").mending("give the question to --prompt")));
+    }
     let (meta, mut model) = open(&args.meta)?;
     let options = SessionOptions {
         max_tokens: args.max_tokens,
@@ -26,7 +31,11 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     };
     let mut session = Session::open(meta.dir(), options)?;
     if let Some(prompt) = &args.prompt {
-        return answer(&mut session, &mut model, prompt, print).map(drop);
+        if !args.json {
+            return answer(&mut session, &mut model, prompt, print).map(drop);
+        }
+        let given = answer(&mut session, &mut model, prompt, |_| Ok(()))?;
+        return document::show(document::answer(Some(prompt), &given));
     }
     let is_conversation = stdin().is_terminal();
     while let Some(question) = read_question(is_conversation)? {
@@ -57,11 +66,33 @@ fn read_question(is_conversation: bool) -> Result<Option<String>> {
     Ok((!question.is_empty()).then(|| question.to_owned()))
 }
 
-/// How an answer went.
-pub(crate) struct Timed {
-    pub(crate) reply: Reply,
-    pub(crate) prefill_seconds: f64,
-    pub(crate) decode_seconds: f64,
+/// Takes the times of an answer.
+struct Clock {
+    start: Instant,
+    prefill: f64,
+    first_token: Option<f64>,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock { start: Instant::now(), prefill: 0.0, first_token: None }
+    }
+
+    /// The prompt is through, but for its last token.
+    fn prefilled(&mut self) {
+        self.prefill = self.start.elapsed().as_secs_f64();
+    }
+
+    /// A token is there.
+    fn token(&mut self) {
+        self.first_token.get_or_insert_with(|| self.start.elapsed().as_secs_f64());
+    }
+
+    /// The answer is at its end.
+    fn times(&self) -> Times {
+        let decode = self.start.elapsed().as_secs_f64() - self.prefill;
+        Times { prefill: self.prefill, first_token: self.first_token, decode }
+    }
 }
 
 /// Shows the answer to `question` as it comes, and a line end.
@@ -70,13 +101,14 @@ pub(crate) fn answer(
     model: &mut Monolith,
     question: &str,
     show: fn(&str) -> Result<()>,
-) -> Result<Timed> {
+) -> Result<Answer> {
+    let mut clock = Clock::start();
     let mut answer = session.ask(model, question)?;
-    let start = Instant::now();
+    let prompt_ids = answer.generator().prompt().to_vec();
     while answer.generator().prefill_step()? {}
-    let prefill_seconds = start.elapsed().as_secs_f64();
-    let start = Instant::now();
+    clock.prefilled();
     for fragment in answer.by_ref() {
+        clock.token();
         show(&fragment?)?;
     }
     show("\n")?;
@@ -84,22 +116,41 @@ pub(crate) fn answer(
     if reply.forgotten > 0 {
         note(&format!("note: {} earlier turns no longer fit the context and were dropped", reply.forgotten));
     }
-    Ok(Timed { reply, prefill_seconds, decode_seconds: start.elapsed().as_secs_f64() })
+    let Reply { ids, text, end, .. } = reply;
+    Ok(Answer { prompt_ids, ids, text: Some(text), end, times: clock.times() })
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     let (meta, mut model) = open(&args.meta)?;
     check_ids(&args.ids, model.vocab_size())?;
-    let stop = match args.no_stop {
-        true => BTreeSet::new(),
-        false => Tokenizer::open(meta.dir())?.stop_ids().clone(),
+    let tokenizer = match args.no_stop {
+        false => Some(Tokenizer::open(meta.dir())?),
+        // Only to say what the ids read as, where that can be said.
+        true if args.json => Tokenizer::open(meta.dir()).ok(),
+        true => None,
     };
+    let stops = tokenizer.as_ref().filter(|_| !args.no_stop).map(|tokenizer| tokenizer.stop_ids().clone());
     let limits = Limits { max_tokens: args.max_tokens };
-    let generator = Generator::new(&mut model, args.ids.clone(), limits, stop)?;
-    for (i, id) in generator.enumerate() {
-        print(&format!("{}{}", if i == 0 { "" } else { " " }, id?))?;
+    let mut clock = Clock::start();
+    let mut generator = Generator::new(&mut model, args.ids.clone(), limits, stops.unwrap_or_default())?;
+    generator.prefill()?;
+    clock.prefilled();
+    let mut ids = Vec::new();
+    for id in generator.by_ref() {
+        let id = id?;
+        clock.token();
+        if !args.json {
+            print(&format!("{}{id}", if ids.is_empty() { "" } else { " " }))?;
+        }
+        ids.push(id);
     }
-    print("\n")
+    if !args.json {
+        return print("\n");
+    }
+    let (end, times) = (generator.end(), clock.times());
+    let text = tokenizer.map(|tokenizer| tokenizer.decode(&ids)).transpose()?;
+    let given = Answer { prompt_ids: args.ids.clone(), ids, text, end, times };
+    document::show(document::answer(None, &given))
 }
 
 fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {

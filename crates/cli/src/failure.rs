@@ -56,11 +56,6 @@ impl Failure {
         Failure::new(Status::Interrupted, Report::new("interrupted"))
     }
 
-    /// An option or a form of it that does not work yet.
-    pub(crate) fn not_yet(what: &str) -> Failure {
-        Failure::usage(Report::new(format!("{what}: not yet")))
-    }
-
     /// What happened, without the details.
     pub(crate) fn what(&self) -> &str {
         &self.report.what

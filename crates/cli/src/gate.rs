@@ -1,15 +1,18 @@
-//! Step 6: the compiled model, loaded from disk, must agree with itself and answer a question.
+//! Step 6: the compiled model, loaded from disk, must agree with itself and answer a question; and what of that can be
+//! said before there is one.
 
 use std::path::Path;
 
 use anelith_chat::{Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
+use anelith_checkpoint::Checkpoint;
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
 
 use crate::bench::peak_bytes;
 use crate::chat::answer;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{note, report};
+use crate::results::{Agreement, Chat};
+use crate::terminal::{note, warn};
 
 /// What a converted model is asked.
 pub(crate) const QUESTION: &str = "Who are you?";
@@ -23,42 +26,72 @@ const MAX_KL: f64 = 1e-4;
 /// they are above 1: eight units of the last place of fp16.
 const MAX_APART: f64 = 8.0 / 1024.0;
 
-/// Checks the model that `meta` describes, asks it, and shows the answer and the figures.
+/// Warns of tokens for which the model has no row; refuses them where step 6 could not even ask.
+pub(crate) fn check_vocabulary(session: &Session, checkpoint: &Checkpoint) -> Result<()> {
+    let (tokenizer, size) = (session.tokenizer(), checkpoint.config.vocab_size);
+    let is_beyond = |id: &u32| *id as usize >= size;
+    let Some((largest, token)) = tokenizer.last_token().filter(|(id, _)| is_beyond(id)) else {
+        return Ok(());
+    };
+    // Without the chat template, the tokenizer frames a text itself.
+    let asked = [session.prompt(QUESTION)?, tokenizer.encode(QUESTION, true)?].concat();
+    let stops = tokenizer.stop_ids();
+    let endless = stops.first().filter(|_| stops.iter().all(is_beyond));
+    let (id, what) = match (asked.iter().find(|id| is_beyond(id)), endless) {
+        (Some(id), _) => (*id, "prompts need a token that the model does not have"),
+        (None, Some(id)) => (*id, "no token that ends an answer is one that the model has"),
+        (None, None) => {
+            warn(&format!(
+                "tokenizer.json: ids up to {largest} ({token:?}) are beyond vocab_size {size}; \
+                 the model cannot read or answer with those from {size} on"
+            ));
+            return Ok(());
+        }
+    };
+    let found = tokenizer.token(id).map_or(id.to_string(), |token| format!("{id} ({token:?})"));
+    let report = Report::new(what).at(checkpoint.dir.join("tokenizer.json").display());
+    let report = report.expecting(format!("ids below {size}, the vocab_size of config.json")).finding(found);
+    Err(Failure::new(Status::Input, report.mending("use the tokenizer files that belong to this model")))
+}
+
+/// Checks the model that `meta` describes, asks it, and shows the answer and the figures as they come.
 ///
 /// # Errors
 /// Whatever stops the model from answering is the gate's failure, except the machine's own.
-pub(crate) fn chat(meta: &Path) -> Result<()> {
-    check_and_ask(meta).map_err(|failure| match failure.status {
+pub(crate) fn chat(meta: &Path, show: fn(&str) -> Result<()>) -> Result<Chat> {
+    check_and_ask(meta, show).map_err(|failure| match failure.status {
         Status::Machine => failure,
         _ => failure.with_status(Status::Gate),
     })
 }
 
-fn check_and_ask(meta: &Path) -> Result<()> {
+fn check_and_ask(meta: &Path, show: fn(&str) -> Result<()>) -> Result<Chat> {
     let meta = Meta::open(meta)?;
     let mut model = Monolith::open(&meta, Precision::Exact)?;
-    note(&format!("  prefill and infer agree: {}", prefill_against_infer(&mut model)?));
+    let agreement = prefill_against_infer(&mut model)?;
+    note(&format!("  prefill and infer agree: {}; {} is asked for", agreement.found, agreement.expected));
     let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
     let mut session = Session::open(meta.dir(), options)?;
-    report(&format!("> {QUESTION}\n"))?;
-    let timed = match answer(&mut session, &mut model, QUESTION, report) {
+    show(&format!("> {QUESTION}\n"))?;
+    let answer = match answer(&mut session, &mut model, QUESTION, show) {
         // A context too short for the question says nothing against the model.
         Err(failure) if failure.status == Status::Usage => {
             note(&format!("  not asked: {}", failure.what()));
-            return Ok(());
+            return Ok(Chat { agreement, question: QUESTION, answer: Err(failure.what().to_owned()) });
         }
-        timed => timed?,
+        answer => answer?,
     };
-    if session.has_template() && timed.reply.text.trim().is_empty() {
+    let is_empty = answer.text.as_ref().is_none_or(|text| text.trim().is_empty());
+    if session.has_template() && is_empty {
         return Err(gate(Report::new("the model gave an empty answer").at(QUESTION)));
     }
-    let reply = &timed.reply;
-    report(&format!(
+    show(&format!(
         "prefill {}, decode {}, peak memory {}\n",
-        rate(reply.prompt_tokens.saturating_sub(1), timed.prefill_seconds),
-        rate(reply.generated, timed.decode_seconds),
+        rate(answer.prefill_rate()),
+        rate(answer.decode_rate()),
         peak_bytes().map_or("unknown".into(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6)),
-    ))
+    ))?;
+    Ok(Chat { agreement, question: QUESTION, answer: Ok(answer) })
 }
 
 fn gate(report: Report) -> Failure {
@@ -75,8 +108,8 @@ enum Prediction {
     Candidates(Vec<Candidate>),
 }
 
-/// Runs one full batch through `prefill` and the same tokens through `infer`, and compares what follows; in words.
-fn prefill_against_infer(model: &mut Monolith) -> Result<String> {
+/// Runs one full batch through `prefill` and the same tokens through `infer`, and compares what follows.
+fn prefill_against_infer(model: &mut Monolith) -> Result<Agreement> {
     let (batch, vocab) = (model.batch_size(), model.vocab_size());
     // Any fixed ids do; a stride prime to most vocabularies spreads them.
     let ids: Vec<u32> = (0..=batch).map(|i| ((i * 7919 + 1) % vocab) as u32).collect();
@@ -100,7 +133,7 @@ fn prefill_against_infer(model: &mut Monolith) -> Result<String> {
         _ => return Err(gate(Report::new("the model answers now with logits and now with tokens"))),
     };
     if agrees {
-        return Ok(format!("{found}; {expected} is asked for"));
+        return Ok(Agreement { expected, found });
     }
     let report = Report::new("prefill and infer disagree on the same tokens");
     Err(gate(report.expecting(expected).finding(found)))
@@ -156,11 +189,8 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     shifted.iter().map(|l| l - log_sum).collect()
 }
 
-fn rate(tokens: usize, seconds: f64) -> String {
-    if tokens == 0 || seconds <= 0.0 {
-        return "-".into();
-    }
-    format!("{:.1} tokens/s", tokens as f64 / seconds)
+fn rate(rate: Option<f64>) -> String {
+    rate.map_or("-".into(), |rate| format!("{rate:.1} tokens/s"))
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! `--model` and `--revision`: a directory as it is, a hub id as what is downloaded for it.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anelith_checkpoint::{Checkpoint, ErrorKind, Hub, HubProgress, HubSettings, ModelId, Revision, Snapshot};
+use anelith_checkpoint::{
+    Checkpoint, ErrorKind, Hub, HubProgress, HubSettings, ModelId, RemoteFile, Revision, Snapshot,
+};
+use anelith_convert::File;
 use anelith_report::{Report, Reported};
 use indicatif::ProgressBar;
 
 use crate::failure::{Failure, Result};
-use crate::terminal::{bar, note, report};
+use crate::results::Download;
+use crate::terminal::{bar, note, warn_above};
 
 /// Where a model is.
 #[derive(Debug)]
@@ -31,14 +34,74 @@ impl Model {
     }
 }
 
+/// What is known of a model when nothing may be written.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It is here.
+    Whole(Model),
+    /// Something of it is not.
+    Lacking(Download),
+}
+
 /// Finds the model that `--model` and `--revision` name, and downloads what is lacking of it.
-///
-/// `None` where that would be something and nothing is to be written, on a dry run: what it is has been printed.
-pub(crate) fn model(model: &Path, revision: Option<&str>, dry_run: bool) -> Result<Option<Model>> {
+pub(crate) fn model(model: &Path, revision: Option<&str>) -> Result<Model> {
+    match locate(model, revision)? {
+        Place::Directory(dir) => Ok(Model { dir, name: None }),
+        Place::Cache(cached) => cached.download(),
+    }
+}
+
+/// Finds the model that `--model` and `--revision` name, and writes nothing.
+pub(crate) fn look(model: &Path, revision: Option<&str>) -> Result<Found> {
+    match locate(model, revision)? {
+        Place::Directory(dir) => Ok(Found::Whole(Model { dir, name: None })),
+        // Whoever only looks leaves even the notes of the cache as they are.
+        Place::Cache(cached) if cached.snapshot.lacking.is_empty() => Ok(Found::Whole(cached.into_model())),
+        Place::Cache(cached) => Ok(Found::Lacking(cached.lacking())),
+    }
+}
+
+/// Where a model is, or would be.
+enum Place {
+    Directory(PathBuf),
+    Cache(Box<Cached>),
+}
+
+/// A model of a hub, as far as the cache has it.
+struct Cached {
+    hub: Hub,
+    snapshot: Snapshot,
+    endpoint: String,
+    cache: PathBuf,
+    progress: Bar,
+}
+
+impl Cached {
+    fn download(self) -> Result<Model> {
+        if !self.snapshot.lacking.is_empty() {
+            note(&format!("download from {}", self.endpoint));
+        }
+        self.hub.download(&self.snapshot, &self.progress)?;
+        Ok(self.into_model())
+    }
+
+    fn into_model(self) -> Model {
+        Model { dir: self.snapshot.dir, name: Some(self.snapshot.id.model_name()) }
+    }
+
+    fn lacking(self) -> Download {
+        let Cached { snapshot, endpoint, cache, .. } = self;
+        let file = |file: &RemoteFile| File { name: file.name.clone(), bytes: Some(file.size) };
+        let files = snapshot.lacking.iter().map(file).collect();
+        Download { endpoint, cache, commit: snapshot.commit, files }
+    }
+}
+
+fn locate(model: &Path, revision: Option<&str>) -> Result<Place> {
     let text = model.to_string_lossy();
     if model.exists() || !is_hub_id(&text) {
         return match revision {
-            None => Ok(Some(Model { dir: model.to_owned(), name: None })),
+            None => Ok(Place::Directory(model.to_owned())),
             Some(revision) => Err(of_a_directory(model, revision)),
         };
     }
@@ -50,18 +113,7 @@ pub(crate) fn model(model: &Path, revision: Option<&str>, dry_run: bool) -> Resu
     let progress = Bar::default();
     let snapshot = hub.find(&id, &revision, &progress)?;
     note(&format!("model: {id}, {revision} is {}", snapshot.commit));
-    if dry_run && !snapshot.lacking.is_empty() {
-        report(&to_download(&snapshot, &endpoint, &cache))?;
-        return Ok(None);
-    }
-    if !snapshot.lacking.is_empty() {
-        note(&format!("download from {endpoint}"));
-    }
-    // Whoever only looks leaves even the notes of the cache as they are.
-    if !dry_run {
-        hub.download(&snapshot, &progress)?;
-    }
-    Ok(Some(Model { dir: snapshot.dir, name: Some(id.model_name()) }))
+    Ok(Place::Cache(Box::new(Cached { hub, snapshot, endpoint, cache, progress })))
 }
 
 /// The model that `named` is, a directory or the id of one that the cache holds at `revision`, opened; and its directory.
@@ -95,18 +147,6 @@ fn of_a_directory(model: &Path, revision: &str) -> Failure {
     let report =
         report.expecting("--model org/name").finding(format!("--model {}, {revision}", model.display()));
     Failure::usage(report.mending("leave --revision out, or give a hub id to --model"))
-}
-
-/// What would be downloaded, and where to.
-fn to_download(snapshot: &Snapshot, endpoint: &str, cache: &Path) -> String {
-    let mut text = format!("to download first, from {endpoint} to {}:\n", cache.display());
-    for file in &snapshot.lacking {
-        writeln!(text, "  {:>10}  {}", megabytes(file.size), file.name).expect("a string takes all");
-    }
-    let total = megabytes(snapshot.lacking_bytes());
-    writeln!(text, "  {total:>10}  in all; once it is there, --dry-run shows the steps")
-        .expect("a string takes all");
-    text
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -172,12 +212,7 @@ impl HubProgress for Bar {
     }
 
     fn warn(&self, message: &str) {
-        let line = format!("warning: {message}");
-        let shown =
-            self.with(|under| under.as_ref().and_then(|u| u.bar.as_ref()).map(|bar| bar.println(&line)));
-        if shown.is_none() {
-            note(&line);
-        }
+        self.with(|under| warn_above(under.as_ref().and_then(|u| u.bar.as_ref()), message));
     }
 }
 

@@ -84,7 +84,7 @@ fn look_at<'w, 'm>(
 
 /// The weights of a checkpoint, downloaded if they are on the hub and not here.
 fn source(model: &Path, revision: Option<&str>) -> Result<Source> {
-    let dir = hub::model(model, revision, false)?.map_or_else(|| model.to_owned(), |model| model.dir);
+    let dir = hub::model(model, revision)?.dir;
     check_source(&dir)?;
     Ok(Source::open(&dir)?)
 }

@@ -1,7 +1,8 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
-//! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure,
-//! args, terminal, threads, foreign, hub, tables, chat, bench, gate, convert, packages, run, verify, inspect, diff, lint, doctor.
+//! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure, args,
+//! terminal, threads, foreign, results, hub, tables, document, chat, bench, gate, convert, packages, run, verify, inspect,
+//! diff, lint, doctor.
 
 mod args;
 mod bench;
@@ -9,6 +10,7 @@ mod chat;
 mod convert;
 mod diff;
 mod doctor;
+mod document;
 mod failure;
 mod foreign;
 mod gate;
@@ -17,6 +19,7 @@ mod inspect;
 mod lint;
 mod packages;
 mod plain;
+mod results;
 mod run;
 mod tables;
 mod terminal;
@@ -37,6 +40,9 @@ fn main() -> ExitCode {
     let start = Instant::now();
     quiet_contained_panics();
     let command = Cli::parse().command;
+    if command.is_quiet() {
+        terminal::be_quiet();
+    }
     let interrupt = Interrupt::catch();
     let done = threads::start(command.threads()).and_then(|()| match command {
         Command::Convert(args) => convert::convert(&args, &interrupt),
@@ -56,7 +62,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            terminal::note(failure.text().trim_end());
+            terminal::say(failure.text().trim_end());
             ExitCode::from(failure.status as u8)
         }
     }

@@ -1,7 +1,8 @@
 //! `combine` and `compile`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 use std::{fmt, fs};
 
 use anelith_convert::{
@@ -12,10 +13,12 @@ use anelith_mil::package::{Package, weights_path};
 use anelith_mil::{Argument, Function, Model, Op, Operand, TensorType, proto};
 use anelith_report::{Report, Reported};
 
-use crate::args::{CombineArgs, CompileArgs, StepArgs};
+use crate::args::{CombineArgs, CompileArgs, Form, StepArgs};
 use crate::convert::recompile;
+use crate::document;
 use crate::failure::{Failure, Result, Status};
-use crate::terminal::{Interrupt, Steps, note, print};
+use crate::results::{Output, Packaged};
+use crate::terminal::{Interrupt, Steps, note, print, warn};
 
 pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
     if let [infer, prefill, out] = args.packages.as_slice() {
@@ -28,9 +31,11 @@ pub(crate) fn combine(args: &CombineArgs, interrupt: &Interrupt) -> Result<()> {
         // Of different weights a file is made that is no copy.
         let copied = weight_bytes(infer).filter(|bytes| weight_bytes(prefill) == Some(*bytes));
         begin(Step::Combine, sharing, copied, &steps);
+        let start = Instant::now();
         interrupt.defer(|| Ok(combine_packages(infer, prefill, out, sharing, &steps)?))?;
         steps.end(out);
-        return print(&format!("{}\n", out.display()));
+        let inputs = vec![infer.clone(), prefill.clone()];
+        return show(Step::Combine, inputs, out, start, &args.step);
     }
     if !args.monolithic {
         let report = Report::new("nothing to combine").expecting("--monolithic, or three packages");
@@ -48,12 +53,11 @@ pub(crate) fn compile(args: &CompileArgs, interrupt: &Interrupt) -> Result<()> {
         let compiler = compiler.unwrap_or_default();
         let (sharing, steps) = (args.step.link.sharing(), Steps::new(interrupt));
         begin(Step::Compile, sharing, weight_bytes(source), &steps);
+        let start = Instant::now();
         let warning = interrupt.defer(|| Ok(compile_package(source, bundle, &compiler, sharing, &steps)?))?;
         steps.end(bundle);
-        if let Some(warning) = warning {
-            note(&format!("warning: {warning}"));
-        }
-        return print(&format!("{}\n", bundle.display()));
+        warning.iter().for_each(|warning| warn(warning));
+        return show(Step::Compile, vec![source.clone()], bundle, start, &args.step);
     }
     if args.source[0] != Path::new("monolithic") {
         let report =
@@ -78,10 +82,25 @@ fn run_step(step: Step, args: &StepArgs, interrupt: &Interrupt) -> Result<(Outpu
     }
     let (sharing, steps) = (args.link.sharing(), Steps::new(interrupt));
     begin(step, sharing, weight_bytes(&input.path(step.needs()[0])), &steps);
+    let start = Instant::now();
     interrupt.defer(|| Ok(run_alone(step, &input, &output, sharing, &steps)?))?;
     steps.end(&output.path(step));
-    print(&format!("{}\n", output.path(step).display()))?;
+    let inputs = step.needs().iter().map(|needed| input.path(*needed)).collect();
+    show(step, inputs, &output.path(step), start, args)?;
     Ok((input, output))
+}
+
+/// Prints what a step, begun at `start`, has made of `inputs`.
+fn show(step: Step, inputs: Vec<PathBuf>, output: &Path, start: Instant, args: &StepArgs) -> Result<()> {
+    let seconds = start.elapsed().as_secs_f64();
+    match args.printing.form() {
+        Form::Text => print(&format!("{}\n", output.display())),
+        Form::Json => {
+            let done = Packaged { inputs, step, seconds, output: Output::read(output)? };
+            document::show(document::packaged(done))
+        }
+        Form::Nothing => Ok(()),
+    }
 }
 
 /// Tells of a step that copies the weights, which takes a while; the others take none.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anelith_mil::{Bundle, disk};
 use anelith_report::{Report, Reported};
@@ -9,6 +10,7 @@ use anelith_runtime::{Instance, Precision, Tensor, TensorData};
 use serde_json::{Map, Value, json};
 
 use crate::args::RunArgs;
+use crate::document;
 use crate::failure::{Failure, Result, Status};
 use crate::packages::check_source;
 use crate::terminal::print;
@@ -26,19 +28,35 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     functions.dedup();
     let mut instance =
         Instance::new(&bundle.model.program, &bundle.info, &bundle.weights, &functions, options)?;
-    let mut answers = Vec::with_capacity(calls.len());
+    let (mut answers, mut made) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
     for call in &calls {
         let inputs: Vec<(&str, Tensor)> = call.inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
-        answers.push(outputs(&instance.run(&call.function, &inputs)?));
+        let start = Instant::now();
+        let tensors = instance.run(&call.function, &inputs)?;
+        made.push(summary(&call.function, start.elapsed(), &tensors));
+        answers.push(outputs(&tensors));
     }
     let text = Value::from(answers).to_string() + "\n";
-    match &args.json_output {
-        None => print(&text),
-        Some(path) => fs::write(path, text).map_err(|e| {
-            let report = Report::new(format!("cannot write the outputs: {e}")).at(path.display());
-            Failure::new(Status::Machine, report)
-        }),
+    let Some(path) = &args.json_output else { return print(&text) };
+    fs::write(path, &text).map_err(|e| {
+        let report = Report::new(format!("cannot write the outputs: {e}")).at(path.display());
+        Failure::new(Status::Machine, report)
+    })?;
+    if !args.json {
+        return Ok(());
     }
+    document::show(json!({
+        "package": args.package.display().to_string(),
+        "outputs": { "path": path.display().to_string(), "bytes": text.len() },
+        "calls": made,
+    }))
+}
+
+/// A call, how long it took, and the shapes of what it returned.
+fn summary(function: &str, time: Duration, tensors: &[(String, Tensor)]) -> Value {
+    let shapes: Map<String, Value> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), json!(tensor.shape()))).collect();
+    json!({ "function": function, "seconds": time.as_secs_f64(), "shapes": shapes })
 }
 
 const DTYPES: &str = "fp16, fp32, int8, int16, int32, uint8, uint16 or bool";

@@ -1,22 +1,18 @@
 //! Tables for people.
 
-use anelith_convert::{
-    Action, CHAT_STEP, Component, ComponentReport, Finding, Outputs, Preview, Regrouped, Sharing, Small,
-    StepPlan, WeightReport,
-};
+use std::fmt::Write as _;
 
-/// Step 0: what was looked at, what was found, and what to know; without the last line end.
-pub(crate) fn findings(findings: &[Finding]) -> String {
+use anelith_convert::{Action, Component, ComponentReport, Finding, Regrouped, Sharing, Small, WeightReport};
+
+use crate::results::{Conversion, Download, Output, StepResult};
+
+/// Step 0: each line says what was looked at and what was found; beside it, what to know.
+pub(crate) fn findings(findings: &[Finding]) -> impl Iterator<Item = (String, Option<String>)> {
     let width = findings.iter().map(|f| f.subject.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for Finding { subject, found, warning } in findings {
-        text += &format!("  {subject:width$}  {found}\n");
-        if let Some(warning) = warning {
-            text += &format!("warning: {subject}: {warning}\n");
-        }
-    }
-    text.truncate(text.trim_end().len());
-    text
+    findings.iter().map(move |Finding { subject, found, warning }| {
+        let warning = warning.as_ref().map(|warning| format!("{subject}: {warning}"));
+        (format!("  {subject:width$}  {found}"), warning)
+    })
 }
 
 /// Component, bits, group, size before and after, squared error relative to the weights' variance.
@@ -45,28 +41,47 @@ fn planned_rows(report: &WeightReport) -> Vec<Vec<String>> {
 }
 
 /// What a run would do: each step with its files and their sizes, and the weights as they will be stored.
-pub(crate) fn preview(preview: &Preview, outputs: &Outputs, chats: bool) -> String {
-    let mut text = format!("output directory: {}\n", outputs.dir().display());
-    for StepPlan { step, action, files } in &preview.steps {
+pub(crate) fn preview(plan: &Conversion) -> String {
+    let mut text = format!("output directory: {}\n", plan.outputs.dir().display());
+    for StepResult { number, title, action, outputs, .. } in &plan.steps {
         let action = match action {
-            Action::Build => "to do",
-            Action::Reuse => "done, to be reused",
-            Action::Separate => "done, to be copied, as it shares its weight.bin with other files",
-            Action::Recheck => "to do, unless the steps before it make again what was there",
+            Some(Action::Build) => "to do",
+            Some(Action::Reuse) => "done, to be reused",
+            Some(Action::Separate) => "done, to be copied, as it shares its weight.bin with other files",
+            Some(Action::Recheck) => "to do, unless the steps before it make again what was there",
+            None => continue,
         };
-        text += &format!("{step}: {}: {action}\n", step.title());
-        let row = |f: &anelith_convert::File| vec![format!("  {}", f.name), f.bytes.map_or("-".into(), size)];
-        text += &aligned(&files.iter().map(row).collect::<Vec<_>>());
+        text += &format!("step {number}: {title}: {action}\n");
+        text += &aligned(&outputs.iter().flat_map(file_rows).collect::<Vec<_>>());
     }
-    if chats {
-        text += &format!("step {CHAT_STEP}: chat with the compiled model: to do\n");
-    }
-    let stored = match preview.sharing {
+    let stored = match plan.sharing {
         Sharing::Link => "stored once where the file system can",
         Sharing::Copy => "stored in each package and the bundle",
     };
-    text += &format!("weight.bin: {}, {stored}\n", size(preview.weight_bytes));
-    text + &aligned(&planned_rows(&preview.weights))
+    text += &format!("weight.bin: {}, {stored}\n", size(plan.weight_bytes));
+    text + &plan.weights.as_ref().map_or(String::new(), |weights| aligned(&planned_rows(weights)))
+}
+
+/// The name and size of each file of an output.
+fn file_rows(output: &Output) -> Vec<Vec<String>> {
+    let name = output.path.file_name().unwrap_or_default().to_string_lossy();
+    let row = |name: String, bytes: Option<u64>| vec![format!("  {name}"), bytes.map_or("-".into(), size)];
+    match output.files.is_empty() {
+        true => vec![row(name.into_owned(), output.bytes)],
+        false => output.files.iter().map(|f| row(format!("{name}/{}", f.name), f.bytes)).collect(),
+    }
+}
+
+/// What must be downloaded before anything else can be said.
+pub(crate) fn download(download: &Download) -> String {
+    let Download { endpoint, cache, files, .. } = download;
+    let mut text = format!("to download first, from {endpoint} to {}:\n", cache.display());
+    let mut line = |bytes, what: &str| {
+        writeln!(text, "  {:>10}  {what}", megabytes(bytes)).expect("a string takes all");
+    };
+    files.iter().for_each(|file| line(file.bytes.unwrap_or(0), &file.name));
+    line(download.bytes(), "in all; once it is there, --dry-run shows the steps");
+    text
 }
 
 /// Exact below a kilobyte, else in thousands or millions of bytes.
@@ -79,19 +94,17 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// A warning for each tensor that got smaller groups than asked for, and each component with tensors that are not
-/// palettized though it is; without the last line end.
-pub(crate) fn deviations(report: &WeightReport) -> String {
+/// palettized though it is.
+pub(crate) fn deviations(report: &WeightReport) -> impl Iterator<Item = String> {
     let regrouped = report.regrouped.iter().map(|r| {
         let Regrouped { name, rows, used, wanted } = r;
-        format!(
-            "warning: {name}: {rows} channels do not divide by groups of {wanted}, so {used} share a table"
-        )
+        format!("{name}: {rows} channels do not divide by groups of {wanted}, so {used} share a table")
     });
     let small = report.small.iter().map(|Small { component, tensors }| {
         let name = name(*component);
-        format!("warning: {name}: {tensors} tensors of at most 2048 elements are not palettized")
+        format!("{name}: {tensors} tensors of at most 2048 elements are not palettized")
     });
-    regrouped.chain(small).collect::<Vec<_>>().join("\n")
+    regrouped.chain(small)
 }
 
 fn name(component: Component) -> &'static str {

@@ -1,5 +1,6 @@
 //! Progress on standard error, results on standard output, and Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +46,7 @@ impl Interrupt {
                 return;
             }
             abandon();
-            note("error: interrupted");
+            say("error: interrupted");
             std::process::exit(Status::Interrupted as i32);
         };
         // Without a handler Ctrl-C ends the process as well; only the exit status is another.
@@ -71,15 +72,18 @@ impl Interrupt {
 }
 
 /// Shows a conversion's progress: a line when a step begins and one when it ends, and on a terminal a bar between.
+/// Remembers how long each step took.
 #[derive(Debug)]
 pub(crate) struct Steps {
     interrupt: Interrupt,
     current: Mutex<Option<Current>>,
+    seconds: Mutex<BTreeMap<Step, f64>>,
 }
 
-/// The step under way.
+/// What is under way: a step, or the comparison before one.
 #[derive(Debug)]
 struct Current {
+    step: Option<Step>,
     start: Instant,
     bar: Option<ProgressBar>,
 }
@@ -89,30 +93,39 @@ const BAR: &str =
 
 impl Steps {
     pub(crate) fn new(interrupt: &Interrupt) -> Steps {
-        Steps { interrupt: interrupt.clone(), current: Mutex::new(None) }
+        Steps { interrupt: interrupt.clone(), current: Mutex::default(), seconds: Mutex::default() }
+    }
+
+    /// How long `step` took, where it has ended.
+    pub(crate) fn seconds(&self, step: Step) -> Option<f64> {
+        self.seconds.lock().unwrap_or_else(PoisonError::into_inner).get(&step).copied()
+    }
+
+    fn start(&self, step: Option<Step>, bar: Option<ProgressBar>) {
+        self.with_current(|current| *current = Some(Current { step, start: Instant::now(), bar }));
     }
 
     fn with_current<T>(&self, act: impl FnOnce(&mut Option<Current>) -> T) -> T {
         act(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the bar away; answers with the time at which it began.
-    fn clear(&self) -> Option<Instant> {
-        let Current { start, bar } = self.with_current(Option::take)?;
-        if let Some(bar) = bar {
+    /// Takes the bar away; answers with what was under way.
+    fn clear(&self) -> Option<Current> {
+        let mut current = self.with_current(Option::take)?;
+        if let Some(bar) = current.bar.take() {
             bar.finish_and_clear();
         }
-        Some(start)
+        Some(current)
     }
 
-    fn with_bar(&self, act: impl FnOnce(&ProgressBar)) -> bool {
-        self.with_current(|current| current.as_ref().and_then(|c| c.bar.as_ref()).map(act).is_some())
+    fn with_bar<T>(&self, act: impl FnOnce(Option<&ProgressBar>) -> T) -> T {
+        self.with_current(|current| act(current.as_ref().and_then(|c| c.bar.as_ref())))
     }
 }
 
 /// A bar over `total` bytes, on a terminal.
 pub(crate) fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
-    (total > 0 && io::stderr().is_terminal()).then(|| {
+    has_bars(total).then(|| {
         let style = ProgressStyle::with_template(BAR).expect("the template is valid");
         ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_message(message)
     })
@@ -120,17 +133,20 @@ pub(crate) fn bar(total: u64, message: &'static str) -> Option<ProgressBar> {
 
 /// A bar over `total` units of what the message says, on a terminal.
 pub(crate) fn units(total: u64, message: &'static str) -> Option<ProgressBar> {
-    (total > 0 && io::stderr().is_terminal()).then(|| {
+    has_bars(total).then(|| {
         let style = ProgressStyle::with_template("  [{bar:30}] {percent} % {eta} left {msg}");
         let style = style.expect("the template is valid").progress_chars("=> ");
         ProgressBar::new(total).with_style(style).with_message(message)
     })
 }
 
+fn has_bars(total: u64) -> bool {
+    total > 0 && !IS_QUIET.load(Ordering::Relaxed) && io::stderr().is_terminal()
+}
+
 impl Progress for Steps {
     fn compare(&self, total: u64) {
-        let bar = bar(total, "comparing the model with what is there");
-        self.with_current(|current| *current = Some(Current { start: Instant::now(), bar }));
+        self.start(None, bar(total, "comparing the model with what is there"));
     }
 
     fn compared(&self) {
@@ -139,17 +155,18 @@ impl Progress for Steps {
 
     fn begin(&self, step: Step, total: u64) {
         note(&format!("{step}: {}", step.title()));
-        let bar = bar(total, "");
-        self.with_current(|current| *current = Some(Current { start: Instant::now(), bar }));
+        self.start(Some(step), bar(total, ""));
     }
 
     fn advance(&self, bytes: u64) {
-        self.with_bar(|bar| bar.inc(bytes));
+        self.with_bar(|bar| bar.iter().for_each(|bar| bar.inc(bytes)));
     }
 
     fn end(&self, output: &Path) {
-        let Some(start) = self.clear() else { return };
-        note(&format!("  done ({:.1} s): {}", start.elapsed().as_secs_f64(), output.display()));
+        let Some(Current { step: Some(step), start, .. }) = self.clear() else { return };
+        let seconds = start.elapsed().as_secs_f64();
+        self.seconds.lock().unwrap_or_else(PoisonError::into_inner).insert(step, seconds);
+        note(&format!("  done ({seconds:.1} s): {}", output.display()));
     }
 
     fn reuse(&self, step: Step, output: &Path) {
@@ -158,10 +175,7 @@ impl Progress for Steps {
     }
 
     fn warn(&self, message: &str) {
-        let line = format!("warning: {message}");
-        if !self.with_bar(|bar| bar.println(&line)) {
-            note(&line);
-        }
+        self.with_bar(|bar| warn_above(bar, message));
     }
 
     fn interrupted(&self) -> bool {
@@ -169,9 +183,47 @@ impl Progress for Steps {
     }
 }
 
-/// Writes lines to standard error, where nobody may be reading.
-pub(crate) fn note(lines: &str) {
-    let _ = writeln!(io::stderr(), "{}", plain_lines(lines));
+/// Whether nothing but warnings and errors is said.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// What this process has warned of, in order.
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// From now on, progress is not told.
+pub(crate) fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Tells of progress: a line on standard error, unless that is to be quiet.
+pub(crate) fn note(line: &str) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        say(line);
+    }
+}
+
+/// Tells of something that the user should know and that stops nothing.
+pub(crate) fn warn(message: &str) {
+    warn_above(None, message);
+}
+
+/// As `warn`, above a bar where one is shown.
+pub(crate) fn warn_above(bar: Option<&ProgressBar>, message: &str) {
+    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+    let line = format!("warning: {message}");
+    match bar {
+        Some(bar) => bar.println(plain_lines(&line)),
+        None => say(&line),
+    }
+}
+
+/// What `warn` was told so far.
+pub(crate) fn warnings() -> Vec<String> {
+    WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Writes to standard error, where nobody may be reading, and a line end.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", plain_lines(text));
 }
 
 /// Writes to standard output. A reader that has gone away ends the program quietly, as it does for other tools.

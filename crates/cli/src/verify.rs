@@ -17,8 +17,7 @@ use crate::terminal::{Interrupt, note, print, units};
 
 pub(crate) fn verify(args: &VerifyArgs, interrupt: &Interrupt) -> Result<()> {
     let gates = args.fail_if.as_deref().map_or(Ok(Vec::new()), Gate::parse_all)?;
-    let Some(model) = hub::model(&args.model, args.revision.as_deref(), false)? else { return Ok(()) };
-    let checkpoint = model.open()?;
+    let checkpoint = hub::model(&args.model, args.revision.as_deref())?.open()?;
     checkpoint.config.warnings.iter().for_each(|warning| note(&format!("warning: {warning}")));
     let meta = Meta::open(&args.meta)?;
     let limit = args.tokens as usize;

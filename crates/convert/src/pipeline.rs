@@ -34,8 +34,8 @@ pub use preview::{Action, File, Preview, StepPlan};
 /// What a conversion did.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The steps in order, and whether each was run or its output reused.
-    pub steps: Vec<(Step, bool)>,
+    /// The selected ones of steps 1 to 5 in order, and what became of each; nothing is left to `Recheck`.
+    pub steps: Vec<(Step, Action)>,
     /// What palettization did to the weights, where step 1's output is current.
     pub report: Option<WeightReport>,
     /// Where the outputs are.
@@ -174,6 +174,11 @@ impl<'c> Pipeline<'c> {
         describe::Model { head: &self.plan.head, sampling: &self.sampling }
     }
 
+    /// Bytes of the weight file.
+    pub fn weight_bytes(&self) -> u64 {
+        self.plan.weights.layout().file_len()
+    }
+
     /// Where the outputs go.
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
@@ -189,8 +194,8 @@ impl<'c> Pipeline<'c> {
         let mut run = Run::new(self, progress);
         let mut steps = Vec::new();
         for step in Step::ALL {
-            if let Some(done) = run.step(step, selection)? {
-                steps.push((step, done));
+            if let Some(action) = run.step(step, selection)? {
+                steps.push((step, action));
             }
         }
         let is_current = run.status(Step::Infer)? == Status::Current;

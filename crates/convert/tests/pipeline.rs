@@ -28,7 +28,12 @@ fn run(options: &Options, selection: Selection) -> Result<Vec<u32>, Error> {
 fn run_watched(options: &Options, selection: Selection, progress: &dyn Progress) -> Result<Vec<u32>, Error> {
     let checkpoint = anelith_checkpoint::Checkpoint::open(&options.model)?;
     let outcome = Pipeline::new(&checkpoint, options, progress)?.run(selection, progress)?;
-    Ok(outcome.steps.iter().filter(|(_, built)| *built).map(|(step, _)| step.number()).collect())
+    Ok(outcome
+        .steps
+        .iter()
+        .filter(|(_, action)| *action == Action::Build)
+        .map(|(step, _)| step.number())
+        .collect())
 }
 
 fn built(options: &Options, selection: Selection) -> Vec<u32> {

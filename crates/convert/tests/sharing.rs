@@ -38,7 +38,12 @@ fn run(
     pipeline.check(selection, progress)?;
     pipeline.check_sharing(selection, progress)?;
     let outcome = pipeline.run(selection, progress)?;
-    Ok(outcome.steps.iter().filter(|(_, built)| *built).map(|(step, _)| step.number()).collect())
+    Ok(outcome
+        .steps
+        .iter()
+        .filter(|(_, action)| *action == Action::Build)
+        .map(|(step, _)| step.number())
+        .collect())
 }
 
 fn built(options: &Options, sharing: Sharing, selection: Selection) -> Vec<u32> {

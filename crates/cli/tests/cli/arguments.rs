@@ -6,12 +6,21 @@ use crate::anelith::{convert, demo, run};
 
 #[test]
 fn every_help_has_an_example_and_the_exit_statuses() {
-    for command in ["convert", "part", "combine", "compile", "chat", "generate", "run", "inspect", "diff"] {
-        run([command, "--help"])
+    let listed = run(["--help"]).status(0).stdout;
+    let commands = listed.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let words = commands.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("    "));
+    let names: Vec<&str> = words.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() >= 14, "{names:?}");
+    for command in names.into_iter().filter(|name| *name != "help") {
+        let ran = run([command, "--help"])
             .status(0)
             .prints("Example")
             .prints("Exit status:")
             .prints("  130  interrupted");
+        let is_example = |line: &&str| line.trim_start().starts_with(&format!("anelith {command} "));
+        let examples: Vec<&str> = ran.stdout.lines().filter(is_example).collect();
+        let shows_json = examples.iter().any(|line| line.split_whitespace().any(|word| word == "--json"));
+        assert!(shows_json, "no example of {command} has --json: {examples:?}");
     }
     run(["--help"]).status(0).prints("convert").prints("Exit status:");
     run(["--version"]).status(0).prints("anelith ");
@@ -61,7 +70,8 @@ fn usage_errors_name_the_option_and_write_nothing() {
         (&["--lut-lmhead", "4,x"], "GROUP is a number of output channels"),
         (&["--lut-lmhead", ""], "--lut-lmhead"),
         (&["--dry-run", "--batch", "513"], "1 to 512, the context"),
-        (&["--json"], "--json: not yet"),
+        (&["--json", "--batch", "513"], "1 to 512, the context"),
+        (&["--json=yes"], "--json"),
         (&["--frobnicate"], "--frobnicate"),
         (&["stray"], "stray"),
     ] {

@@ -12,6 +12,7 @@ mod hub;
 mod inputs;
 mod inspect;
 mod interrupt;
+mod json;
 mod links;
 mod lint;
 mod options;

@@ -38,16 +38,16 @@ pub struct StepPlan {
     pub files: Vec<File>,
 }
 
-/// Whether a step would be run.
+/// Whether a step is run, or would be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// It would.
+    /// It is.
     Build,
-    /// Its output would be used as it is.
+    /// Its output is used as it is.
     Reuse,
-    /// Its output would be used, and first get weights of its own by being copied.
+    /// Its output is used, and first gets weights of its own by being copied.
     Separate,
-    /// Its output would be used if the steps before it make again what was there, else made anew.
+    /// Before the run: its output is used if the steps before it make again what was there, else made anew.
     Recheck,
 }
 

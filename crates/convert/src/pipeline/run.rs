@@ -8,7 +8,7 @@ use anelith_mil::package;
 use anelith_report::{Report, Reported};
 
 use super::build::{self, Placing};
-use super::{Pipeline, describe};
+use super::{Action, Pipeline, describe};
 use crate::digest::{Digests, digest_parts};
 use crate::error::{Error, Result};
 use crate::links::{Links, WEIGHT_STEPS, weight_file};
@@ -38,19 +38,21 @@ impl<'p, 'c> Run<'p, 'c> {
     }
 
     /// Runs `step` or reuses its output, as the selection says; `None` for a step that is not selected.
-    pub(super) fn step(&mut self, step: Step, selection: Selection) -> Result<Option<bool>> {
+    pub(super) fn step(&mut self, step: Step, selection: Selection) -> Result<Option<Action>> {
         if self.progress.interrupted() {
             return Err(Error::Interrupted);
         }
         let Some(is_reused) = self.is_reused(step, selection)? else { return Ok(None) };
-        if !is_reused {
+        Ok(Some(if !is_reused {
             self.execute(step)?;
+            Action::Build
         } else if self.is_to_separate(step, selection) {
             self.separate(step)?;
+            Action::Separate
         } else {
             self.progress.reuse(step, &self.pipeline.outputs.path(step));
-        }
-        Ok(Some(!is_reused))
+            Action::Reuse
+        }))
     }
 
     /// Whether the output of `step`, which is reused, must get weights of its own first. A step that is run alone leaves
