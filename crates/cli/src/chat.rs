@@ -68,29 +68,39 @@ fn read_question(is_conversation: bool) -> Result<Option<String>> {
 
 /// Takes the times of an answer.
 struct Clock {
-    start: Instant,
+    asked: Instant,
+    /// When the part under way began.
+    begun: Instant,
     prefill: f64,
     first_token: Option<f64>,
 }
 
 impl Clock {
+    /// The question is there.
     fn start() -> Clock {
-        Clock { start: Instant::now(), prefill: 0.0, first_token: None }
+        let now = Instant::now();
+        Clock { asked: now, begun: now, prefill: 0.0, first_token: None }
+    }
+
+    /// It is a prompt of ids.
+    fn encoded(&mut self) {
+        self.begun = Instant::now();
     }
 
     /// The prompt is through, but for its last token.
     fn prefilled(&mut self) {
-        self.prefill = self.start.elapsed().as_secs_f64();
+        self.prefill = self.begun.elapsed().as_secs_f64();
+        self.begun = Instant::now();
     }
 
     /// A token is there.
     fn token(&mut self) {
-        self.first_token.get_or_insert_with(|| self.start.elapsed().as_secs_f64());
+        self.first_token.get_or_insert_with(|| self.asked.elapsed().as_secs_f64());
     }
 
     /// The answer is at its end.
     fn times(&self) -> Times {
-        let decode = self.start.elapsed().as_secs_f64() - self.prefill;
+        let decode = self.begun.elapsed().as_secs_f64();
         Times { prefill: self.prefill, first_token: self.first_token, decode }
     }
 }
@@ -104,6 +114,7 @@ pub(crate) fn answer(
 ) -> Result<Answer> {
     let mut clock = Clock::start();
     let mut answer = session.ask(model, question)?;
+    clock.encoded();
     let prompt_ids = answer.generator().prompt().to_vec();
     while answer.generator().prefill_step()? {}
     clock.prefilled();

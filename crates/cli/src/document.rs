@@ -7,10 +7,9 @@ use anelith_chat::End;
 use anelith_convert::{Action, Component, ComponentReport, File, Finding, Group, Lut, Step, WeightReport};
 use serde_json::{Value, json};
 
+use crate::failure::Result;
 use crate::results::{Answer, Chat, Conversion, Download, Output, Packaged, StepResult};
 use crate::terminal::{report, warnings};
-
-use crate::failure::Result;
 
 /// Prints a document on one line, with all that was warned of.
 pub(crate) fn show(mut document: Value) -> Result<()> {
@@ -80,13 +79,19 @@ fn step(step: &StepResult) -> Value {
 }
 
 fn output(output: &Output) -> Value {
-    let file = |file: &File| json!({ "path": file.name, "bytes": file.bytes });
+    // Neither a plan nor a directory has them in an order of names.
+    let mut files: Vec<&File> = output.files.iter().collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
     json!({
         "path": output.path.display().to_string(),
         "bytes": output.bytes,
         "functions": output.functions,
-        "files": output.files.iter().map(file).collect::<Vec<_>>(),
+        "files": files.into_iter().map(file).collect::<Vec<_>>(),
     })
+}
+
+fn file(file: &File) -> Value {
+    json!({ "path": file.name, "bytes": file.bytes })
 }
 
 fn weights(report: &WeightReport) -> Value {
@@ -167,7 +172,6 @@ pub(crate) fn packaged(done: Packaged) -> Value {
 }
 
 pub(crate) fn download(download: &Download) -> Value {
-    let file = |file: &File| json!({ "path": file.name, "bytes": file.bytes });
     json!({
         "dry_run": true,
         "download": {

@@ -67,7 +67,7 @@ pub(crate) struct Output {
     pub(crate) path: PathBuf,
     /// The functions of a package or bundle that is there.
     pub(crate) functions: Vec<String>,
-    /// What is inside a package or bundle, in the order of names, by the path within it.
+    /// What is inside a package or bundle, by the path within it.
     pub(crate) files: Vec<File>,
     /// Of all of it; `None` where that is not known before it is written.
     pub(crate) bytes: Option<u64>,
@@ -115,8 +115,7 @@ impl Output {
         outputs.into_iter().map(whole).collect()
     }
 
-    fn of(path: PathBuf, functions: Vec<String>, mut files: Vec<File>) -> Output {
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+    fn of(path: PathBuf, functions: Vec<String>, files: Vec<File>) -> Output {
         let bytes = files.iter().map(|file| file.bytes).sum();
         Output { path, functions, files, bytes }
     }
@@ -246,7 +245,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("out/a.mlpackage", Some(5), vec!["a/c", "b"]),
+                ("out/a.mlpackage", Some(5), vec!["b", "a/c"]),
                 ("out/b.mlmodelc", None, vec!["x", "y"]),
                 ("out/meta.yaml", Some(7), vec![]),
             ]

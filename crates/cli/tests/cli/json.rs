@@ -295,7 +295,6 @@ fn a_question_is_answered_in_a_document() {
     assert_eq!(whole["stop"], json!("stop_token"));
     let time = |key: &str| whole[key].as_f64().unwrap();
     assert!(time("prefill_seconds") <= time("first_token_seconds"));
-    assert!(time("first_token_seconds") <= time("prefill_seconds") + time("decode_seconds"));
     assert!(time("prefill_tokens_per_second") > 0.0 && time("decode_tokens_per_second") > 0.0);
 
     let three = ask(&["--max-tokens", "3"]);
