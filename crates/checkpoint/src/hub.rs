@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::tensors::{INDEX, MAX_INDEX_BYTES};
 use address::escaped;
 use cache::{Repository, existing};
-use client::{Client, Patience, Trouble};
+use client::{Client, Patience, Told, Trouble};
+use digest::Digest;
 use download::Download;
 pub use id::{ModelId, Revision};
 pub use listing::RemoteFile;
@@ -68,10 +69,29 @@ pub struct Snapshot {
     absent: Vec<&'static str>,
 }
 
+impl Snapshot {
+    /// The bytes of the files that are lacking; the largest number there is where a hub says more.
+    pub fn lacking_bytes(&self) -> u64 {
+        total(self.lacking.iter().map(|file| file.size))
+    }
+}
+
 impl Hub {
     /// A hub with these settings. Nothing is asked of it yet.
     pub fn new(settings: HubSettings) -> Hub {
         Hub { client: Client::new(&settings), settings }
+    }
+
+    /// Whether the hub answers, whatever it says; asked once, in the way of downloads: through a proxy where one is set.
+    ///
+    /// The error is `Network`.
+    pub fn reach(&self) -> Result<()> {
+        match self.client.get(&self.settings.endpoint, 0) {
+            Ok(_) | Err(Trouble::Status(_)) => Ok(()),
+            Err(Trouble::Connection(why)) => Err(Error::network(why)
+                .at(&self.settings.endpoint)
+                .mending("check HTTPS_PROXY and HF_ENDPOINT")),
+        }
     }
 
     /// Finds a model: the commit that `revision` stands for, and which of the files that a conversion needs are lacking
@@ -103,7 +123,8 @@ impl Hub {
             return Ok(local(commit));
         }
         let request = self.request(id, revision, None);
-        let patience = if whole.is_some() { Patience::none() } else { self.client.patience() };
+        let told = |why: &str| progress.warn(&format!("{}: {why}", self.settings.endpoint));
+        let patience = if whole.is_some() { Patience::none() } else { self.client.patience(&told) };
         let answer = self.client.bytes(&self.listing_url(id, revision), MAX_LISTING_BYTES, patience);
         let listing = match (answer, whole) {
             (Err(trouble), Some(commit)) if trouble.is_passing() => {
@@ -114,7 +135,10 @@ impl Hub {
             }
             (answer, _) => Listing::parse(&request.answered(answer)?, &self.settings.endpoint)?,
         };
-        self.compare(&repository, id, revision, &listing)
+        if revision.is_commit() && listing.commit != revision.as_str() {
+            return Err(self.other_commit(id, revision, &listing.commit));
+        }
+        self.compare(&repository, id, revision, &listing, &told)
     }
 
     /// Compares what the hub has with what the cache has.
@@ -124,6 +148,7 @@ impl Hub {
         id: &ModelId,
         revision: &Revision,
         listing: &Listing,
+        told: Told<'_>,
     ) -> Result<Snapshot> {
         let page = self.request(id, revision, None).page();
         let mut names: Vec<String> = listing.beside_weights(&page)?.into_iter().map(str::to_owned).collect();
@@ -131,13 +156,13 @@ impl Hub {
             Weights::Single(name) => names.push(name),
             Weights::Index => {
                 names.push(INDEX.to_owned());
-                let index = self.index(repository, id, revision, listing)?;
+                let index = self.index(repository, id, revision, listing, told)?;
                 names.extend(listing.shards(&index, &page)?);
             }
         }
         let mut lacking = Vec::new();
         for name in &names {
-            let file = self.remote_file(id, revision, listing, name)?;
+            let file = self.remote_file(id, revision, listing, name, told)?;
             if !repository.has(&listing.commit, &file) {
                 lacking.push(file);
             }
@@ -159,14 +184,15 @@ impl Hub {
         id: &ModelId,
         revision: &Revision,
         listing: &Listing,
+        told: Told<'_>,
     ) -> Result<Vec<u8>> {
-        let file = self.remote_file(id, revision, listing, INDEX)?;
+        let file = self.remote_file(id, revision, listing, INDEX, told)?;
         let path = repository.snapshot(&listing.commit).join(INDEX);
         if repository.has(&listing.commit, &file) && file.size <= MAX_INDEX_BYTES {
             return fs::read(&path).map_err(|e| Error::io("read", &path, &e));
         }
         let url = self.file_url(id, &listing.commit, INDEX);
-        let answer = self.client.bytes(&url, MAX_INDEX_BYTES, self.client.patience());
+        let answer = self.client.bytes(&url, MAX_INDEX_BYTES, self.client.patience(told));
         self.request(id, revision, Some(INDEX)).answered(answer)
     }
 
@@ -177,12 +203,14 @@ impl Hub {
         revision: &Revision,
         listing: &Listing,
         name: &str,
+        told: Told<'_>,
     ) -> Result<RemoteFile> {
         if let Some(file) = listing.file(name) {
             return Ok(file);
         }
         let request = self.request(id, revision, Some(name));
-        let answer = request.answered(self.client.head(&self.file_url(id, &listing.commit, name)))?;
+        let answer = self.client.head(&self.file_url(id, &listing.commit, name), self.client.patience(told));
+        let answer = request.answered(answer)?;
         let file = answer.etag.zip(answer.size).and_then(|(etag, size)| RemoteFile::new(name, size, &etag));
         file.ok_or_else(|| {
             request.error(&Trouble::Connection(
@@ -201,7 +229,7 @@ impl Hub {
         let repository = Repository::new(&self.settings.cache, &snapshot.id);
         self.check_room(&repository, snapshot)?;
         if !snapshot.lacking.is_empty() {
-            progress.begin(snapshot.lacking.len(), snapshot.lacking.iter().map(|file| file.size).sum());
+            progress.begin(snapshot.lacking.len(), snapshot.lacking_bytes());
             let done = self.download_files(&repository, snapshot, progress);
             progress.end();
             done?;
@@ -221,10 +249,15 @@ impl Hub {
     ) -> Result<()> {
         let done = Cell::new(0);
         let mut is_config_read = false;
+        let told = |why: &str| progress.warn(&format!("{}: {why}", self.settings.endpoint));
         for file in &snapshot.lacking {
             if file.is_weights() && !is_config_read {
                 Config::read(&snapshot.dir)?;
                 is_config_read = true;
+            }
+            if !Digest::is_known(&file.etag) {
+                let name = &file.name;
+                progress.warn(&format!("the hub tells no digest of {name}; only its size is checked"));
             }
             let reached = |bytes: u64| progress.reached(done.get() + bytes);
             let on_wait =
@@ -238,6 +271,7 @@ impl Hub {
                     file,
                     url: self.file_url(&snapshot.id, &snapshot.commit, &file.name),
                     reached: &reached,
+                    told: &told,
                 };
                 download.run()?;
             }
@@ -253,7 +287,7 @@ impl Hub {
 
     /// Refuses to begin what the disk has no room for.
     fn check_room(&self, repository: &Repository, snapshot: &Snapshot) -> Result<()> {
-        let needed: u64 = snapshot.lacking.iter().map(|file| repository.lacking(file)).sum();
+        let needed = total(snapshot.lacking.iter().map(|file| repository.lacking(file)));
         let place = existing(repository.dir());
         let available = match needed {
             0 => return Ok(()),
@@ -289,6 +323,15 @@ impl Hub {
             .mending("take HF_HUB_OFFLINE away to download it, or give a directory to --model")
     }
 
+    /// Who names a commit wants that one and no other.
+    fn other_commit(&self, id: &ModelId, revision: &Revision, found: &str) -> Error {
+        Error::malformed(format!("the hub answers with another commit of `{id}` than was asked for"))
+            .at(&self.settings.endpoint)
+            .expecting(revision)
+            .finding(found)
+            .mending("check HF_ENDPOINT, and what stands between it and this machine")
+    }
+
     fn request<'r>(&'r self, id: &'r ModelId, revision: &'r Revision, file: Option<&'r str>) -> Request<'r> {
         Request { endpoint: &self.settings.endpoint, id, revision, file, has_token: self.client.has_token() }
     }
@@ -304,6 +347,11 @@ impl Hub {
     fn file_url(&self, id: &ModelId, commit: &str, name: &str) -> String {
         format!("{}/{id}/resolve/{commit}/{}", self.settings.endpoint, escaped(name))
     }
+}
+
+/// The sum of sizes that a hub has told, which may be any numbers.
+fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Without the hub nobody knows whether the model has files that the cache lacks.

@@ -16,7 +16,9 @@ use anelith_report::Reported;
 use safetensors::tensor::TensorInfo;
 
 use crate::error::{Error, Result};
-pub(crate) use index::{INDEX, MAX_INDEX_BYTES, SINGLE, foreign_weights_of, shards_of, weight_files};
+pub(crate) use index::{
+    INDEX, MAX_INDEX_BYTES, SINGLE, foreign_weights_of, is_plain_name, shards_of, weight_files,
+};
 use index::{Index, Layout};
 use source::Source;
 pub use tensor_ref::{Dtype, TensorRef};

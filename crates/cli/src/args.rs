@@ -168,7 +168,7 @@ The exit status is 0 when nothing differs and 4 when something does; all else is
     /// Look for what is known to fail on the Neural Engine, or to leave it, in any package or bundle
     #[command(after_help = format!("\
 Examples:
-  anelith lint ./converted/qwen_monolithic_combined.mlmodelc
+  anelith lint ./converted
   anelith lint model.mlpackage --target macos15,ios18 --strict
   anelith lint model.mlpackage --allow linear,last-axis
   anelith lint model.mlpackage --rules state-alignment,update-dtype --json

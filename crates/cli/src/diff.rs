@@ -14,7 +14,8 @@ use crate::args::DiffArgs;
 use crate::failure::{Failure, Result, Status};
 use crate::inspect::json::deviation;
 use crate::inspect::program_path;
-use crate::inspect::text::{decibels, plain};
+use crate::inspect::text::decibels;
+use crate::plain::plain;
 use crate::terminal::report;
 
 pub(crate) fn diff(args: &DiffArgs) -> Result<()> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::DoctorArgs;
 use crate::failure::{Failure, Result};
+use crate::plain::plain;
 use crate::terminal::report;
 
 mod converted;
@@ -83,11 +84,11 @@ fn text(section: &Section) -> String {
     let width = section.rows.iter().map(|row| row.key.chars().count()).max().unwrap_or(0);
     let mut text = format!("{}\n", section.name);
     for Row { key, shown, .. } in &section.rows {
-        text += format!("  {key:width$}  {shown}").trim_end();
+        text += format!("  {key:width$}  {}", plain(shown)).trim_end();
         text.push('\n');
     }
     for warning in &section.warnings {
-        text += &format!("  warning: {warning}\n");
+        text += &format!("  warning: {}\n", plain(warning));
     }
     text
 }

@@ -12,6 +12,8 @@ use anelith_report::{Report, Reported, remedy};
 use anelith_runtime as runtime;
 use anelith_verify as verify;
 
+use crate::plain::plain_lines;
+
 /// The exit statuses, apart from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Status {
@@ -74,7 +76,8 @@ impl Failure {
                 writeln!(text, "  {label}: {value}").expect("a string takes all");
             }
         }
-        text
+        // Names in models and packages are quoted here.
+        plain_lines(&text)
     }
 }
 

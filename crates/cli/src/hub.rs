@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anelith_checkpoint::{
-    Checkpoint, Hub, HubProgress, HubSettings, ModelId, RemoteFile, Revision, Snapshot,
+    Checkpoint, ErrorKind, Hub, HubProgress, HubSettings, ModelId, RemoteFile, Revision, Snapshot,
 };
 use anelith_convert::File;
 use anelith_report::{Report, Reported};
@@ -116,16 +116,27 @@ fn locate(model: &Path, revision: Option<&str>) -> Result<Place> {
     Ok(Place::Cache(Box::new(Cached { hub, snapshot, endpoint, cache, progress })))
 }
 
-/// The model that `named` is, a directory or the id of one that the cache holds, opened; and its directory. Nothing is
-/// asked of a hub.
-pub(crate) fn cached(named: &Path) -> Result<(Checkpoint, PathBuf)> {
+/// The model that `named` is, a directory or the id of one that the cache holds at `revision`, opened; and its directory.
+/// Nothing is asked of a hub.
+pub(crate) fn cached(named: &Path, revision: Option<&str>) -> Result<(Checkpoint, PathBuf)> {
     let text = named.to_string_lossy();
     let model = if named.exists() || !is_hub_id(&text) {
+        if let Some(revision) = revision {
+            return Err(of_a_directory(named, revision));
+        }
         Model { dir: named.to_owned(), name: None }
     } else {
         let id = ModelId::parse(&text)?;
-        let hub = Hub::new(HubSettings { offline: true, ..HubSettings::from_env()? });
-        let snapshot = hub.find(&id, &Revision::default(), &Bar::default())?;
+        let revision = revision.map_or(Ok(Revision::default()), Revision::parse)?;
+        let settings = HubSettings::from_env()?;
+        let is_offline = settings.offline;
+        let hub = Hub::new(HubSettings { offline: true, ..settings });
+        let to_download =
+            "nothing is downloaded here: `anelith convert --model` does, and with --dry-run says what first";
+        let snapshot = hub.find(&id, &revision, &Bar::default()).map_err(|error| match error.kind() {
+            ErrorKind::Missing if !is_offline => error.mending(to_download),
+            _ => error,
+        })?;
         Model { dir: snapshot.dir, name: Some(id.model_name()) }
     };
     Ok((model.open()?, model.dir))

@@ -14,24 +14,25 @@ use anelith_inspect::source::Source;
 use anelith_inspect::summary::{summary, weights_of};
 use anelith_inspect::weights::Weight;
 use anelith_mil::text::{Dialect, write};
-use anelith_mil::{Bundle, Program};
+use anelith_mil::{Bundle, Model, Program, read_model};
 use anelith_report::Report;
 
 use crate::args::InspectArgs;
 use crate::failure::{Failure, Result, Status};
+use crate::hub;
 use crate::packages::check_source;
 use crate::terminal::print;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let path = program_path(&args.package)?;
-    let bundle = Bundle::open(&path)?;
-    if let Some(function) = &args.function {
-        let names: Vec<String> = bundle.model.program.functions.iter().map(|f| f.name.clone()).collect();
-        check_function(&names, function)?;
-    }
     if args.text {
-        return print_program(&bundle, args.function.as_deref());
+        // Neither weights nor a valid program are needed to read it: what Core ML refuses must be looked at as well.
+        let (model, _) = read_model(&path)?;
+        check_named(&model, args.function.as_deref())?;
+        return print_program(&model, args.function.as_deref());
     }
+    let bundle = Bundle::open(&path)?;
+    check_named(&bundle.model, args.function.as_deref())?;
     let weights = weights_of(&bundle, args.function.as_deref())?;
     if let Some(name) = &args.weight {
         let (weight, detail) = look_at(&bundle, &weights, name, args)?;
@@ -48,6 +49,12 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
         true => format!("{}\n", json::summary(&path, &summary, &weights)),
         false => text::summary(&path, &summary),
     })
+}
+
+fn check_named(model: &Model, function: Option<&str>) -> Result<()> {
+    let Some(function) = function else { return Ok(()) };
+    let names: Vec<String> = model.program.functions.iter().map(|f| f.name.clone()).collect();
+    Ok(check_function(&names, function)?)
 }
 
 /// The package or bundle that `path` means: itself, or what a `meta.yaml` there names.
@@ -71,21 +78,24 @@ fn look_at<'w, 'm>(
 ) -> Result<(&'w Weight<'m>, Detail)> {
     let names: Vec<&str> = weights.iter().map(|w| w.name.as_str()).collect();
     let weight = &weights[names::find(name, &names)?];
-    let open = |dir: &Path| -> Result<Source> {
-        check_source(dir)?;
-        Ok(Source::open(dir)?)
-    };
-    let source = args.model.as_deref().map(open).transpose()?;
+    let source = args.model.as_deref().map(|model| source(model, args.revision.as_deref())).transpose()?;
     Ok((weight, detail(bundle, weights, weight, args.group, source.as_ref())?))
 }
 
+/// The weights of a checkpoint, downloaded if they are on the hub and not here.
+fn source(model: &Path, revision: Option<&str>) -> Result<Source> {
+    let dir = hub::model(model, revision)?.dir;
+    check_source(&dir)?;
+    Ok(Source::open(&dir)?)
+}
+
 /// The whole program, or one function of it. A reader that has gone away ends it quietly.
-fn print_program(bundle: &Bundle, function: Option<&str>) -> Result<()> {
-    let whole = &bundle.model.program;
+fn print_program(model: &Model, function: Option<&str>) -> Result<()> {
+    let whole = &model.program;
     let part = function
         .and_then(|name| whole.function(name))
         .map(|function| Program { functions: vec![function.clone()], build_info: whole.build_info.clone() });
-    let dialect = Dialect::of_specification(bundle.model.specification_version);
+    let dialect = Dialect::of_specification(model.specification_version);
     let mut out = BufWriter::new(io::stdout().lock());
     let written = write(part.as_ref().unwrap_or(whole), dialect, &mut out);
     match written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {

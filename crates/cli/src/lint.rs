@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 
 use crate::args::LintArgs;
 use crate::failure::{Failure, Result, Status};
-use crate::packages::check_source;
+use crate::inspect::program_path;
+use crate::plain::plain;
 use crate::terminal::{print, report};
 
 pub(crate) fn lint(args: &LintArgs) -> Result<()> {
     let options = options(args)?;
     let Some(package) = &args.package else { return list(&options, args.json) };
-    check_source(package)?;
+    let package = &program_path(package)?;
     let (model, root) = read_model(package)?;
     let weights = WeightStore::open(&root, &model.program)?;
     let findings = anelith_lint::lint(&model, Some(&weights), &options);
@@ -164,11 +165,11 @@ fn entry(finding: &Finding, more: usize) -> String {
         (None, _) => at.clone(),
     };
     let more = if more == 0 { String::new() } else { format!(", and {more} more") };
-    text += &format!("  where: {place}{more}\n");
+    text += &format!("  where: {}{more}\n", plain(&place));
     if let Some(op) = op {
-        text += &format!("  op: {op}\n");
+        text += &format!("  op: {}\n", plain(op));
     }
-    text += &format!("  expected: {expected}\n  found: {found}\n");
+    text += &format!("  expected: {}\n  found: {}\n", plain(expected), plain(found));
     text + &format!("  to mend: {}\n  source: {}\n", rule.fix, rule.source)
 }
 

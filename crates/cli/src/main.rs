@@ -1,6 +1,6 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
-//! One file a command, and what they share. Modules, each of which uses only those before it: failure, args,
+//! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure, args,
 //! terminal, threads, foreign, results, hub, tables, document, chat, bench, gate, convert, packages, run, verify, inspect,
 //! diff, lint, doctor.
 
@@ -18,6 +18,7 @@ mod hub;
 mod inspect;
 mod lint;
 mod packages;
+mod plain;
 mod results;
 mod run;
 mod tables;

@@ -163,7 +163,8 @@ pub(crate) struct Download {
 
 impl Download {
     pub(crate) fn bytes(&self) -> u64 {
-        self.files.iter().filter_map(|file| file.bytes).sum()
+        // A hub may tell any numbers.
+        self.files.iter().filter_map(|file| file.bytes).fold(0, u64::saturating_add)
     }
 }
 

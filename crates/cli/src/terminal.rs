@@ -13,6 +13,7 @@ use anelith_report::Report;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::failure::{Failure, Result, Status};
+use crate::plain::plain_lines;
 
 /// What Ctrl-C does: it ends the process at once, and nothing half-written stays. Work under way that asks whether it is
 /// interrupted has a moment to end by itself.
@@ -210,7 +211,7 @@ pub(crate) fn warn_above(bar: Option<&ProgressBar>, message: &str) {
     WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     let line = format!("warning: {message}");
     match bar {
-        Some(bar) => bar.println(&line),
+        Some(bar) => bar.println(plain_lines(&line)),
         None => say(&line),
     }
 }
@@ -222,7 +223,7 @@ pub(crate) fn warnings() -> Vec<String> {
 
 /// Writes to standard error, where nobody may be reading, and a line end.
 pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain_lines(text));
 }
 
 /// Writes to standard output. A reader that has gone away ends the program quietly, as it does for other tools.

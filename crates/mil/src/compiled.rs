@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use crate::disk::read_file;
+use crate::disk::read_part;
 use crate::error::{Error, Result};
 use crate::model::{Model, check_specification_version};
 use crate::program::Program;
@@ -120,7 +120,7 @@ pub fn write(
 pub fn read(dir: &Path) -> Result<Model> {
     let path = dir.join(CORE_DATA);
     let what = path.display().to_string();
-    let bytes = read_file(&path, MAX_CORE_DATA_BYTES)?;
+    let bytes = read_part(&path, MAX_CORE_DATA_BYTES)?;
     let core_data = core_data::decode(&bytes, &what)?;
     let description = proto::decode_description(core_data.description, &what)?;
     let expected = description.functions.len().max(1);
@@ -133,7 +133,7 @@ pub fn read(dir: &Path) -> Result<Model> {
     }
     let path = dir.join(PROGRAM);
     let what = path.display().to_string();
-    let bytes = read_file(&path, MAX_PROGRAM_BYTES)?;
+    let bytes = read_part(&path, MAX_PROGRAM_BYTES)?;
     let text =
         std::str::from_utf8(&bytes).map_err(|e| Error::malformed(&what, format!("expected text: {e}")))?;
     let mut program = text::parse(text, &what)?;

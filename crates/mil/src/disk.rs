@@ -141,13 +141,35 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What [`read_file`] gives of a part of a package or bundle, which is no pipe.
+///
+/// # Errors
+/// Those of [`read_file`], and of [`open_part`].
+pub(crate) fn read_part(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    open_part(path)?;
+    read_file(path, limit)
+}
+
+/// Opens a part of a package or bundle. Others have made it, and whoever opens a pipe waits for a writer, for ever.
+///
+/// # Errors
+/// `Io`; `Malformed` for what is no file.
+pub(crate) fn open_part(path: &Path) -> Result<File> {
+    let metadata = fs::metadata(path).map_err(Error::io("cannot open", path))?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { "a directory" } else { "a pipe or device" };
+        return Err(Error::malformed(path.display().to_string(), format!("is {kind}, expected a file")));
+    }
+    File::open(path).map_err(Error::io("cannot open", path))
+}
+
 /// Whether the file at `path` is a Git LFS pointer in place of the file it stands for.
 ///
 /// # Errors
-/// `Io`, with the path.
+/// `Io`, with the path; `Malformed` for what is no file.
 pub fn is_lfs_pointer(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(Error::io("cannot open", path))?;
+    let file = open_part(path)?;
     file.take(LFS_POINTER.len() as u64).read_to_end(&mut start).map_err(Error::io("cannot read", path))?;
     Ok(start == LFS_POINTER)
 }

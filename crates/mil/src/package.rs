@@ -47,9 +47,13 @@ impl Package {
         if path.is_dir() && !path.join(MANIFEST).exists() {
             return Err(no_package(path));
         }
+        if path.exists() && !path.is_dir() {
+            let problem = "is a pipe or device, expected a package (`.mlpackage`)";
+            return Err(Error::malformed(path.display().to_string(), problem));
+        }
         let manifest = path.join(MANIFEST);
         let what = manifest.display().to_string();
-        let text = disk::read_file(&manifest, MAX_MANIFEST_BYTES)?;
+        let text = disk::read_part(&manifest, MAX_MANIFEST_BYTES)?;
         let paths = manifest::read(&text, &what)?;
         let data = path.join(DATA);
         if let Some(missing) = paths.items.iter().find(|item| !data.join(item).exists()) {
@@ -64,7 +68,7 @@ impl Package {
     }
 
     fn open_specification(path: &Path) -> Result<Package> {
-        let specification = disk::read_file(path, MAX_MODEL_BYTES)?;
+        let specification = disk::read_part(path, MAX_MODEL_BYTES)?;
         if specification.starts_with(disk::LFS_POINTER) {
             let problem = "is a Git LFS pointer instead of the model; fetch it with `git lfs pull`";
             return Err(Error::malformed(path.display().to_string(), problem));

@@ -1,5 +1,6 @@
 //! Requests to a hub: redirects, further tries, and who gets to see the token.
 
+use std::fmt;
 use std::io::Read;
 use std::thread;
 use std::time::Duration;
@@ -57,6 +58,15 @@ impl Trouble {
         match self {
             Trouble::Connection(_) => None,
             Trouble::Status(refusal) => refusal.wait,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Connection(why) => f.write_str(why),
+            Trouble::Status(refusal) => write!(f, "HTTP status {}", refusal.status),
         }
     }
 }
@@ -126,9 +136,9 @@ impl Client {
         self.token.is_some()
     }
 
-    /// As many tries as make sense.
-    pub(super) fn patience(&self) -> Patience {
-        Patience { failures: 0, next: self.first_wait }
+    /// As many tries as make sense; `told` hears of each failure that is waited for.
+    pub(super) fn patience<'t>(&self, told: Told<'t>) -> Patience<'t> {
+        Patience { failures: 0, next: self.first_wait, told }
     }
 
     /// Asks for `url` from byte `from` on. One try.
@@ -137,8 +147,7 @@ impl Client {
     }
 
     /// Asks for what a GET would say before its body.
-    pub(super) fn head(&self, url: &str) -> Result<Answer, Trouble> {
-        let mut patience = self.patience();
+    pub(super) fn head(&self, url: &str, mut patience: Patience<'_>) -> Result<Answer, Trouble> {
         loop {
             match self.follow(Method::Head, url, 0) {
                 Err(trouble) => patience.wait(trouble)?,
@@ -148,7 +157,12 @@ impl Client {
     }
 
     /// The whole answer, of `limit` bytes at most.
-    pub(super) fn bytes(&self, url: &str, limit: u64, mut patience: Patience) -> Result<Vec<u8>, Trouble> {
+    pub(super) fn bytes(
+        &self,
+        url: &str,
+        limit: u64,
+        mut patience: Patience<'_>,
+    ) -> Result<Vec<u8>, Trouble> {
         loop {
             match self.get(url, 0).and_then(|answer| read_whole(answer.body, limit)) {
                 Err(trouble) => patience.wait(trouble)?,
@@ -202,17 +216,20 @@ impl Client {
     }
 }
 
+/// Whoever hears why there is a wait: some take minutes.
+pub(super) type Told<'t> = &'t dyn Fn(&str);
+
 /// How many failures are borne, and how long each is waited for.
-#[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Patience<'t> {
     failures: u32,
     next: Duration,
+    told: Told<'t>,
 }
 
-impl Patience {
+impl Patience<'_> {
     /// None: where something else can be done than to ask again.
-    pub(super) fn none() -> Patience {
-        Patience { failures: TRIES, next: Duration::ZERO }
+    pub(super) fn none() -> Patience<'static> {
+        Patience { failures: TRIES, next: Duration::ZERO, told: &|_| {} }
     }
 
     /// Waits, or gives the trouble back where waiting does not help or has not helped.
@@ -221,7 +238,9 @@ impl Patience {
         if self.failures >= TRIES || !trouble.is_passing() {
             return Err(trouble);
         }
-        thread::sleep(trouble.wait().unwrap_or(self.next).min(MAX_WAIT));
+        let wait = trouble.wait().unwrap_or(self.next).min(MAX_WAIT);
+        (self.told)(&format!("{trouble}; asked again in {wait:?}"));
+        thread::sleep(wait);
         self.next *= 2;
         Ok(())
     }

@@ -14,6 +14,11 @@ pub(super) enum Digest {
 }
 
 impl Digest {
+    /// Whether a file whose blob is called `etag` can be checked.
+    pub(super) fn is_known(etag: &str) -> bool {
+        !matches!(Digest::new(etag, 0), Digest::Unknown)
+    }
+
     /// A digest of nothing yet, of the kind that the blob name `etag` is.
     pub(super) fn new(etag: &str, size: u64) -> Digest {
         let is_hex = etag.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

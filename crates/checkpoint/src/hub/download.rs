@@ -7,7 +7,7 @@ use std::path::Path;
 use anelith_report::Reported;
 
 use super::cache::{Repository, make_dir, remove};
-use super::client::{Answer, Client, Trouble};
+use super::client::{Answer, Client, Told, Trouble};
 use super::digest::Digest;
 use super::listing::RemoteFile;
 use super::refusal::Request;
@@ -25,6 +25,8 @@ pub(super) struct Download<'d> {
     pub(super) url: String,
     /// Told how many bytes of the file are there.
     pub(super) reached: &'d dyn Fn(u64),
+    /// Told why there is a wait.
+    pub(super) told: Told<'d>,
 }
 
 /// A file that grows, and its digest so far.
@@ -50,7 +52,7 @@ impl Download<'_> {
     }
 
     fn fill(&self, partial: &mut Partial) -> Result<()> {
-        let (mut patience, mut furthest) = (self.client.patience(), partial.len);
+        let (mut patience, mut furthest) = (self.client.patience(self.told), partial.len);
         while partial.len < self.file.size {
             let trouble = match self.client.get(&self.url, partial.len) {
                 Ok(answer) => match self.take(answer, partial)? {
@@ -66,7 +68,7 @@ impl Download<'_> {
             };
             if partial.len > furthest {
                 // It goes on, if in pieces; what has been there before does not count.
-                (patience, furthest) = (self.client.patience(), partial.len);
+                (patience, furthest) = (self.client.patience(self.told), partial.len);
             }
             self.request.answered(patience.wait(trouble))?;
         }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::id::is_commit;
 use crate::error::{Error, Result};
 use crate::files::model_file_names;
-use crate::tensors::{INDEX, SINGLE, foreign_weights_of, shards_of};
+use crate::tensors::{INDEX, SINGLE, foreign_weights_of, is_plain_name, shards_of};
 
 /// A list has some hundred bytes for each file.
 pub(super) const MAX_LISTING_BYTES: u64 = 64 << 20;
@@ -126,7 +126,8 @@ impl Listing {
         if self.files.contains_key(INDEX) {
             return Ok(Weights::Index);
         }
-        let is_ours = |name: &&String| name.ends_with(".safetensors") && !name.contains('/');
+        // The name becomes one in the cache, so it must not lead out of it.
+        let is_ours = |name: &&String| name.ends_with(".safetensors") && is_plain_name(name);
         let ours: Vec<&String> = self.files.keys().filter(is_ours).collect();
         if let [only] = ours[..] {
             return Ok(Weights::Single(only.clone()));
@@ -190,6 +191,9 @@ mod tests {
                 Some(Weights::Single("other.safetensors".to_owned())),
             ),
             (&["a.safetensors", "b.safetensors"], None),
+            (&["..\\\\x.safetensors"], None),
+            (&["C:x.safetensors"], None),
+            (&["\\u001b[2Jx.safetensors"], None),
             (&["pytorch_model.bin", "model.gguf"], None),
         ] {
             assert_eq!(listing(names).weights("page").ok(), expected, "{names:?}");

@@ -79,7 +79,7 @@ impl HubSettings {
             return Err(Error::malformed("HF_ENDPOINT is no address of a hub")
                 .at("HF_ENDPOINT")
                 .expecting(format!("an address such as {DEFAULT_ENDPOINT}"))
-                .finding(format!("{endpoint:?}"))
+                .finding(shown(endpoint))
                 .mending("correct the variable, or take it away"));
         }
         Ok(HubSettings {
@@ -133,6 +133,14 @@ impl HubSettings {
             settings.token = token_in(&file)?;
         }
         Ok(settings)
+    }
+}
+
+/// What is found instead of an address; the part that may be a password is not shown.
+fn shown(endpoint: &str) -> String {
+    match endpoint.contains(['@', '?', '#']) {
+        true => "an address with a user name or a query in it, which are not sent and not shown".to_owned(),
+        false => format!("{endpoint:?}"),
     }
 }
 
@@ -218,6 +226,10 @@ mod tests {
         assert!(!read(&[("HF_HUB_OFFLINE", "0")], "/h").unwrap().offline);
         for bad in ["mirror", "ftp://mirror", "https://", "https://a b", "https://user@host"] {
             assert!(read(&[("HF_ENDPOINT", bad)], "/h").is_err(), "{bad}");
+        }
+        for secret in ["https://me:s3cret@mirror", "mirror?key=s3cret", "https://mirror/#s3cret"] {
+            let error = read(&[("HF_ENDPOINT", secret)], "/h").unwrap_err();
+            assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
         }
     }
 }

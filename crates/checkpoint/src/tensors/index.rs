@@ -118,13 +118,19 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Shards lie beside the index: a name that leads elsewhere is refused, so that an index cannot reach other files.
 fn check_plain_name(index: &Path, tensor: &str, shard: &str) -> Result<()> {
-    let mut parts = Path::new(shard).components();
-    let plain = matches!(parts.next(), Some(Component::Normal(name)) if name == shard);
-    if plain && parts.next().is_none() && !shard.contains('\\') {
+    if is_plain_name(shard) {
         return Ok(());
     }
     let why = format!("tensor `{tensor}` is in `{shard}`, which is not a plain file name");
     Err(malformed(index, &why).expecting("the name of a file beside the index").finding(format!("`{shard}`")))
+}
+
+/// Whether `name`, which others have chosen, is that of a file in a directory and of nothing beyond it, on any system.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let is_one =
+        matches!(parts.next(), Some(Component::Normal(part)) if part == name) && parts.next().is_none();
+    is_one && !name.chars().any(|c| c.is_control() || matches!(c, '\\' | ':'))
 }
 
 fn malformed(path: &Path, why: &str) -> Error {

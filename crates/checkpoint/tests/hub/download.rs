@@ -188,6 +188,10 @@ fn what_passes_is_waited_for() {
     }
     cache.get(&server).unwrap();
     assert!(server.state.faults.lock().unwrap().is_empty());
+    // Each wait is told, since a server may ask for long ones.
+    let told = cache.warnings();
+    assert_eq!(told.len(), 9);
+    assert!(told[2].contains("HTTP status 429; asked again in 0ns"), "{told:?}");
 }
 
 #[test]
@@ -208,4 +212,17 @@ fn a_hub_that_lists_only_names_is_asked_for_each_file() {
     Checkpoint::open(&snapshot.dir).unwrap();
     assert_eq!(server.requests().iter().filter(|r| r.method == "HEAD").count(), NEEDED.len());
     assert!(cache.blobs().contains(&etag("model.safetensors", &server.file("model.safetensors"))));
+}
+
+#[test]
+fn a_file_that_cannot_be_checked_is_told() {
+    let (server, cache) = (Server::demo(), Cache::new());
+    cache.get(&server).unwrap();
+    assert!(cache.warnings().is_empty());
+    let cache = Cache::new();
+    server.state.is_odd.store(true, Ordering::SeqCst);
+    cache.get(&server).unwrap();
+    let told = cache.warnings();
+    assert_eq!(told.len(), NEEDED.len());
+    assert!(told.iter().any(|t| t.contains("no digest of model.safetensors; only its size")), "{told:?}");
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use anelith_checkpoint::{Error, ErrorKind};
 
-use crate::server::{Fault, Server};
+use crate::server::{COMMIT, Fault, OLD, Server};
 use crate::{Cache, lines, token};
 
 /// Asks a hub that always fails so for its list of files.
@@ -95,12 +95,27 @@ fn models_that_are_not_converted_are_refused_before_their_weights() {
 
 #[test]
 fn a_disk_without_room_is_told_before_anything_is_downloaded() {
+    // The second is more than a number of bytes can be once the other files are added.
+    for size in [1 << 60, u64::MAX] {
+        let (server, cache) = (Server::demo(), Cache::new());
+        server.state.size.store(size, Ordering::SeqCst);
+        let error = cache.get(&server).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        let said = lines(&error);
+        assert!(said.contains("no room for `acme/Demo-0.5M`") && said.contains("HF_HUB_CACHE"), "{said}");
+        assert_eq!(server.requests().len(), 1);
+        assert!(cache.blobs().is_empty());
+    }
+}
+
+#[test]
+fn a_commit_that_is_named_is_the_one_that_is_taken() {
     let (server, cache) = (Server::demo(), Cache::new());
-    server.state.is_vast.store(true, Ordering::SeqCst);
-    let error = cache.get(&server).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Io);
-    let said = lines(&error);
-    assert!(said.contains("no room for `acme/Demo-0.5M`") && said.contains("HF_HUB_CACHE"), "{said}");
-    assert_eq!(server.requests().len(), 1);
+    server.state.is_elsewhere.store(true, Ordering::SeqCst);
+    let error = cache.get_with(cache.settings(&server), COMMIT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Malformed);
+    assert!(lines(&error).contains("another commit"), "{}", lines(&error));
     assert!(cache.blobs().is_empty());
+    // A branch is whatever the hub says.
+    assert_eq!(cache.get(&server).unwrap().commit, OLD);
 }

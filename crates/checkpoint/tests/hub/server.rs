@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -54,8 +54,12 @@ pub(crate) struct State {
     pub(crate) token: Mutex<Option<String>>,
     /// The list of files tells neither sizes nor digests.
     pub(crate) is_terse: AtomicBool,
-    /// The list says that the weights are larger than any disk.
-    pub(crate) is_vast: AtomicBool,
+    /// The size that the list gives of large files; 0 is the true one.
+    pub(crate) size: AtomicU64,
+    /// Blobs have names of the hub's own, which are no digests.
+    pub(crate) is_odd: AtomicBool,
+    /// The list is of another commit than was asked for.
+    pub(crate) is_elsewhere: AtomicBool,
     pub(crate) requests: Mutex<Vec<Request>>,
     /// Each is used once; so many times as it is there.
     pub(crate) faults: Mutex<Vec<(&'static str, Fault)>>,
@@ -150,6 +154,12 @@ pub(crate) fn etag(name: &str, bytes: &[u8]) -> String {
     digest.update(format!("blob {}\0", bytes.len()));
     digest.update(bytes);
     hex(&digest.finalize())
+}
+
+/// What this hub calls the blob.
+fn told(state: &State, name: &str, bytes: &[u8]) -> String {
+    let digest = etag(name, bytes);
+    if state.is_odd.load(Ordering::SeqCst) { format!("blob-{digest}") } else { digest }
 }
 
 fn is_large(name: &str) -> bool {
@@ -268,6 +278,7 @@ fn hub(state: &State, request: &Request, is_whole: bool) -> Reply {
     if let Some(rest) = request.path.strip_prefix(&format!("/api/models/{ID}/revision/")) {
         let revision = rest.split('?').next().unwrap();
         return match commit(revision) {
+            Some(_) if state.is_elsewhere.load(Ordering::SeqCst) => list(state, OLD),
             Some(commit) => list(state, commit),
             None => Reply::new(404, &[("X-Error-Code", "RevisionNotFound")], Vec::new()),
         };
@@ -319,9 +330,9 @@ fn list(state: &State, commit: &str) -> Reply {
         if state.is_terse.load(Ordering::SeqCst) {
             return format!(r#"{{"rfilename": "{name}"}}"#);
         }
-        let (size, digest) = (bytes.len(), etag(name, bytes));
-        let is_vast = is_large(name) && state.is_vast.load(Ordering::SeqCst);
-        let size = if is_vast { 1 << 60 } else { size };
+        let (size, digest) = (bytes.len() as u64, told(state, name, bytes));
+        let said = state.size.load(Ordering::SeqCst);
+        let size = if is_large(name) && said > 0 { said } else { size };
         let lfs = match is_large(name) {
             true => format!(r#", "lfs": {{"sha256": "{digest}", "size": {size}, "pointerSize": 134}}"#),
             false => String::new(),

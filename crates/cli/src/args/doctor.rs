@@ -11,6 +11,9 @@ pub(crate) struct DoctorArgs {
     /// Model directory in Hugging Face format, or the id of a model in the hub's cache
     #[arg(long, value_name = "DIR|ID")]
     pub(crate) model: Option<PathBuf>,
+    /// Branch, tag or commit of a model in the hub's cache [default: main]
+    #[arg(long, value_name = "REVISION", requires = "model")]
+    pub(crate) revision: Option<String>,
     /// meta.yaml of a converted model, or the directory that holds it
     #[arg(long, value_name = "FILE")]
     pub(crate) meta: Option<PathBuf>,

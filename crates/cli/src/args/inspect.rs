@@ -11,9 +11,13 @@ pub(crate) struct InspectArgs {
     /// Show this weight; its name with dots or underscores, or a part of it that no other has
     #[arg(long, value_name = "NAME", conflicts_with = "text")]
     pub(crate) weight: Option<String>,
-    /// Compare the weight with the tensor of this checkpoint, a directory in Hugging Face format
-    #[arg(long, value_name = "DIR", requires = "weight")]
+    /// Compare the weight with the tensor of this checkpoint: a directory in Hugging Face format, or the id of a model on
+    /// the hub, ORG/NAME
+    #[arg(long, value_name = "DIR|ID", requires = "weight")]
     pub(crate) model: Option<PathBuf>,
+    /// Branch, tag or commit of a model on the hub [default: main]
+    #[arg(long, value_name = "REVISION", requires = "model")]
+    pub(crate) revision: Option<String>,
     /// Show this table of the weight
     #[arg(long, value_name = "N", requires = "weight", default_value_t = 0)]
     pub(crate) group: u64,

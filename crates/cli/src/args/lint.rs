@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
 pub(crate) struct LintArgs {
-    /// Package, bundle or specification
+    /// Package, bundle, specification, or the meta.yaml of a converted model or its directory
     #[arg(required_unless_present = "rules")]
     pub(crate) package: Option<PathBuf>,
     /// Where the model is to run: macos15, any Mac; ios18, iPhones and iPads; m1 and a14, those with these chips

@@ -1,19 +1,19 @@
 //! The machine: system, processor, memory, disk, Apple's compiler, and how the hub is set up.
 
 use std::fs;
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anelith_checkpoint::HubSettings;
+use anelith_checkpoint::{Hub, HubSettings};
+use anelith_report::Reported;
 use anelith_runtime::Isa;
 use serde_json::json;
 
 use super::{Row, Section};
 
-/// How long a hub may take to answer.
+/// How long a hub may be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// System, processor, memory, and the disk that holds `output`, or will.
@@ -22,18 +22,20 @@ pub(super) fn system(output: &Path) -> Section {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let here: Vec<String> = Isa::here().map(name).collect();
-    let processor = field(&cpus, "model name").map_or_else(|| std::env::consts::ARCH.into(), str::to_owned);
+    let processor = field(&cpus, "model name").map(str::to_owned);
+    let processor = processor.or_else(|| setting("machdep.cpu.brand_string"));
+    let all = kilobytes(&memory, "MemTotal").or_else(|| setting("hw.memsize")?.parse().ok());
     let existing = output.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
     let place = existing.unwrap_or(Path::new("."));
     let free = fs4::available_space(place).ok();
     let shown = free.map_or("unknown".into(), super::megabytes);
     let mut rows = vec![
         Row::text("system", system_name()),
-        Row::text("processor", processor),
+        Row::text("processor", processor.unwrap_or_else(|| std::env::consts::ARCH.to_owned())),
         Row::new("cores", cores, cores.to_string()),
         Row::new("instructions", json!(here), here.join(", ")),
         Row::text("runtime uses", name(Isa::best())),
-        Row::bytes("memory", kilobytes(&memory, "MemTotal")),
+        Row::bytes("memory", all),
         Row::bytes("memory free", kilobytes(&memory, "MemAvailable")),
         Row::text("huge pages", huge_pages()),
         Row::new("disk free", free, format!("{shown} at {}", place.display())),
@@ -43,7 +45,18 @@ pub(super) fn system(output: &Path) -> Section {
     } else {
         rows.push(Row::text("coremlcompiler", "none on this system, and not needed"));
     }
-    Section { name: "machine", rows, warnings: Vec::new() }
+    Section { name: "machine", rows, warnings: obstacle(place).into_iter().collect() }
+}
+
+/// Why nothing can be made in `place`, as far as that can be known without trying.
+fn obstacle(place: &Path) -> Option<String> {
+    let metadata = fs::metadata(place).ok()?;
+    let why = match (metadata.is_dir(), metadata.permissions().readonly()) {
+        (false, _) => "is not a directory",
+        (true, true) => "may not be written to",
+        (true, false) => return None,
+    };
+    Some(format!("--output: {} {why}; choose another directory", place.display()))
 }
 
 /// Where models of a hub go and as whom it is asked; whether it can be reached only if `online`.
@@ -51,13 +64,14 @@ pub(super) fn hub(online: bool) -> Section {
     let settings = match HubSettings::from_env() {
         Ok(settings) => settings,
         Err(error) => {
-            return Section { name: "hub", rows: Vec::new(), warnings: vec![error.to_string()] };
+            let at = error.report().location.as_deref().unwrap_or("settings");
+            return Section { name: "hub", rows: Vec::new(), warnings: vec![format!("{at}: {error}")] };
         }
     };
     let reached = match (online, settings.offline) {
         (false, _) => Row::new("reached", json!(null), "not tried; --online tries"),
         (true, true) => Row::new("reached", json!(null), "not tried, as HF_HUB_OFFLINE is set"),
-        (true, false) => match reach(&settings.endpoint) {
+        (true, false) => match Hub::new(HubSettings { silence: PATIENCE, ..settings.clone() }).reach() {
             Ok(()) => Row::new("reached", true, "yes"),
             Err(problem) => Row::new("reached", false, format!("no: {problem}")),
         },
@@ -71,26 +85,6 @@ pub(super) fn hub(online: bool) -> Section {
         reached,
     ];
     Section { name: "hub", rows, warnings: Vec::new() }
-}
-
-/// Connects to the server at `endpoint`; what is said there is left to downloads.
-fn reach(endpoint: &str) -> Result<(), String> {
-    let (host, default) = match endpoint.strip_prefix("https://") {
-        Some(host) => (host, 443),
-        None => (endpoint.trim_start_matches("http://"), 80),
-    };
-    let host = host.split('/').next().unwrap_or(host);
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let address = if has_port { host.to_owned() } else { format!("{host}:{default}") };
-    let found = address.to_socket_addrs().map_err(|e| e.to_string())?;
-    let mut problem = "no address of that name".to_owned();
-    for address in found {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(_) => return Ok(()),
-            Err(e) => problem = e.to_string(),
-        }
-    }
-    Err(problem)
 }
 
 fn name(isa: Isa) -> String {
@@ -112,6 +106,11 @@ fn system_name() -> String {
 fn apple_compiler() -> String {
     let path = answer("xcrun", &["--find", "coremlcompiler"]);
     path.unwrap_or_else(|| "none, and not needed; Xcode brings it".to_owned())
+}
+
+/// A setting of the kernel of macOS, which has no files for them.
+fn setting(name: &str) -> Option<String> {
+    cfg!(target_os = "macos").then(|| answer("sysctl", &["-n", name]))?
 }
 
 /// The first line of what a program says, where it succeeds.
@@ -151,14 +150,5 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("A chip: 2"));
         assert_eq!(field(text, "name"), None);
         assert_eq!(kilobytes(text, "MemTotal"), Some(16 << 10));
-    }
-
-    #[test]
-    fn a_server_is_reached_or_it_is_said_why_not() {
-        let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = format!("http://{}/hub", server.local_addr().expect("an address"));
-        assert_eq!(reach(&address), Ok(()));
-        drop(server);
-        assert!(reach(&address).is_err());
     }
 }

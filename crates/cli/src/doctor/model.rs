@@ -31,7 +31,7 @@ const fn of(bits: u32) -> Lut {
 /// Those with which `convert` would refuse it.
 pub(super) fn examine(args: &DoctorArgs, sections: &mut Vec<Section>) -> Result<()> {
     let named = args.model.clone().unwrap_or_default();
-    let (checkpoint, dir) = hub::cached(&named)?;
+    let (checkpoint, dir) = hub::cached(&named, args.revision.as_deref())?;
     sections.push(describe(&checkpoint, &dir)?);
     sections.push(conversions(&checkpoint, &dir, args)?);
     Ok(())

@@ -8,14 +8,8 @@ use anelith_inspect::names;
 use anelith_inspect::summary::{FunctionSummary, Summary};
 use anelith_inspect::weights::{Piece, Purpose, Weight};
 
+use crate::plain::plain;
 use crate::tables::{aligned, size};
-
-/// Text of a file without what would move the cursor.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
-}
 
 /// Rows of a label and what it is.
 pub(crate) fn labelled(rows: &[(String, String)]) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::anelith::{ANSWER, Ran, command, demo};
+use crate::anelith::{ANSWER, Ran, command, converted, demo};
 use crate::files::{contents, copy};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -66,9 +66,40 @@ fn what_cannot_be_had_is_said_before_anything_is_written() {
 }
 
 #[test]
+fn a_weight_is_held_against_a_model_in_the_cache() {
+    let cache = cache();
+    let package = converted().to_str().unwrap();
+    let inspect = |more: &[&str]| -> Ran {
+        let mut command = command(["inspect", package, "--weight", "layers.1.self_attn.q_proj"]);
+        command.args(more).env("HF_HUB_CACHE", cache.path()).output().expect("the binary runs").into()
+    };
+    inspect(&["--model", "acme/Demo"]).status(0).prints("of acme/Demo").prints("SNR");
+    inspect(&["--model", "acme/Demo", "--revision", COMMIT]).status(0).prints("SNR");
+    inspect(&["--model", "acme/Demo", "--revision", "v2"]).status(3).says("at `v2`");
+    inspect(&["--model", "acme/Other"]).status(3).says("offline, and the cache does not have `acme/Other`");
+    inspect(&["--revision", "main"]).status(2).says("--model");
+}
+
+#[test]
+fn doctor_looks_at_a_revision_in_the_cache() {
+    let cache = cache();
+    let doctor = |more: &[&str]| -> Ran {
+        let mut command = command(["doctor"]);
+        command.args(more).env("HF_HUB_CACHE", cache.path()).output().expect("the binary runs").into()
+    };
+    doctor(&["--model", "acme/Demo", "--revision", COMMIT]).status(0).prints("acme-Demo");
+    doctor(&["--model", "acme/Demo", "--revision", "v2"]).status(3).says("at `v2`");
+    let mut command = command(["doctor", "--model", "acme/Other"]);
+    let online: Ran = command.env("HF_HUB_OFFLINE", "0").output().expect("the binary runs").into();
+    online.status(3).says("the cache does not have `acme/Other`").says("`anelith convert --model` does");
+    doctor(&["--model", ".", "--revision", "v2"]).status(2).says("--revision is for hub ids");
+}
+
+#[test]
 fn variables_that_cannot_be_meant_are_refused() {
     let (cache, dir) = (cache(), TempDir::new().unwrap());
-    for (name, value) in [("HF_ENDPOINT", "mirror"), ("HF_TOKEN", "hf_a b")] {
+    let secret = "https://me:hf_a@mirror";
+    for (name, value) in [("HF_ENDPOINT", "mirror"), ("HF_ENDPOINT", secret), ("HF_TOKEN", "hf_a b")] {
         let mut command = command(["convert", "--model", "acme/Demo", "--output"]);
         let ran: Ran = command
             .arg(dir.path())

@@ -1,7 +1,10 @@
 //! `lint` and `doctor`.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,6 +87,43 @@ fn rules_are_listed_and_named() {
 }
 
 #[test]
+fn a_converted_model_is_looked_at_where_its_meta_yaml_is() {
+    let dir = converted().display().to_string();
+    let found = json(&run(["lint", &dir, "--json"]).status(0));
+    assert_eq!(found["package"], bundle());
+}
+
+#[test]
+fn names_do_not_command_the_terminal() {
+    let dir = TempDir::new().unwrap();
+    let name = r#"string("model_layers_0_input_layernorm_transposed")"#;
+    let spoiled = spoiled(dir.path(), name, "string(\"\u{1b}[2Jx\")");
+    let ran = run(["lint", &spoiled]).status(0).prints("op `\\u{1b}[2Jx`");
+    assert!(!ran.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn doctor_says_whether_the_hub_answers() {
+    let hub = |endpoint: &str| -> Ran {
+        let mut command = command(["doctor", "--online"]);
+        command.env("HF_HUB_OFFLINE", "0").env("HF_ENDPOINT", endpoint).output().unwrap().into()
+    };
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let answering = thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut asked = [0; 1024];
+        let _ = stream.read(&mut asked).unwrap();
+        stream.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    hub(&endpoint).status(0).prints("reached   yes");
+    answering.join().unwrap();
+    hub(&endpoint).status(0).prints("reached   no: ");
+    let secret = hub("https://me:hf_a@mirror").status(0).prints("warning: HF_ENDPOINT: ");
+    assert!(!secret.stdout.contains("hf_a"));
+}
+
+#[test]
 fn doctor_tells_of_the_machine_and_never_a_token() {
     let ran: Ran = command(["doctor"]).env("HF_TOKEN", "hf_secret").output().unwrap().into();
     let ran = ran.status(0).prints("runtime uses").prints("disk free").prints("not tried");
@@ -114,6 +154,26 @@ fn doctor_tells_what_would_become_of_a_model() {
 
     let meta = converted().join("meta.yaml").display().to_string();
     run(["doctor", "--meta", &meta]).status(0).prints("infer, prefill").prints("0 errors, 0 warnings");
+}
+
+#[test]
+fn doctor_says_where_no_output_can_be() {
+    let dir = TempDir::new().unwrap();
+    let (file, good) = (dir.path().join("file"), dir.path().join("new"));
+    fs::write(&file, "").unwrap();
+    let doctor = |output: &Path| run(["doctor", "--output", output.to_str().unwrap()]).status(0);
+    doctor(&file).prints("file is not a directory");
+    doctor(&file.join("below")).prints("file is not a directory");
+    assert!(!doctor(&good).stdout.contains("warning"));
+    let mut permissions = fs::metadata(dir.path()).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(dir.path(), permissions.clone()).unwrap();
+    let ran = doctor(&good);
+    // Else it cannot be cleared up.
+    #[allow(clippy::permissions_set_readonly_false, reason = "the directory is this test's own")]
+    permissions.set_readonly(false);
+    fs::set_permissions(dir.path(), permissions).unwrap();
+    ran.prints("may not be written to");
 }
 
 #[test]

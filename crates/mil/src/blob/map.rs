@@ -1,6 +1,5 @@
 //! A file mapped into memory: the one place in this crate that needs `unsafe`.
 
-use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
 
+use crate::disk::open_part;
 use crate::error::{Error, Result};
 
 /// The contents of a file, read by the operating system when they are touched.
@@ -16,7 +16,7 @@ pub(super) struct Map(Mmap);
 
 impl Map {
     pub(super) fn open(path: &Path) -> Result<Map> {
-        let file = File::open(path).map_err(Error::io("cannot open", path))?;
+        let file = open_part(path)?;
         // SAFETY: the map is read-only and private to this struct, so nothing in this process writes to it.
         // Another process could shorten or rewrite the file; weight files are only ever replaced whole, by a
         // rename, which leaves the mapped one as it is.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anelith_mil::blob::WEIGHT_FILE;
+use anelith_mil::blob::{WEIGHT_FILE, WeightFile};
 use anelith_mil::disk::Staged;
 use anelith_mil::package::{Package, weights_path, write_into};
 use anelith_mil::proto;
@@ -131,6 +131,28 @@ fn files_of_impossible_size_are_not_read() {
         let error = Package::open(&path).expect_err("a refusal").to_string();
         assert!(error.contains(name) && error.contains("more than"), "{error}");
     }
+}
+
+/// A pipe that nobody writes to would be waited for.
+#[cfg(unix)]
+#[test]
+fn pipes_in_the_place_of_files_are_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = written(dir.path());
+    let weights = path.join("Data/com.apple.CoreML/weights/weight.bin");
+    for part in [path.join("Data/com.apple.CoreML/model.mlmodel"), path.join("Manifest.json"), weights] {
+        let _ = std::fs::remove_file(&part);
+        let made = std::process::Command::new("mkfifo").arg(&part).status().expect("mkfifo runs");
+        assert!(made.success());
+        let error = match part.ends_with("weight.bin") {
+            true => WeightFile::open(&part).map(drop),
+            false => Package::open(&path).map(drop),
+        };
+        let error = error.expect_err("a refusal").to_string();
+        assert!(error.contains("is a pipe or device"), "{error}");
+    }
+    let alone = Package::open(&path.join("Manifest.json")).expect_err("a refusal").to_string();
+    assert!(alone.contains("expected a package"), "{alone}");
 }
 
 #[test]
