@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! Matrix (a weight as it is stored) --multiply----------> fast: fixed point for palettized weights, see `fixed`
-//!        \                            Rows (activations)
-//!         `--multiply_exact-----------------------------> the numbers of matmul_transposed, tile by tile
+//!   |    \                            Rows (activations)
+//!   |     `--multiply_exact-----------------------------> the numbers of matmul_transposed, tile by tile
+//!   `--prepare------------------------------------------> the form, kept beside it, that `multiply` is quicker with
 //! ```
 
 mod apart;
