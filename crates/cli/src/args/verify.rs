@@ -21,8 +21,9 @@ pub(crate) struct VerifyArgs {
     /// Text to verify with, in UTF-8 [default: the beginning of Alice's Adventures in Wonderland]
     #[arg(long, value_name = "FILE", conflicts_with = "ids")]
     pub(crate) text: Option<PathBuf>,
-    /// Tokens to verify with: an .npz file of numpy.savez with `input_ids` int32 or int64 `[T]`, and perhaps `logits` f32 `[T, V]` that
-    /// another program has computed of them, with which our reference is then compared
+    /// Tokens to verify with: an .npz file of numpy.savez or numpy.savez_compressed with `input_ids` int32 or int64
+    /// `[T]`, and perhaps `logits` f32 `[T, V]` that another program has computed of them, with which our reference is
+    /// then compared
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) ids: Option<PathBuf>,
     /// Tokens at most, at least 2

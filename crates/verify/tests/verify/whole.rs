@@ -127,3 +127,17 @@ fn token_ids_may_have_64_bits() {
     let found = pair.verify_npz(&npz::file(&[array]), Scope::F32).unwrap();
     assert_eq!(found.columns, pair.verify(Scope::F32).unwrap().columns);
 }
+
+#[test]
+fn arrays_may_be_compressed() {
+    let pair = Pair::whole("llama", "none");
+    // More than the window of deflate, so that it is unpacked piece by piece.
+    let logits: Vec<f32> = (0..200 * VOCAB).map(|i| (i * i % 1009) as f32 / 100.0).collect();
+    let long: Vec<i32> = ids().into_iter().cycle().take(200).collect();
+    let members = [npz::ids(&long), npz::logits(&logits, VOCAB)];
+    let [stored, compressed] = [npz::file(&members), npz::compressed(&members)]
+        .map(|bytes| pair.verify_npz(&bytes, Scope::F32).unwrap());
+    assert_eq!(stored.columns, compressed.columns);
+    let kl = |found: &anelith_verify::Verification| found.recorded.unwrap().kl_mean;
+    assert_eq!(kl(&stored), kl(&compressed));
+}
