@@ -235,7 +235,7 @@ impl Run<'_> {
         }
         if let Some((recorded, comparison)) = &mut self.recorded {
             let recorded = recorded.next_row()?;
-            comparison.take(&Row::new(&recorded, None), expected.logits());
+            comparison.take(&Row::new(&recorded, expected.next()), expected.logits());
         }
         Ok(())
     }
