@@ -11,8 +11,9 @@ const F32: f64 = 1e-6;
 fn check_against_itself(found: &Verification) {
     assert_eq!(found.saturation.beyond, 0, "{:?}", found.saturation.first);
     assert!(found.agreement.agrees(), "{:?}", found.agreement);
-    // Three batches of eight, and the one that ends the context.
-    assert_eq!((found.agreement.batches, found.agreement.comparisons), (3, 4));
+    // Three batches of eight, one token of a fourth, and the batch that ends the context.
+    let agreement = &found.agreement;
+    assert_eq!((agreement.batches, agreement.partial, agreement.comparisons), (3, 1, 5));
     assert_eq!((found.repeat.positions, found.repeat.differing), (TOKENS, 0));
     assert_eq!(found.blocks.len(), 2 * LAYERS + 2);
     assert!(found.blocks.iter().all(|block| block.largest > 0.0 && !block.largest_at.is_empty()));
@@ -75,6 +76,8 @@ fn a_text_longer_than_the_context_begins_anew() {
     let found = pair.verify_npz(&npz::file(&[npz::ids(&long)]), Scope::F32).unwrap();
     assert_eq!((found.windows, found.window, found.main().positions), (3, 32, 70));
     assert!(found.main().kl_mean < F32);
+    // The whole context: the last batch is given in part, and then whole at the end of the context.
+    assert_eq!((found.agreement.batches, found.agreement.partial, found.agreement.comparisons), (3, 7, 5));
     // Shorter than a batch: the text is repeated until there is one.
     let short = pair.verify_npz(&npz::file(&[npz::ids(&ids()[..5])]), Scope::F32).unwrap();
     assert_eq!((short.agreement.batches, short.agreement.partial), (1, 1));
