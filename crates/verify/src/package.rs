@@ -1,6 +1,6 @@
 //! The model under test as it lies on the disk, and the one that the same checkpoint gives without lookup tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anelith_chat::Meta;
 use anelith_checkpoint::{Checkpoint, Config};
@@ -11,8 +11,8 @@ use anelith_report::{Report, Reported};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
-use crate::graph::{self, Anatomy};
-use crate::machine::INFER;
+use crate::graph::{self, Anatomy, CAUSAL_MASK, INPUT_IDS};
+use crate::machine::{INFER, PREFILL};
 use crate::progress::{Progress, Relay};
 
 /// Where `convert` puts the weights of a program, below its directory.
@@ -33,14 +33,16 @@ impl Package {
     /// Reads the model that `meta` names, and compares it with the config of the checkpoint.
     ///
     /// # Errors
-    /// `Chat` and `Mil` for files that cannot be read, `Input` for a model of another shape than the checkpoint.
+    /// `Chat` and `Mil` for files that cannot be read, `Input` for a model of another shape than the checkpoint, or than
+    /// `meta` says.
     pub(crate) fn open(meta: &Meta, config: &Config) -> Result<Package> {
         let path = meta.model_path()?;
         let bundle = Bundle::open(&path)?;
         let (context, batch) = (meta.context_length, meta.batch_size);
-        let anatomy = Anatomy::of(infer(&bundle, &path)?, config.num_hidden_layers);
+        let anatomy = Anatomy::of(function(&bundle, &path, INFER)?, config.num_hidden_layers);
         let package = Package { path, bundle, context, batch, anatomy };
         package.check(config)?;
+        package.check_meta(&meta.path)?;
         Ok(package)
     }
 
@@ -49,7 +51,7 @@ impl Package {
     /// # Errors
     /// `Input` where there is none.
     pub(crate) fn infer(&self) -> Result<&Function> {
-        infer(&self.bundle, &self.path)
+        function(&self.bundle, &self.path, INFER)
     }
 
     fn check(&self, config: &Config) -> Result<()> {
@@ -78,6 +80,29 @@ impl Package {
         }
     }
 
+    /// Compares what `meta` says with what the functions take, where their shapes are fixed: before anything is
+    /// measured, since `prefill` is run last.
+    fn check_meta(&self, meta: &Path) -> Result<()> {
+        let prefill = function(&self.bundle, &self.path, PREFILL)?;
+        for (function, input, said, key) in [
+            (self.infer()?, CAUSAL_MASK, self.context, "context_length"),
+            (prefill, INPUT_IDS, self.batch, "batch_size"),
+        ] {
+            let extents = graph::input(function, input).map(|var| graph::extents(function, var));
+            let extent = extents.and_then(|extents| extents.last().copied());
+            if let Some(extent) = extent.filter(|extent| *extent != said) {
+                let report = Report::new("meta.yaml and the model do not belong together");
+                let report = report.at(format!("{}, key `{key}`", meta.display()));
+                let of = format!("{extent}, which `{}` of {} takes", function.name, self.path.display());
+                let report = report.expecting(of).finding(said);
+                return Err(Error::input(
+                    report.mending("give the meta.yaml that was written with this model"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn same(&self, what: &str, expected: usize, field: &str, found: usize) -> Result<()> {
         if expected == found {
             return Ok(());
@@ -89,12 +114,14 @@ impl Package {
     }
 }
 
-fn infer<'b>(bundle: &'b Bundle, path: &std::path::Path) -> Result<&'b Function> {
-    bundle.model.program.function(INFER).ok_or_else(|| {
+fn function<'b>(bundle: &'b Bundle, path: &Path, name: &str) -> Result<&'b Function> {
+    bundle.model.program.function(name).ok_or_else(|| {
         let functions = &bundle.model.program.functions;
         let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
-        let report = Report::new(format!("the model has no function `{INFER}`")).at(path.display());
-        Error::input(report.expecting("a monolithic model").finding(names.join(", ")))
+        let report = Report::new(format!("the model has no function `{name}`")).at(path.display());
+        Error::input(
+            report.expecting("a monolithic model, with `infer` and `prefill`").finding(names.join(", ")),
+        )
     })
 }
 

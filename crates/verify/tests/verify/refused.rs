@@ -80,6 +80,23 @@ fn an_archive_that_promises_more_than_it_holds() {
 }
 
 #[test]
+fn a_meta_yaml_of_another_conversion() {
+    let pair = Pair::whole("llama", "none");
+    let path = pair.output().join("meta.yaml");
+    let meta = std::fs::read_to_string(&path).unwrap();
+    for (key, is, other) in [("context_length", 32, 64), ("batch_size", 8, 4)] {
+        let (right, wrong) = (format!("{key}: {is}"), format!("{key}: {other}"));
+        assert!(meta.contains(&right));
+        std::fs::write(&path, meta.replace(&right, &wrong)).unwrap();
+        let (is_input, text) = refusal(pair.verify(Scope::F32));
+        assert!(is_input && text.contains("do not belong together") && text.contains(key), "{key}: {text}");
+    }
+    std::fs::write(&path, meta.replace("combined.mlmodelc", "prefill.mlpackage")).unwrap();
+    let (is_input, text) = refusal(pair.verify(Scope::F32));
+    assert!(is_input && text.contains("no function `infer`"), "{text}");
+}
+
+#[test]
 fn a_package_of_another_model() {
     let whole = Model::new("llama");
     let fewer = {
