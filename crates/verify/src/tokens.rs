@@ -48,6 +48,12 @@ impl Tokens {
     /// `Mil` and `Chat` for files that cannot be read, `Input` for one that is no text, `Usage` for fewer than two
     /// tokens.
     pub fn of_text(file: &Path, dir: &Path, limit: usize) -> Result<Tokens> {
+        if file.is_dir() {
+            let report = Report::new("the text is a directory").at(file.display());
+            return Err(Error::input(
+                report.expecting("a text file in UTF-8").mending("check the path given to --text"),
+            ));
+        }
         let bytes = disk::read_file(file, MAX_TEXT_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let report = Report::new("the text is not UTF-8").at(file.display()).finding(e.utf8_error());

@@ -124,12 +124,18 @@ impl Archive {
             let report = Report::new(format!("cannot read `{}`", path.display()));
             let report = report.at(path.display()).finding(&e);
             match e.kind() {
-                std::io::ErrorKind::NotFound => Error::input(report.mending("check the path given to --ids")),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory => {
+                    Error::input(report.mending("check the path given to --ids"))
+                }
                 _ => Error::machine(report),
             }
         };
         let file = File::open(path).map_err(cannot)?;
-        let len = file.metadata().map_err(cannot)?.len();
+        let metadata = file.metadata().map_err(cannot)?;
+        if metadata.is_dir() {
+            return Err(cannot(std::io::ErrorKind::IsADirectory.into()));
+        }
+        let len = metadata.len();
         let mut source = Source { path: path.to_owned(), file, len };
         let members = directory(&mut source)?;
         Ok(Archive { source, members })

@@ -80,6 +80,13 @@ fn inputs_that_cannot_be_used_are_refused_by_name() {
         path.into_os_string().into_string().unwrap()
     };
     verify(&["--ids", &file("a.npz", b"PK")]).status(3).says("no whole .npz file");
+    let directory = dir.path().to_str().unwrap();
+    for kind in ["--text", "--ids"] {
+        verify(&[kind, directory])
+            .status(3)
+            .says("directory")
+            .says(&format!("check the path given to {kind}"));
+    }
     verify(&["--ids", "no-such.npz"]).status(3).says("no-such.npz");
     verify(&["--text", &file("a.txt", b"\xff\xfe")]).status(3).says("not UTF-8");
     verify(&["--text", &file("empty.txt", b"")]).status(2).says("too short");
