@@ -6,6 +6,7 @@ use anelith_chat::Meta;
 use anelith_checkpoint::{Checkpoint, Config};
 use anelith_convert as convert;
 use anelith_mil::blob::WeightStore;
+use anelith_mil::disk::Staged;
 use anelith_mil::{Bundle, Function, Type};
 use anelith_report::{Report, Reported};
 use tempfile::TempDir;
@@ -132,6 +133,7 @@ pub(crate) struct Plain {
     pub(crate) weights: WeightStore,
     pub(crate) anatomy: Anatomy,
     /// Holds the weight file as long as it is mapped, where the system does not let it go before.
+    _place: Staged,
     _directory: TempDir,
 }
 
@@ -164,20 +166,23 @@ impl Plain {
             prefix: None,
         };
         let plan = convert::Plan::new(checkpoint, &options, &Relay(progress))?;
-        let place = directory.path().join(WEIGHTS);
-        std::fs::create_dir(&place).map_err(|e| {
-            Error::machine(Report::new(format!("cannot make `{}`", place.display())).finding(e))
+        // Staged, so that they go with a process that must end while they are written.
+        let place = Staged::directory(&directory.path().join("plain"))?;
+        let weights = place.path().join(WEIGHTS);
+        std::fs::create_dir(&weights).map_err(|e| {
+            Error::machine(Report::new(format!("cannot make `{}`", weights.display())).finding(e))
         })?;
         progress.begin("weights without lookup tables", plan.weights.source_bytes());
-        plan.weights.write(&place.join(WEIGHT_FILE), &Relay(progress))?;
+        plan.weights.write(&weights.join(WEIGHT_FILE), &Relay(progress))?;
         progress.end();
-        let weights = WeightStore::open(directory.path(), &plan.infer.program)?;
-        // What is mapped stays readable; where the system refuses, the directory goes with this value.
-        let _ = std::fs::remove_dir_all(&place);
+        let weights = WeightStore::open(place.path(), &plan.infer.program)?;
+        // What is mapped stays readable, and nothing is left by a process that is killed later; where the system
+        // refuses, the directory goes with this value.
+        let _ = std::fs::remove_dir_all(directory.path());
         let function = plan.infer.program.functions.into_iter().next().ok_or_else(|| {
             Error::input(Report::new("the conversion without lookup tables has no function"))
         })?;
         let anatomy = Anatomy::of(&function, checkpoint.config.num_hidden_layers);
-        Ok(Plain { function, weights, anatomy, _directory: directory })
+        Ok(Plain { function, weights, anatomy, _place: place, _directory: directory })
     }
 }
