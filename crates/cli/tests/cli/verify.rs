@@ -53,6 +53,10 @@ fn json_has_the_figures_by_name() {
     assert_eq!(found["columns"]["exact"]["kl_mean"], found["kl_mean"]);
     assert_eq!(found["blocks"].as_array().unwrap().len(), 10);
     assert_eq!((&found["measured"], &found["first_drop"]), (&Value::from("exact"), &Value::Null));
+    let documented = include_str!("../../../../docs/verify.md");
+    for key in found.as_object().unwrap().keys().chain(found["blocks"][0].as_object().unwrap().keys()) {
+        assert!(documented.contains(&format!("`{key}`")), "docs/verify.md says nothing of `{key}`");
+    }
     let again = verify(&["--json", "--exact", "--threads", "1"]).status(0);
     assert_eq!(ran.stdout, again.stdout, "another number of threads changes nothing");
 }
