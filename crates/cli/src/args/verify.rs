@@ -57,13 +57,13 @@ Examples:
   anelith verify --model ./models/Qwen3-0.6B --meta ./converted/meta.yaml --text chapter.txt --tokens 512
   anelith verify --model ./models/Qwen3-0.6B --meta ./converted/meta.yaml --json --fail-if 'kld>0.3,same_top<0.8'
 
-What is measured is the file that meta.yaml names, read back from the disk. Three columns split its error: fp16 alone
-(the checkpoint without lookup tables, rounded as a program of fp16 rounds; its weights take 2 bytes each in TMPDIR
+What is measured is the file that meta.yaml names, read back from the disk. Three columns split its error: fp16 alone \
+(the checkpoint without lookup tables, rounded as a program of fp16 rounds; its weights take 2 bytes each in TMPDIR \
 while it is made), lookup tables alone (the package without rounding), and both (the package as it is).
 
 Metrics for --fail-if, all of the last column unless their name says otherwise:
 {metrics}
-The mean KL divergence is excellent below 0.005 nats, good below 0.05, acceptable below 0.3, poor up to 0.5; what is
+The mean KL divergence is excellent below 0.005 nats, good below 0.05, acceptable below 0.3, poor up to 0.5; what is \
 above should be rejected.
 
 {STATUSES}"
