@@ -99,6 +99,11 @@ impl Tokens {
         Tokens { ids, source: format!("`{}`", file.display()), recorded }.checked()
     }
 
+    /// The ids, at least two.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
     fn checked(self) -> Result<Tokens> {
         if self.ids.len() >= FEWEST {
             return Ok(self);
