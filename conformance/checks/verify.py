@@ -108,6 +108,7 @@ def agree(model: str, lut: str) -> dict:
     found = row(model, lut)
     require(not found.differences(), "; ".join(found.differences()))
     ours = found.verify
+    require(ours["prefill"]["batches"] > 0 and ours["prefill"]["partial"] > 0, "prefill was not given a full batch and a part of one")
     require(ours["prefill"]["agrees"] and ours["differing"] == 0 and ours["not_finite"] == 0, "the package disagrees with itself")
     require(ours["first_drop"] is None, f"{ours['first_drop']} drops in a sound conversion")
     require(ours["recorded"]["kl_max"] <= ABSOLUTE, f"our reference is {ours['recorded']['kl_max']:.3g} from the recorded logits")

@@ -11,6 +11,7 @@ pub mod index;
 pub mod manifest;
 pub mod meta_yaml;
 pub mod mil_text;
+pub mod npz;
 pub mod plan;
 pub mod protobuf;
 pub mod readme;

@@ -11,7 +11,7 @@ use crate::package::Package;
 use crate::progress::{Progress, step};
 
 /// The largest KL divergence, in nats, that rounding may cause between the two ways; and how far the caches may be
-/// apart, relative to their largest value: 16 units of the last place of fp16.
+/// apart, relative to the largest value of a layer: 16 units of the last place of fp16.
 const MAX_KL: f64 = 1e-4;
 const MAX_CACHE: f64 = 16.0 / 1024.0;
 
@@ -20,7 +20,7 @@ const MAX_CACHE: f64 = 16.0 / 1024.0;
 pub struct Agreement {
     /// After how many full batches both were compared.
     pub batches: usize,
-    /// Tokens of the batch that was filled up with token 0, as some consumers do; 0 where there was none.
+    /// Tokens of the batch that was filled up with token 0, as some consumers do; 0 where batches are of one token.
     pub partial: usize,
     /// How many comparisons there were, the one that ends at the last position of the context among them.
     pub comparisons: usize,
@@ -28,7 +28,7 @@ pub struct Agreement {
     pub kl_max: f64,
     /// The largest difference between logits.
     pub max_abs: f64,
-    /// The largest difference between the caches, relative to their largest value.
+    /// The largest difference between the caches, relative to the largest key, or value, of its layer.
     pub cache: f64,
 }
 
@@ -71,9 +71,15 @@ pub(crate) fn units(package: &Package, tokens: usize) -> u64 {
     (tokens + end) as u64
 }
 
-/// A text shorter than a batch is repeated until there is a full one and a token after it.
+/// How many tokens are compared: a text that is shorter than a batch, or is full batches only, is repeated until there
+/// is a part of a batch after a full one. Where the context has no room for that batch, the last one that fits is given
+/// in part.
 fn compared(package: &Package, tokens: usize) -> usize {
-    tokens.max((package.batch + 1).min(package.context))
+    let (batch, context) = (package.batch, package.context);
+    let least = tokens.max(batch + 1);
+    let wanted = if least.is_multiple_of(batch) { least + 1 } else { least };
+    let fitting = context - context % batch;
+    if wanted <= fitting || batch == 1 { wanted.min(context) } else { fitting - 1 }
 }
 
 /// Runs the first window of a text in both ways. `seen` are the digests of the logits of an earlier run of its tokens.

@@ -17,18 +17,23 @@ pub(crate) struct Row<'a> {
     /// The likeliest tokens, best first.
     top: Vec<usize>,
     /// The token that comes next, where that is known.
-    next: Option<usize>,
+    next: Option<u32>,
 }
 
 impl Row<'_> {
     pub(crate) fn new(logits: &[f32], next: Option<u32>) -> Row<'_> {
-        let next = next.map(|id| id as usize).filter(|id| *id < logits.len());
+        let next = next.filter(|id| (*id as usize) < logits.len());
         Row { logits, log_p: log_softmax(logits), top: likeliest(logits), next }
     }
 
     /// The logits.
     pub(crate) fn logits(&self) -> &[f32] {
         self.logits
+    }
+
+    /// The token that comes next, where that is known.
+    pub(crate) fn next(&self) -> Option<u32> {
+        self.next
     }
 }
 
@@ -95,7 +100,7 @@ impl Comparison {
         let shared = top.iter().filter(|id| row.top.contains(id)).count();
         self.shared += shared as f64 / row.top.len().max(1) as f64;
         if let Some(next) = row.next {
-            let (log_p, log_q) = (row.log_p[next], log_q[next]);
+            let (log_p, log_q) = (row.log_p[next as usize], log_q[next as usize]);
             self.known += 1;
             self.dp += (log_q.exp() - log_p.exp()).powi(2);
             self.log_p += log_p;

@@ -17,10 +17,10 @@ use crate::block::Block;
 use crate::error::Result;
 
 /// The input that chooses rows of the embedding.
-const INPUT_IDS: &str = "input_ids";
+pub(crate) const INPUT_IDS: &str = "input_ids";
 
 /// The input that is minus infinity where attention must not look.
-const CAUSAL_MASK: &str = "causal_mask";
+pub(crate) const CAUSAL_MASK: &str = "causal_mask";
 
 /// Ops that only move elements or name them anew: what they return has been computed before.
 const MOVES: &[Opcode] = &[
@@ -260,7 +260,8 @@ fn dependents(function: &Function, roots: &[VarId]) -> BTreeSet<VarId> {
     found
 }
 
-fn input(function: &Function, name: &str) -> Option<VarId> {
+/// The input `name`.
+pub(crate) fn input(function: &Function, name: &str) -> Option<VarId> {
     function.inputs.iter().copied().find(|var| function.var(*var).name == name)
 }
 

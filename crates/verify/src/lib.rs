@@ -20,8 +20,8 @@
 //! Memory: the hidden states of a window after every block, the logits of 64 tokens, and what the runtime takes.
 //! Everything has its order, so the figures are the same at any number of threads.
 //!
-//! Modules, each of which uses only those before it: error, progress, npz, passage, tokens, figures, block, graph,
-//! machine, package, noise, saturation, agreement, column, verify, gate, verdict.
+//! Modules, each of which uses only those before it: error, progress, zip, npz, passage, tokens, figures, block,
+//! graph, machine, package, noise, saturation, agreement, column, verify, gate, verdict.
 
 mod agreement;
 mod block;
@@ -40,6 +40,7 @@ mod saturation;
 mod tokens;
 mod verdict;
 mod verify;
+mod zip;
 
 pub use agreement::{Agreement, Repeat};
 pub use block::Block;

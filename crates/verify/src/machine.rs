@@ -1,5 +1,7 @@
 //! A function of a program, ready to be called as consumers call it.
 
+use std::ops::Range;
+
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{Program, ProgramInfo};
 use anelith_report::Report;
@@ -88,30 +90,64 @@ impl Machine {
         Ok(Outputs(self.instance.run(function, &inputs)?))
     }
 
-    /// How far two caches are apart over the positions `rows`: the largest difference, divided by the largest value of
-    /// this one. States of other shapes than [.., .., positions, ..] are compared whole.
-    pub(crate) fn cache_distance(&self, other: &Machine, rows: std::ops::Range<usize>) -> Result<f64> {
-        let plan = self.instance.plan(INFER)?;
-        let (mut apart, mut largest) = (0f64, 0f64);
-        for feature in plan.states() {
+    /// How far two caches are apart over the positions `rows`: the largest of what [`distance`] says of their states.
+    pub(crate) fn cache_distance(&self, other: &Machine, rows: Range<usize>) -> Result<f64> {
+        let mut largest = 0f64;
+        for feature in self.instance.plan(INFER)?.states() {
             let [ours, theirs] = [self, other].map(|machine| machine.instance.state(&feature.name));
             let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
             let (Some(x), Some(y)) = (ours.as_f32s(), theirs.as_f32s()) else { continue };
-            let (extent, width) = match ours.shape() {
-                [_, _, extent, width] => (*extent, *width),
-                _ => (1, 1),
-            };
-            for (row, (x, y)) in x.chunks(width.max(1)).zip(y.chunks(width.max(1))).enumerate() {
-                if extent > 1 && !rows.contains(&(row % extent)) {
-                    continue;
-                }
-                for (x, y) in x.iter().zip(y) {
-                    let (x, difference) = (f64::from(x.abs()), f64::from((x - y).abs()));
-                    apart = if difference.is_nan() { f64::INFINITY } else { apart.max(difference) };
-                    largest = largest.max(x);
-                }
+            largest = largest.max(distance(ours.shape(), x, y, &rows));
+        }
+        Ok(largest)
+    }
+}
+
+/// How far two states [layers, heads, positions, head_dim] are apart over the positions `rows`: in each layer the
+/// largest difference, divided by the largest value of `x` there, and of these the largest. Keys and values, and those of
+/// different layers, may be of very different sizes, so each is held against its own. States of other shapes are
+/// compared whole.
+fn distance(shape: &[usize], x: &[f32], y: &[f32], rows: &Range<usize>) -> f64 {
+    let (layer, extent, width) = match shape {
+        [_, heads, extent, width] => (heads * extent * width, *extent, *width),
+        _ => (x.len(), 1, 1),
+    };
+    let of_layer = |(x, y): (&[f32], &[f32])| {
+        let (mut apart, mut largest) = (0f64, 0f64);
+        let pairs = x.chunks(width.max(1)).zip(y.chunks(width.max(1))).enumerate();
+        for (_, (x, y)) in pairs.filter(|(row, _)| extent == 1 || rows.contains(&(row % extent))) {
+            for (x, y) in x.iter().zip(y) {
+                let difference = f64::from((x - y).abs());
+                apart = if difference.is_nan() { f64::INFINITY } else { apart.max(difference) };
+                largest = largest.max(f64::from(x.abs()));
             }
         }
-        Ok(if apart == 0.0 { 0.0 } else { apart / largest })
+        if apart == 0.0 { 0.0 } else { apart / largest }
+    };
+    x.chunks(layer.max(1)).zip(y.chunks(layer.max(1))).map(of_layer).fold(0.0, |most, of| {
+        // Infinity over infinity.
+        if of.is_nan() { f64::INFINITY } else { most.max(of) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_layer_is_held_against_its_own_size() {
+        // Two layers of one head, three positions, two numbers each: the second is a thousandth of the first.
+        let shape = [2, 1, 3, 2];
+        let x = [100.0, 50.0, 100.0, 50.0, 1.0, 1.0, 0.1, 0.05, 0.1, 0.05, 0.0, 0.0];
+        assert_eq!(distance(&shape, &x, &x, &(0..3)), 0.0);
+        let with = |at: usize, value: f32| {
+            let mut y = x;
+            y[at] = value;
+            distance(&shape, &x, &y, &(0..2))
+        };
+        assert!((with(0, 99.0) - 0.01).abs() < 1e-7);
+        assert!((with(7, 0.0) - 0.5).abs() < 1e-7);
+        assert_eq!(with(10, 7.0), 0.0, "a position that is not asked for");
+        assert_eq!(with(3, f32::NAN), f64::INFINITY);
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! A block drops where its own figure is lower than its number format explains. Optimal tables of b bits leave about
 //! 6 b - 4 dB in a weight; with the projections of a block one after the other, and softmax between, 6 b - 16 dB is
-//! left to each. Blocks of fp16 weights must keep 30 dB. And a block drops that is more than 12 dB below the median of
+//! left to each, and never less than 0 dB, which a block has that adds nothing at all: tables of 1 and 2 bits shrink what
+//! they stand for, and so leave more. Blocks of fp16 weights must keep 30 dB. And a block drops that is more than 12 dB below the median of
 //! the others that do the same in their layers, unless it keeps 40 dB. The first that drops is where to
 //! look: the blocks after it may be right, and only get wrong inputs, which does not show in their own figure.
 
@@ -16,6 +17,9 @@ use crate::block::Block;
 /// What is left to a block of palettized weights: so many dB for each bit, less `SLACK`.
 const PER_BIT: f64 = 6.0;
 const SLACK: f64 = 16.0;
+
+/// What is left where a block adds nothing: worse is wrong with any number of bits.
+const NOTHING: f64 = 0.0;
 
 /// What a block of fp16 weights must keep.
 const FP16: f64 = 30.0;
@@ -85,7 +89,7 @@ pub(crate) fn mark(blocks: &mut [BlockFigures]) {
 }
 
 fn drops(block: &BlockFigures, all: &[BlockFigures]) -> bool {
-    let least = block.bits.map_or(FP16, |bits| PER_BIT * f64::from(bits) - SLACK).min(FP16);
+    let least = block.bits.map_or(FP16, |bits| PER_BIT * f64::from(bits) - SLACK).clamp(NOTHING, FP16);
     let is_other = |other: &&BlockFigures| other.block != block.block && other.block.is_like(block.block);
     let mut others: Vec<f64> = all.iter().filter(is_other).map(|other| other.own).collect();
     others.sort_by(f64::total_cmp);
@@ -122,6 +126,8 @@ mod tests {
     fn a_block_drops_below_its_format_or_its_neighbours() {
         assert_eq!(dropping(Some(4), &[17.0, 16.0, 5.0, 15.0]), [2]);
         assert_eq!(dropping(Some(4), &[28.0, 27.0, 14.0, 29.0]), [2]);
+        assert_eq!(dropping(Some(2), &[5.0, -2.0, 4.5]), [1]);
+        assert_eq!(dropping(Some(1), &[1.1, 0.9]), [0; 0]);
         assert_eq!(dropping(Some(8), &[41.0, 40.5, 28.0]), [2]);
         assert_eq!(dropping(None, &[90.0, 60.0, 95.0]), [0; 0]);
         assert_eq!(dropping(None, &[25.0, 26.0, 24.0]), [0, 1, 2]);

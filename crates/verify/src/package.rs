@@ -1,18 +1,19 @@
 //! The model under test as it lies on the disk, and the one that the same checkpoint gives without lookup tables.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anelith_chat::Meta;
 use anelith_checkpoint::{Checkpoint, Config};
 use anelith_convert as convert;
 use anelith_mil::blob::WeightStore;
+use anelith_mil::disk::Staged;
 use anelith_mil::{Bundle, Function, Type};
 use anelith_report::{Report, Reported};
 use tempfile::TempDir;
 
 use crate::error::{Error, Result};
-use crate::graph::{self, Anatomy};
-use crate::machine::INFER;
+use crate::graph::{self, Anatomy, CAUSAL_MASK, INPUT_IDS};
+use crate::machine::{INFER, PREFILL};
 use crate::progress::{Progress, Relay};
 
 /// Where `convert` puts the weights of a program, below its directory.
@@ -33,14 +34,16 @@ impl Package {
     /// Reads the model that `meta` names, and compares it with the config of the checkpoint.
     ///
     /// # Errors
-    /// `Chat` and `Mil` for files that cannot be read, `Input` for a model of another shape than the checkpoint.
+    /// `Chat` and `Mil` for files that cannot be read, `Input` for a model of another shape than the checkpoint, or than
+    /// `meta` says.
     pub(crate) fn open(meta: &Meta, config: &Config) -> Result<Package> {
         let path = meta.model_path()?;
         let bundle = Bundle::open(&path)?;
         let (context, batch) = (meta.context_length, meta.batch_size);
-        let anatomy = Anatomy::of(infer(&bundle, &path)?, config.num_hidden_layers);
+        let anatomy = Anatomy::of(function(&bundle, &path, INFER)?, config.num_hidden_layers);
         let package = Package { path, bundle, context, batch, anatomy };
         package.check(config)?;
+        package.check_meta(&meta.path)?;
         Ok(package)
     }
 
@@ -49,7 +52,7 @@ impl Package {
     /// # Errors
     /// `Input` where there is none.
     pub(crate) fn infer(&self) -> Result<&Function> {
-        infer(&self.bundle, &self.path)
+        function(&self.bundle, &self.path, INFER)
     }
 
     fn check(&self, config: &Config) -> Result<()> {
@@ -78,6 +81,29 @@ impl Package {
         }
     }
 
+    /// Compares what `meta` says with what the functions take, where their shapes are fixed: before anything is
+    /// measured, since `prefill` is run last.
+    fn check_meta(&self, meta: &Path) -> Result<()> {
+        let prefill = function(&self.bundle, &self.path, PREFILL)?;
+        for (function, input, said, key) in [
+            (self.infer()?, CAUSAL_MASK, self.context, "context_length"),
+            (prefill, INPUT_IDS, self.batch, "batch_size"),
+        ] {
+            let extents = graph::input(function, input).map(|var| graph::extents(function, var));
+            let extent = extents.and_then(|extents| extents.last().copied());
+            if let Some(extent) = extent.filter(|extent| *extent != said) {
+                let report = Report::new("meta.yaml and the model do not belong together");
+                let report = report.at(format!("{}, key `{key}`", meta.display()));
+                let of = format!("{extent}, which `{}` of {} takes", function.name, self.path.display());
+                let report = report.expecting(of).finding(said);
+                return Err(Error::input(
+                    report.mending("give the meta.yaml that was written with this model"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn same(&self, what: &str, expected: usize, field: &str, found: usize) -> Result<()> {
         if expected == found {
             return Ok(());
@@ -89,12 +115,14 @@ impl Package {
     }
 }
 
-fn infer<'b>(bundle: &'b Bundle, path: &std::path::Path) -> Result<&'b Function> {
-    bundle.model.program.function(INFER).ok_or_else(|| {
+fn function<'b>(bundle: &'b Bundle, path: &Path, name: &str) -> Result<&'b Function> {
+    bundle.model.program.function(name).ok_or_else(|| {
         let functions = &bundle.model.program.functions;
         let names: Vec<&str> = functions.iter().map(|f| f.name.as_str()).collect();
-        let report = Report::new(format!("the model has no function `{INFER}`")).at(path.display());
-        Error::input(report.expecting("a monolithic model").finding(names.join(", ")))
+        let report = Report::new(format!("the model has no function `{name}`")).at(path.display());
+        Error::input(
+            report.expecting("a monolithic model, with `infer` and `prefill`").finding(names.join(", ")),
+        )
     })
 }
 
@@ -105,6 +133,7 @@ pub(crate) struct Plain {
     pub(crate) weights: WeightStore,
     pub(crate) anatomy: Anatomy,
     /// Holds the weight file as long as it is mapped, where the system does not let it go before.
+    _place: Staged,
     _directory: TempDir,
 }
 
@@ -137,20 +166,23 @@ impl Plain {
             prefix: None,
         };
         let plan = convert::Plan::new(checkpoint, &options, &Relay(progress))?;
-        let place = directory.path().join(WEIGHTS);
-        std::fs::create_dir(&place).map_err(|e| {
-            Error::machine(Report::new(format!("cannot make `{}`", place.display())).finding(e))
+        // Staged, so that they go with a process that must end while they are written.
+        let place = Staged::directory(&directory.path().join("plain"))?;
+        let weights = place.path().join(WEIGHTS);
+        std::fs::create_dir(&weights).map_err(|e| {
+            Error::machine(Report::new(format!("cannot make `{}`", weights.display())).finding(e))
         })?;
         progress.begin("weights without lookup tables", plan.weights.source_bytes());
-        plan.weights.write(&place.join(WEIGHT_FILE), &Relay(progress))?;
+        plan.weights.write(&weights.join(WEIGHT_FILE), &Relay(progress))?;
         progress.end();
-        let weights = WeightStore::open(directory.path(), &plan.infer.program)?;
-        // What is mapped stays readable; where the system refuses, the directory goes with this value.
-        let _ = std::fs::remove_dir_all(&place);
+        let weights = WeightStore::open(place.path(), &plan.infer.program)?;
+        // What is mapped stays readable, and nothing is left by a process that is killed later; where the system
+        // refuses, the directory goes with this value.
+        let _ = std::fs::remove_dir_all(directory.path());
         let function = plan.infer.program.functions.into_iter().next().ok_or_else(|| {
             Error::input(Report::new("the conversion without lookup tables has no function"))
         })?;
         let anatomy = Anatomy::of(&function, checkpoint.config.num_hidden_layers);
-        Ok(Plain { function, weights, anatomy, _directory: directory })
+        Ok(Plain { function, weights, anatomy, _place: place, _directory: directory })
     }
 }

@@ -29,7 +29,6 @@ pub struct Tokens {
 /// Logits that another program has computed of the same tokens.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    npz: Npz,
     logits: Array,
 }
 
@@ -49,6 +48,12 @@ impl Tokens {
     /// `Mil` and `Chat` for files that cannot be read, `Input` for one that is no text, `Usage` for fewer than two
     /// tokens.
     pub fn of_text(file: &Path, dir: &Path, limit: usize) -> Result<Tokens> {
+        if file.is_dir() {
+            let report = Report::new("the text is a directory").at(file.display());
+            return Err(Error::input(
+                report.expecting("a text file in UTF-8").mending("check the path given to --text"),
+            ));
+        }
         let bytes = disk::read_file(file, MAX_TEXT_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let report = Report::new("the text is not UTF-8").at(file.display()).finding(e.utf8_error());
@@ -63,15 +68,15 @@ impl Tokens {
         Tokens { ids, source, recorded: None }.checked()
     }
 
-    /// The first `limit` of the `input_ids`, int32 or int64 `[T]`, of an `.npz` file, and its `logits` f32 `[T, V]` where it has
-    /// them.
+    /// The first `limit` of the `input_ids`, int32 or int64 `[T]`, of an `.npz` file, compressed or not, and its `logits`
+    /// f32 `[T, V]` where it has them.
     ///
     /// # Errors
     /// `Input` for a file without `input_ids`, one that is not whole, and ids below 0; `Usage` for fewer than two
     /// tokens.
     pub fn of_npz(file: &Path, limit: usize) -> Result<Tokens> {
         let mut npz = Npz::open(file)?;
-        let array = npz.array("input_ids", &[("<i4", 4), ("<i8", 8)], 1)?.ok_or_else(|| {
+        let mut array = npz.array("input_ids", &[("<i4", 4), ("<i8", 8)], 1)?.ok_or_else(|| {
             let report = Report::new("the file has no array `input_ids`").at(file.display());
             let report = report.expecting("`input_ids` int32 or int64 [T], and perhaps `logits` f32 [T, V]");
             Error::input(report.mending("write it with numpy.savez(FILE, input_ids=...)"))
@@ -83,15 +88,20 @@ impl Tokens {
                 Error::input(report.at(format!("`input_ids`, token {place}")).finding(id))
             })
         };
-        let ids = npz.integers(&array, count)?.iter().enumerate().map(id).collect::<Result<Vec<_>>>()?;
+        let ids = array.integers(count)?.iter().enumerate().map(id).collect::<Result<Vec<_>>>()?;
         let logits = npz.array("logits", &[("<f4", 4)], 2)?;
         if let Some(logits) = logits.as_ref().filter(|logits| logits.shape[0] != array.shape[0]) {
             let report = Report::new("`logits` does not belong to `input_ids`").at(file.display());
             let report = report.expecting(format!("{} rows, one a token", array.shape[0]));
             return Err(Error::input(report.finding(format!("{} rows", logits.shape[0]))));
         }
-        let recorded = logits.map(|logits| Recorded { npz, logits });
+        let recorded = logits.map(|logits| Recorded { logits });
         Tokens { ids, source: format!("`{}`", file.display()), recorded }.checked()
+    }
+
+    /// The ids, at least two.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
     }
 
     fn checked(self) -> Result<Tokens> {
@@ -125,10 +135,9 @@ impl Tokens {
 }
 
 impl Recorded {
-    /// The logits after token `row`.
-    pub(crate) fn row(&mut self, row: usize) -> Result<Vec<f32>> {
-        let vocab = self.logits.shape[1];
-        let bytes = self.npz.elements(&self.logits, row * vocab, vocab)?;
+    /// The logits after the next token.
+    pub(crate) fn next_row(&mut self) -> Result<Vec<f32>> {
+        let bytes = self.logits.elements(self.logits.shape[1])?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     }
 }

@@ -226,7 +226,7 @@ impl Run<'_> {
     }
 
     fn position(&mut self, place: (u32, usize, usize), expected: &Row<'_>, hidden: &[&[f32]]) -> Result<()> {
-        let (id, position, token) = place;
+        let (id, position, _) = place;
         for column in &mut self.columns {
             column.step(place, expected, hidden)?;
         }
@@ -234,8 +234,8 @@ impl Run<'_> {
             blocks.step(id, position, expected, hidden)?;
         }
         if let Some((recorded, comparison)) = &mut self.recorded {
-            let recorded = recorded.row(token)?;
-            comparison.take(&Row::new(&recorded, None), expected.logits());
+            let recorded = recorded.next_row()?;
+            comparison.take(&Row::new(&recorded, expected.next()), expected.logits());
         }
         Ok(())
     }

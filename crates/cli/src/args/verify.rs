@@ -21,8 +21,9 @@ pub(crate) struct VerifyArgs {
     /// Text to verify with, in UTF-8 [default: the beginning of Alice's Adventures in Wonderland]
     #[arg(long, value_name = "FILE", conflicts_with = "ids")]
     pub(crate) text: Option<PathBuf>,
-    /// Tokens to verify with: an .npz file of numpy.savez with `input_ids` int32 or int64 `[T]`, and perhaps `logits` f32 `[T, V]` that
-    /// another program has computed of them, with which our reference is then compared
+    /// Tokens to verify with: an .npz file of numpy.savez or numpy.savez_compressed with `input_ids` int32 or int64
+    /// `[T]`, and perhaps `logits` f32 `[T, V]` that another program has computed of them, with which our reference is
+    /// then compared
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) ids: Option<PathBuf>,
     /// Tokens at most, at least 2
@@ -56,13 +57,13 @@ Examples:
   anelith verify --model ./models/Qwen3-0.6B --meta ./converted/meta.yaml --text chapter.txt --tokens 512
   anelith verify --model ./models/Qwen3-0.6B --meta ./converted/meta.yaml --json --fail-if 'kld>0.3,same_top<0.8'
 
-What is measured is the file that meta.yaml names, read back from the disk. Three columns split its error: fp16 alone
-(the checkpoint without lookup tables, rounded as a program of fp16 rounds; its weights take 2 bytes each in TMPDIR
+What is measured is the file that meta.yaml names, read back from the disk. Three columns split its error: fp16 alone \
+(the checkpoint without lookup tables, rounded as a program of fp16 rounds; its weights take 2 bytes each in TMPDIR \
 while it is made), lookup tables alone (the package without rounding), and both (the package as it is).
 
 Metrics for --fail-if, all of the last column unless their name says otherwise:
 {metrics}
-The mean KL divergence is excellent below 0.005 nats, good below 0.05, acceptable below 0.3, poor up to 0.5; what is
+The mean KL divergence is excellent below 0.005 nats, good below 0.05, acceptable below 0.3, poor up to 0.5; what is \
 above should be rejected.
 
 {STATUSES}"

@@ -179,7 +179,7 @@ fn against_itself(text: &mut String, found: &Verification) {
     line(
         text,
         &format!(
-            "prefill and infer {word} ({of}): KL at most {}, caches within {} of their largest value",
+            "prefill and infer {word} ({of}): KL at most {}, caches within {} of the largest value of a layer",
             scientific(agreement.kl_max),
             scientific(agreement.cache)
         ),

@@ -1,6 +1,8 @@
 //! `verify`: figures on standard output, gates as exit statuses.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -8,14 +10,19 @@ use tempfile::TempDir;
 use crate::anelith::{convert, converted, demo, run};
 use crate::checkpoint::Model;
 
-/// `verify` of the demo with the built-in text, cut short.
-fn verify(more: &[&str]) -> crate::anelith::Ran {
+/// `verify` of the demo with the built-in text, yet to be run.
+fn command(more: &[&str]) -> std::process::Command {
     let meta = converted().join("meta.yaml");
     let model = demo();
     let places =
         ["verify".as_ref(), "--model".as_ref(), model.as_os_str(), "--meta".as_ref(), meta.as_os_str()];
-    let more = ["--tokens", "20"].iter().chain(more).map(std::ffi::OsStr::new);
-    run(places.into_iter().chain(more))
+    let more = more.iter().map(std::ffi::OsStr::new);
+    crate::anelith::command(places.into_iter().chain(more))
+}
+
+/// `verify` of the demo with the beginning of that text.
+fn verify(more: &[&str]) -> crate::anelith::Ran {
+    command(&[&["--tokens", "20"], more].concat()).output().expect("the binary runs").into()
 }
 
 #[test]
@@ -46,6 +53,10 @@ fn json_has_the_figures_by_name() {
     assert_eq!(found["columns"]["exact"]["kl_mean"], found["kl_mean"]);
     assert_eq!(found["blocks"].as_array().unwrap().len(), 10);
     assert_eq!((&found["measured"], &found["first_drop"]), (&Value::from("exact"), &Value::Null));
+    let documented = include_str!("../../../../docs/verify.md");
+    for key in found.as_object().unwrap().keys().chain(found["blocks"][0].as_object().unwrap().keys()) {
+        assert!(documented.contains(&format!("`{key}`")), "docs/verify.md says nothing of `{key}`");
+    }
     let again = verify(&["--json", "--exact", "--threads", "1"]).status(0);
     assert_eq!(ran.stdout, again.stdout, "another number of threads changes nothing");
 }
@@ -80,6 +91,13 @@ fn inputs_that_cannot_be_used_are_refused_by_name() {
         path.into_os_string().into_string().unwrap()
     };
     verify(&["--ids", &file("a.npz", b"PK")]).status(3).says("no whole .npz file");
+    let directory = dir.path().to_str().unwrap();
+    for kind in ["--text", "--ids"] {
+        verify(&[kind, directory])
+            .status(3)
+            .says("directory")
+            .says(&format!("check the path given to {kind}"));
+    }
     verify(&["--ids", "no-such.npz"]).status(3).says("no-such.npz");
     verify(&["--text", &file("a.txt", b"\xff\xfe")]).status(3).says("not UTF-8");
     verify(&["--text", &file("empty.txt", b"")]).status(2).says("too short");
@@ -95,4 +113,25 @@ fn another_model_than_the_checkpoint_is_refused() {
     let words =
         ["verify".as_ref(), "--model".as_ref(), model.as_os_str(), "--meta".as_ref(), meta.as_os_str()];
     run(words).status(3).says("not the same model").says("1024 logits (vocab_size)").says("found: 2048");
+}
+
+/// Elsewhere a file that is mapped cannot go.
+#[cfg(unix)]
+#[test]
+fn a_process_that_is_killed_leaves_no_weights() {
+    let scratch = TempDir::new().unwrap();
+    let mut command = command(&["--tokens", "1000"]);
+    let mut child = command.env("TMPDIR", scratch.path()).stdout(Stdio::null()).spawn().unwrap();
+    let is_empty = || fs::read_dir(scratch.path()).unwrap().next().is_none();
+    while is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "weights without lookup tables are made");
+    }
+    while !is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "the weights go when they are mapped");
+    }
+    // At the end they went before, too, but that is the end.
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none(), "the weights go before anything is measured");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

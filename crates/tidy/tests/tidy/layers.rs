@@ -50,7 +50,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "verify",
         uses: &["chat", "checkpoint", "convert", "mil", "reference", "report", "runtime"],
-        modules: "error progress npz passage tokens figures block graph machine package noise saturation agreement \
+        modules: "error progress zip npz passage tokens figures block graph machine package noise saturation agreement \
                   column verify gate verdict",
     },
     Layer {

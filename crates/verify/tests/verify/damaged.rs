@@ -75,7 +75,7 @@ fn a_table_that_is_not_finite_is_found_where_it_is_used_first() {
 #[test]
 fn two_projections_exchanged() {
     let name = |projection: &str| format!("model.layers.2.self_attn.{projection}.weight");
-    for lut in ["none", "4"] {
+    for lut in ["none", "4", "2"] {
         let whole = Model::new("qwen3");
         let swapped = whole.clone().swapped(&name("k_proj"), &name("v_proj"));
         let found = Pair::new(&whole, &swapped, lut).verify(Scope::All).unwrap();

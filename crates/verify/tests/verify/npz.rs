@@ -1,4 +1,6 @@
-//! Writes `.npz` files as numpy's `savez` does, as far as the tests need it.
+//! Writes `.npz` files as numpy's `savez` and `savez_compressed` do, as far as the tests need it.
+
+use miniz_oxide::deflate::compress_to_vec;
 
 /// A `.npy` member: its name and its bytes.
 pub(crate) type Member = (String, Vec<u8>);
@@ -33,15 +35,29 @@ pub(crate) fn logits(logits: &[f32], vocab: usize) -> Member {
 
 /// An archive of stored members.
 pub(crate) fn file(members: &[Member]) -> Vec<u8> {
+    let stored = members.iter().map(|(name, bytes)| (name.as_str(), 0, bytes.len(), bytes.clone()));
+    archive(stored.collect())
+}
+
+/// An archive of deflated members.
+pub(crate) fn compressed(members: &[Member]) -> Vec<u8> {
+    let deflate = |bytes: &[u8]| compress_to_vec(bytes, 6);
+    let deflated = members.iter().map(|(name, bytes)| (name.as_str(), 8, bytes.len(), deflate(bytes)));
+    archive(deflated.collect())
+}
+
+/// An archive of members: name, method, size when unpacked, and bytes in the file.
+fn archive(members: Vec<(&str, u16, usize, Vec<u8>)>) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
-    for (name, bytes) in members {
+    for (name, method, size, bytes) in &members {
         let local = file.len() as u32;
-        let size = (bytes.len() as u32).to_le_bytes();
-        let name_len = (name.len() as u16).to_le_bytes();
-        // Version, flags, method, time, date and checksum are all zero.
-        file.extend(b"PK\x03\x04".iter().chain(&[0; 14]).chain(&size).chain(&size).chain(&name_len));
-        file.extend([0; 2].iter().chain(name.as_bytes()).chain(bytes));
-        directory.extend(b"PK\x01\x02".iter().chain(&[0; 16]).chain(&size).chain(&size).chain(&name_len));
+        // Version and flags are zero, as are time, date and checksum.
+        let mut member = [&[0; 4], method.to_le_bytes().as_slice(), &[0; 8]].concat();
+        member.extend((bytes.len() as u32).to_le_bytes());
+        member.extend((*size as u32).to_le_bytes());
+        member.extend((name.len() as u16).to_le_bytes());
+        file.extend(b"PK\x03\x04".iter().chain(&member).chain(&[0; 2]).chain(name.as_bytes()).chain(bytes));
+        directory.extend(b"PK\x01\x02\0\0".iter().chain(&member));
         directory.extend([0; 12].iter().chain(&local.to_le_bytes()).chain(name.as_bytes()));
     }
     let (start, size) = (file.len() as u32, directory.len() as u32);

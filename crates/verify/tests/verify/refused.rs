@@ -41,21 +41,59 @@ fn tokens_that_the_model_does_not_have() {
 #[test]
 fn an_archive_that_is_cut_or_changed_is_no_panic() {
     let pair = Pair::whole("llama", "none");
-    let whole = npz::file(&[npz::ids(&ids())]);
-    for len in 0..whole.len() {
-        let (is_input, text) = refusal(pair.verify_npz(&whole[..len], Scope::F32));
-        assert!(is_input && text.contains(".npz"), "{len}: {text}");
-    }
-    for at in 0..whole.len() {
-        for value in [0, 0xff] {
-            let mut changed = whole.clone();
-            changed[at] = value;
-            let path = pair.path().join("changed.npz");
-            std::fs::write(&path, &changed).unwrap();
-            // Whatever it is now, it is read or refused.
-            let _ = anelith_verify::Tokens::of_npz(&path, 100);
+    for whole in [npz::file(&[npz::ids(&ids())]), npz::compressed(&[npz::ids(&ids())])] {
+        for len in 0..whole.len() {
+            let (is_input, text) = refusal(pair.verify_npz(&whole[..len], Scope::F32));
+            assert!(is_input && text.contains(".npz"), "{len}: {text}");
+        }
+        for at in 0..whole.len() {
+            for value in [0, 0xff] {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                let path = pair.path().join("changed.npz");
+                std::fs::write(&path, &changed).unwrap();
+                // Whatever it is now, it is read or refused.
+                let _ = anelith_verify::Tokens::of_npz(&path, 100);
+            }
         }
     }
+}
+
+#[test]
+fn an_archive_that_promises_more_than_it_holds() {
+    let pair = Pair::whole("llama", "none");
+    let array = npz::array("input_ids", "'<i4'", "700000000,", [[0; 4]; 8].into_iter());
+    for whole in [npz::file(std::slice::from_ref(&array)), npz::compressed(&[array])] {
+        let (is_input, text) = refusal(pair.verify_npz(&whole, Scope::F32));
+        assert!(is_input && text.contains("ends too early"), "{text}");
+        // The directory may lie as well: 3 GiB.
+        let mut lie = whole.clone();
+        let entry = lie.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+        lie[entry + 24..entry + 28].copy_from_slice(&(3u32 << 30).to_le_bytes());
+        let (is_input, text) = refusal(pair.verify_npz(&lie, Scope::F32));
+        assert!(is_input && text.contains("no whole .npz file"), "{text}");
+    }
+    let mut other = npz::file(&[npz::ids(&ids())]);
+    let entry = other.windows(4).position(|w| w == b"PK\x01\x02").unwrap();
+    other[entry + 10] = 12;
+    assert!(refusal(pair.verify_npz(&other, Scope::F32)).1.contains("packed by method 12"));
+}
+
+#[test]
+fn a_meta_yaml_of_another_conversion() {
+    let pair = Pair::whole("llama", "none");
+    let path = pair.output().join("meta.yaml");
+    let meta = std::fs::read_to_string(&path).unwrap();
+    for (key, is, other) in [("context_length", 32, 64), ("batch_size", 8, 4)] {
+        let (right, wrong) = (format!("{key}: {is}"), format!("{key}: {other}"));
+        assert!(meta.contains(&right));
+        std::fs::write(&path, meta.replace(&right, &wrong)).unwrap();
+        let (is_input, text) = refusal(pair.verify(Scope::F32));
+        assert!(is_input && text.contains("do not belong together") && text.contains(key), "{key}: {text}");
+    }
+    std::fs::write(&path, meta.replace("combined.mlmodelc", "prefill.mlpackage")).unwrap();
+    let (is_input, text) = refusal(pair.verify(Scope::F32));
+    assert!(is_input && text.contains("no function `infer`"), "{text}");
 }
 
 #[test]

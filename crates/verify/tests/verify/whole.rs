@@ -11,8 +11,9 @@ const F32: f64 = 1e-6;
 fn check_against_itself(found: &Verification) {
     assert_eq!(found.saturation.beyond, 0, "{:?}", found.saturation.first);
     assert!(found.agreement.agrees(), "{:?}", found.agreement);
-    // Three batches of eight, and the one that ends the context.
-    assert_eq!((found.agreement.batches, found.agreement.comparisons), (3, 4));
+    // Three batches of eight, one token of a fourth, and the batch that ends the context.
+    let agreement = &found.agreement;
+    assert_eq!((agreement.batches, agreement.partial, agreement.comparisons), (3, 1, 5));
     assert_eq!((found.repeat.positions, found.repeat.differing), (TOKENS, 0));
     assert_eq!(found.blocks.len(), 2 * LAYERS + 2);
     assert!(found.blocks.iter().all(|block| block.largest > 0.0 && !block.largest_at.is_empty()));
@@ -75,6 +76,8 @@ fn a_text_longer_than_the_context_begins_anew() {
     let found = pair.verify_npz(&npz::file(&[npz::ids(&long)]), Scope::F32).unwrap();
     assert_eq!((found.windows, found.window, found.main().positions), (3, 32, 70));
     assert!(found.main().kl_mean < F32);
+    // The whole context: the last batch is given in part, and then whole at the end of the context.
+    assert_eq!((found.agreement.batches, found.agreement.partial, found.agreement.comparisons), (3, 7, 5));
     // Shorter than a batch: the text is repeated until there is one.
     let short = pair.verify_npz(&npz::file(&[npz::ids(&ids()[..5])]), Scope::F32).unwrap();
     assert_eq!((short.agreement.batches, short.agreement.partial), (1, 1));
@@ -87,7 +90,8 @@ fn recorded_logits_are_compared_with_the_reference() {
     let far: Vec<f32> = (0..TOKENS * VOCAB).map(|i| (i % 7) as f32).collect();
     let found =
         pair.verify_npz(&npz::file(&[npz::ids(&ids()), npz::logits(&far, VOCAB)]), Scope::F32).unwrap();
-    assert!(found.recorded.unwrap().kl_mean > 0.1);
+    let recorded = found.recorded.unwrap();
+    assert!(recorded.kl_mean > 0.1 && recorded.dp_rms > 0.0 && recorded.ppl.is_finite());
     assert!(found.main().kl_mean < F32);
 }
 
@@ -126,4 +130,17 @@ fn token_ids_may_have_64_bits() {
     let array = npz::array("input_ids", "'<i8'", &format!("{},", long.len()), long.into_iter());
     let found = pair.verify_npz(&npz::file(&[array]), Scope::F32).unwrap();
     assert_eq!(found.columns, pair.verify(Scope::F32).unwrap().columns);
+}
+
+#[test]
+fn arrays_may_be_compressed() {
+    let pair = Pair::whole("llama", "none");
+    // More than the window of deflate, so that it is unpacked piece by piece.
+    let logits: Vec<f32> = (0..200 * VOCAB).map(|i| (i * i % 1009) as f32 / 100.0).collect();
+    let long: Vec<i32> = ids().into_iter().cycle().take(200).collect();
+    let members = [npz::ids(&long), npz::logits(&logits, VOCAB)];
+    let [stored, compressed] = [npz::file(&members), npz::compressed(&members)]
+        .map(|bytes| pair.verify_npz(&bytes, Scope::F32).unwrap());
+    assert_eq!(stored.columns, compressed.columns);
+    assert_eq!(stored.recorded.unwrap(), compressed.recorded.unwrap());
 }
