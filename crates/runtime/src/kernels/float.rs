@@ -12,7 +12,7 @@ use super::disjoint::Disjoint;
 use super::fixed::{LANES, total};
 use super::fp16::widened;
 use super::isa::Isa;
-use super::rows::{BLOCK, CHUNK, Rows};
+use super::rows::{BLOCK, Rows};
 
 /// Rows of weights that go by together.
 const PANEL: usize = 4;
@@ -182,12 +182,15 @@ unsafe fn wide<const FUSED: bool, R: Read>(tile: &Tile<'_>) {
                     unsafe { R::widen(&tile.weight[at * 2..][..length * 2], &mut weights[..length]) };
                     weights[length..].fill(0.0);
                 }
+                // As far as `add_block` goes: one more product of zeros would make +0 of -0.
+                let steps = length.div_ceil(LANES);
                 let (pairs, last) = totals[..tokens.len()].as_chunks_mut::<2>();
                 for (i, totals) in pairs.iter_mut().enumerate() {
-                    multiply_block::<FUSED, 2>(&panel, tile.x, block, token + 2 * i, totals);
+                    let xs = floats(tile.x, block, token + 2 * i);
+                    multiply_block::<FUSED, 2>(&panel, xs, steps, totals);
                 }
                 for totals in last.as_chunks_mut::<1>().0 {
-                    multiply_block::<FUSED, 1>(&panel, tile.x, block, tokens.end - 1, totals);
+                    multiply_block::<FUSED, 1>(&panel, floats(tile.x, block, tokens.end - 1), steps, totals);
                 }
             }
             for (token, totals) in tokens.zip(&totals) {
@@ -200,22 +203,27 @@ unsafe fn wide<const FUSED: bool, R: Read>(tile: &Tile<'_>) {
     }
 }
 
-/// Adds the products of one block with `T` rows of activations.
+/// Block `block` of `T` rows of activations from `first` on.
+#[inline(always)]
+fn floats<const T: usize>(x: &Rows, block: usize, first: usize) -> [&[f32; BLOCK]; T] {
+    let mut floats = [x.floats(block, first); T];
+    for token in 1..T {
+        floats[token] = x.floats(block, first + token);
+    }
+    floats
+}
+
+/// Adds the products of `steps` times as many columns of one block as there are lanes, with `T` rows of activations.
 #[inline(always)]
 fn multiply_block<const FUSED: bool, const T: usize>(
     panel: &[FloatBlock; PANEL],
-    x: &Rows,
-    block: usize,
-    first: usize,
+    xs: [&[f32; BLOCK]; T],
+    steps: usize,
     totals: &mut [[[f32; LANES]; PANEL]; T],
 ) {
-    let mut xs = [x.floats(block, first); T];
-    for token in 1..T {
-        xs[token] = x.floats(block, first + token);
-    }
     let mut sums = *totals;
     // Were the number of steps known, all would be unrolled, and registers would not suffice.
-    for k in 0..x.chunks(block) * (CHUNK / LANES) {
+    for k in 0..steps {
         for token in 0..T {
             let x = &xs[token][k * LANES..][..LANES];
             for row in 0..PANEL {

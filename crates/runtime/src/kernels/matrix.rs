@@ -113,6 +113,23 @@ impl Palette {
         self.indices.len() / self.row_bytes
     }
 
+    /// The bytes of the tables as they are stored.
+    fn table_bytes(&self) -> usize {
+        (self.halves.count() << self.bits) * 2
+    }
+
+    /// The bytes of memory of all forms that there are, beside a weight file.
+    fn held_bytes(&self) -> usize {
+        let prepared = match self.prepared.get() {
+            Some(Prepared::Levels(levels)) => levels.byte_len(),
+            Some(Prepared::Apart(apart)) => apart.bytes().len(),
+            None => 0,
+        };
+        let fixed =
+            self.fixed.get().map_or(0, |fixed| fixed.planes.bytes.len() + size_of_val(&fixed.scales[..]));
+        owned_bytes(&self.indices) + self.halves.bytes.len() + fixed + prepared
+    }
+
     /// Tells the system that the indices, where they are in a weight file, will not be read soon.
     pub(super) fn release(&self) {
         if let Bytes::Mapped(indices) = &self.indices {
@@ -209,16 +226,18 @@ impl Matrix {
     /// The bytes that the matrix is stored in: indices and tables, or elements.
     pub(crate) fn byte_len(&self) -> usize {
         match &self.form {
-            Form::Palettized(palette) => palette.indices.len() + (palette.halves.count() << palette.bits) * 2,
+            Form::Palettized(palette) => palette.indices.len() + palette.table_bytes(),
             Form::Fp16(data) => data.len(),
         }
     }
 
     /// The bytes that one product with the matrix reads.
     pub(crate) fn read_bytes(&self) -> usize {
-        match self.prepared() {
+        let Form::Palettized(palette) = &self.form else { return self.byte_len() };
+        match palette.prepared.get() {
             Some(Prepared::Levels(levels)) => levels.byte_len(),
-            Some(Prepared::Apart(_)) | None => self.byte_len(),
+            Some(Prepared::Apart(apart)) => apart.bytes().len() + palette.table_bytes(),
+            None => self.byte_len(),
         }
     }
 
@@ -228,13 +247,9 @@ impl Matrix {
 
     /// The bytes of memory that the matrix takes, beside a weight file.
     pub(crate) fn held_bytes(&self) -> usize {
-        let owned = |bytes: &Bytes| if let Bytes::Owned(bytes) = bytes { bytes.len() } else { 0 };
         match &self.form {
-            // Tables are small, and a hundredth of the indices as a rule.
-            Form::Palettized(palette) => {
-                owned(&palette.indices) + self.prepared().map_or(0, |_| self.read_bytes())
-            }
-            Form::Fp16(data) => owned(data),
+            Form::Palettized(palette) => palette.held_bytes(),
+            Form::Fp16(data) => owned_bytes(data),
         }
     }
 
@@ -285,6 +300,14 @@ impl Matrix {
             Form::Palettized(palette) => fixed::unpack(isa, palette, self.columns, first, out),
             Form::Fp16(data) => float::widen(isa, &data[first * self.columns * 2..][..out.len() * 2], out),
         }
+    }
+}
+
+/// The bytes that are in memory of their own.
+fn owned_bytes(bytes: &Bytes) -> usize {
+    match bytes {
+        Bytes::Owned(bytes) => bytes.len(),
+        Bytes::Mapped(_) => 0,
     }
 }
 

@@ -10,13 +10,14 @@ use super::isa::Isa;
 use super::levels::{self, Levels};
 use super::matrix::{Matrix, Palette, Prepared};
 use super::pool::Pool;
+use super::rows::CHUNK;
 use super::zeroed::{Piece, Zeroed};
 
 /// Where a weight begins in memory: at a line of the cache.
 const LINE: usize = 64;
 
 /// Readies palettized `weights` for products with the instructions of `isa`: with `repack`, brings them into the forms
-/// that are quicker to multiply, where there are such and the memory for them, and the tables of the others into fixed
+/// that are quicker to multiply, where there are such, rows are a chunk or longer and there is memory for them, and the tables of the others into fixed
 /// point. What the weight file has of a repacked weight is not read again.
 ///
 /// # Panics
@@ -79,6 +80,10 @@ fn places<'a>(
 ) -> Option<(Vec<(&'a Palette, usize, Range<usize>)>, usize)> {
     let (mut places, mut length) = (Vec::new(), 0usize);
     for (palette, columns) in palettes.iter().filter(|(palette, _)| palette.prepared.get().is_none()) {
+        // A chunk for a few columns would be many times what is stored, and the product no quicker.
+        if *columns < CHUNK {
+            continue;
+        }
         let row_bytes = match (isa, palette.bits) {
             (Isa::Avx2, 6) => apart::row_bytes(*columns),
             (Isa::Avx2, 8) => levels::row_bytes(*columns),
