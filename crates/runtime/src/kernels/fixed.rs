@@ -28,6 +28,9 @@
 //!   counts as zero. One outlier takes the small activations of its block away, and no others.
 //! * So it is with the entries of a table; of fp16, the largest over the smallest may be more than 16382.
 //! * A block of which the largest is below the smallest normal f32 times [`MAX`], 9.6e-35, counts as zeros.
+//! * Activations above some 1e29 may overflow to an infinity in the sum of a block, where the whole sum would not.
+//! * Where there is no memory for levels, entries are looked up: the results are nearer to those of the weights as they are
+//!   stored, and not the same to the bit.
 #![allow(
     unsafe_code,
     reason = "kernels read packed indices through pointers, with one machine's instructions"

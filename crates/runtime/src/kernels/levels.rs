@@ -79,10 +79,7 @@ pub(super) fn write(isa: Isa, pool: &Pool, palette: &Palette, columns: usize, by
                 let bytes = all_bytes.part(row * row_bytes..(row + 1) * row_bytes);
                 (bytes, all_scales.part(row * blocks..(row + 1) * blocks))
             };
-            match isa {
-                Isa::Avx2 => dispatch(isa, || pack_row(weights, bytes, scales, fixed::pack_levels)),
-                _ => pack_row(weights, bytes, scales, pack_plainly),
-            }
+            dispatch(isa, || pack_row(weights, bytes, scales, fixed::pack_levels));
         }
     });
     Scales { blocks, values }
