@@ -17,8 +17,8 @@ use super::zeroed::{Piece, Zeroed};
 const LINE: usize = 64;
 
 /// Readies palettized `weights` for products with the instructions of `isa`: with `repack`, brings them into the forms
-/// that are quicker to multiply, where there are such, rows are a chunk or longer and there is memory for them, and the tables of the others into fixed
-/// point. What the weight file has of a repacked weight is not read again.
+/// that are quicker to multiply, where there are such, rows are a chunk or longer and there is memory for them; and the
+/// tables of the others into fixed point. What the weight file has of a repacked weight is not read again.
 ///
 /// # Panics
 /// When the machine does not have the set.
