@@ -8,8 +8,8 @@
 //! A block drops where its own figure is lower than its number format explains. Optimal tables of b bits leave about
 //! 6 b - 4 dB in a weight; with the projections of a block one after the other, and softmax between, 6 b - 16 dB is
 //! left to each, and never less than 0 dB, which a block has that adds nothing at all: tables of 1 and 2 bits shrink what
-//! they stand for, and so leave more. Blocks of fp16 weights must keep 30 dB. And a block drops that is more than 12 dB below the median of
-//! the others that do the same in their layers, unless it keeps 40 dB. The first that drops is where to
+//! they stand for, and so leave more. Blocks of fp16 weights must keep 30 dB. And a block drops that is more than 12 dB
+//! below the median of the others that do the same in their layers, unless it keeps 40 dB. The first that drops is where to
 //! look: the blocks after it may be right, and only get wrong inputs, which does not show in their own figure.
 
 use crate::block::Block;

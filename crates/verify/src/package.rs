@@ -132,7 +132,7 @@ pub(crate) struct Plain {
     pub(crate) function: Function,
     pub(crate) weights: WeightStore,
     pub(crate) anatomy: Anatomy,
-    /// Holds the weight file as long as it is mapped, where the system does not let it go before.
+    /// Both hold the weight file as long as it is mapped, where the system does not let it go before.
     _place: Staged,
     _directory: TempDir,
 }
