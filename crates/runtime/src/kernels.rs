@@ -39,7 +39,7 @@ pub use isa::Isa;
 pub(crate) use matmul::{matmul, matmul_transposed};
 pub(crate) use matrix::Matrix;
 pub(crate) use pool::Pool;
-pub(crate) use prepare::prepare;
+pub(crate) use prepare::{apart_bytes, prepare, take_apart};
 pub(crate) use product::{Product, forms_for, multiply};
 pub(crate) use round::round_to_fp16;
 pub(crate) use rows::Rows;

@@ -43,8 +43,8 @@
 //! # Memory
 //!
 //! Weights of `conv` at a point, `linear` and `gather` stay in the mapped weight file, palettized or fp16, and are
-//! unpacked by the tile while they are used; fast plans with AVX2 copy those of 6 and 8 bits into
-//! another form, in memory, and give the pages of the file back. Others are decompressed once, and shared by all functions of a program
+//! unpacked by the tile while they are used; fast plans with AVX2 copy those of 6 bits, after some runs, and
+//! those of 8 bits, when they are made, into another form, in memory, and give the pages of the file back. Others are decompressed once, and shared by all functions of a program
 //! that name the same blob. Of palettized weights of fp16, those with an infinity or NaN in a table, or with rows that
 //! do not end with a byte, are decompressed to fp16; a plan shows them as `fp16 of lut4`. What ops make of constants
 //! alone is made once, when the plan is made, and shared in the same way. In a plain plan values are reference-counted

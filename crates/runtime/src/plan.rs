@@ -48,8 +48,8 @@ pub struct Options {
     pub precision: Precision,
     /// The instructions that [`Precision::Fast`] uses; the machine must have them, whatever the precision.
     pub isa: Isa,
-    /// Whether [`Precision::Fast`] may bring weights, while the plan is made, into another form than that in which they
-    /// are stored, for which it takes time and memory.
+    /// Whether [`Precision::Fast`] may bring weights into another form than that in which they are stored, for which it
+    /// takes time and memory: where that changes results, while the plan is made, else after some runs.
     pub repack: bool,
 }
 
@@ -169,14 +169,16 @@ impl Plan {
         })?;
         let (mut plan, folded) = Planner::new(Scope::new(function, info), constants, precision).plan()?;
         if precision == Precision::Fast {
-            let fast = Fast::new(&mut plan, &folded, function, info, isa);
+            let fast = Fast::new(&mut plan, &folded, function, info, (isa, repack));
             let fast = fast.map_err(|(at, problem)| plan.failed(&at, problem))?;
-            fast.prepare(repack);
+            let later = fast.prepare();
             let (values, at) = fast.room(&plan.inputs);
-            memory::check(&plan.states, values, constants.held_bytes()).map_err(|problem| {
-                let (function, opset) = (function.name.clone(), function.opset.text_name());
-                Error::Unsupported { function, opset, at, problem }
-            })?;
+            memory::check(&plan.states, values, constants.held_bytes().saturating_add(later)).map_err(
+                |problem| {
+                    let (function, opset) = (function.name.clone(), function.opset.text_name());
+                    Error::Unsupported { function, opset, at, problem }
+                },
+            )?;
             plan.fast = Some(fast);
         }
         Ok(plan)

@@ -16,9 +16,9 @@ use super::zeroed::{Piece, Zeroed};
 /// Where a weight begins in memory: at a line of the cache.
 const LINE: usize = 64;
 
-/// Readies palettized `weights` for products with the instructions of `isa`: with `repack`, brings them into the forms
-/// that are quicker to multiply, where there are such, rows are a chunk or longer and there is memory for them; and the
-/// tables of the others into fixed point. What the weight file has of a repacked weight is not read again.
+/// Readies palettized `weights` for products with the instructions of `isa`: those of 8 bits become [`Levels`] if
+/// `repack` says so and that is quicker, which changes results and so is done before the first of them; the tables of the
+/// others get into fixed point.
 ///
 /// # Panics
 /// When the machine does not have the set.
@@ -28,11 +28,9 @@ pub(crate) fn prepare<'a>(
     weights: impl IntoIterator<Item = &'a Matrix>,
     repack: bool,
 ) {
-    let mut seen = HashSet::new();
-    let palettes = weights.into_iter().filter_map(|weight| Some((weight.palette()?, weight.columns())));
-    let palettes: Vec<_> = palettes.filter(|(palette, _)| seen.insert(ptr::from_ref(*palette))).collect();
+    let palettes = palettes(weights);
     if repack {
-        change_forms(isa, pool, &palettes);
+        change_forms(isa, pool, &palettes, 8);
     }
     pool.run(palettes.len(), &|i| {
         let (palette, _) = palettes[i];
@@ -42,9 +40,31 @@ pub(crate) fn prepare<'a>(
     });
 }
 
-/// Gives those of `palettes`, each with its columns, another form that have none and for which there is one.
-fn change_forms(isa: Isa, pool: &Pool, palettes: &[(&Palette, usize)]) {
-    let Some((places, length)) = places(isa, palettes) else { return };
+/// Takes those of `weights` apart that have 6 bits, where products are quicker with [`Apart`]: they give the same results, so
+/// it may be done at any time.
+///
+/// # Panics
+/// When the machine does not have the set.
+pub(crate) fn take_apart<'a>(isa: Isa, pool: &Pool, weights: impl IntoIterator<Item = &'a Matrix>) {
+    change_forms(isa, pool, &palettes(weights), 6);
+}
+
+/// The bytes that [`take_apart`] takes for `weights`.
+pub(crate) fn apart_bytes<'a>(isa: Isa, weights: impl IntoIterator<Item = &'a Matrix>) -> usize {
+    places(isa, &palettes(weights), 6).map_or(0, |(_, length)| length)
+}
+
+/// The palettes among `weights`, each once and with its columns.
+fn palettes<'a>(weights: impl IntoIterator<Item = &'a Matrix>) -> Vec<(&'a Palette, usize)> {
+    let mut seen = HashSet::new();
+    let palettes = weights.into_iter().filter_map(|weight| Some((weight.palette()?, weight.columns())));
+    palettes.filter(|(palette, _)| seen.insert(ptr::from_ref(*palette))).collect()
+}
+
+/// Gives those of `palettes` that have indices of `bits` another form, if they have none, rows are a chunk or longer and
+/// there is memory for it. What the weight file has of them is not read again.
+fn change_forms(isa: Isa, pool: &Pool, palettes: &[(&Palette, usize)], bits: u32) {
+    let Some((places, length)) = places(isa, palettes, bits) else { return };
     let Some(mut memory) = Zeroed::new(length) else { return };
     let mut scales = Vec::new();
     for (palette, columns, range) in &places {
@@ -69,17 +89,19 @@ fn change_forms(isa: Isa, pool: &Pool, palettes: &[(&Palette, usize)]) {
     }
 }
 
-/// The weights that get another form, their columns, and where in a piece of memory they go; and how long that is.
+/// The weights of `bits` that get another form, their columns, and where in a piece of memory they go; and how long that is.
 /// `None` if there are none, or too many.
 ///
 /// One piece for all has large pages throughout, and the smallest weights would fill none.
-#[expect(clippy::type_complexity, reason = "one caller, next to it")]
+#[expect(clippy::type_complexity, reason = "two callers, next to it")]
 fn places<'a>(
     isa: Isa,
     palettes: &[(&'a Palette, usize)],
+    bits: u32,
 ) -> Option<(Vec<(&'a Palette, usize, Range<usize>)>, usize)> {
     let (mut places, mut length) = (Vec::new(), 0usize);
-    for (palette, columns) in palettes.iter().filter(|(palette, _)| palette.prepared.get().is_none()) {
+    let wanted = |palette: &Palette| palette.bits == bits && palette.prepared.get().is_none();
+    for (palette, columns) in palettes.iter().filter(|(palette, _)| wanted(palette)) {
         // A chunk for a few columns would be many times what is stored, and the product no quicker.
         if *columns < CHUNK {
             continue;

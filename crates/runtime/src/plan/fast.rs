@@ -22,12 +22,13 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anelith_mil::{Function, FunctionInfo, VarId};
 
 use super::{Feature, Plan};
-use crate::kernels::{self, Isa, Pool};
+use crate::kernels::{self, Isa, Matrix, Pool};
 use crate::tensor::{Tensor, ask_for};
 use action::Action;
 use graph::Graph;
@@ -45,7 +46,17 @@ pub(super) struct Fast {
     slots: usize,
     outputs: Vec<(Feature, Operand)>,
     isa: Isa,
+    /// Whether weights may be brought into other forms.
+    repack: bool,
+    /// How often the steps were run.
+    runs: AtomicUsize,
 }
+
+/// How often a function runs before weights are taken apart, so that those who run it a few times do not pay for it.
+const RUNS_BEFORE: usize = 24;
+
+/// Over how many runs that is spread, so that none takes much longer.
+const RUNS_OF_REPACKING: usize = 24;
 
 #[derive(Debug)]
 struct FastStep {
@@ -98,20 +109,39 @@ impl Fast {
         folded: &BTreeMap<VarId, Arc<Tensor>>,
         function: &Function,
         info: &FunctionInfo,
-        isa: Isa,
+        (isa, repack): (Isa, bool),
     ) -> Result<Fast, (String, String)> {
-        lower::lower(plan, folded, Graph::new(function, info, &plan.steps), isa)
+        let fast = lower::lower(plan, folded, Graph::new(function, info, &plan.steps), isa)?;
+        Ok(Fast { repack, ..fast })
     }
 
-    /// Brings the weights of products into the forms that are quicker to multiply, if `repack` says so, and tables into
-    /// the form that all products need.
-    pub(super) fn prepare(&self, repack: bool) {
+    /// The weights of all products.
+    fn weights(&self) -> impl Iterator<Item = &Matrix> {
         let products = self.steps.iter().filter_map(|step| match &step.action {
             Action::Multiply { products, .. } => Some(products),
             _ => None,
         });
-        let weights = products.flatten().map(|product| &*product.weight);
-        kernels::prepare(self.isa, Pool::shared(), weights, repack);
+        products.flatten().map(|product| &*product.weight)
+    }
+
+    /// Brings weights into the forms that are quicker to multiply, as far as that changes results, and tables into
+    /// the form that products need. Returns the bytes that runs will take for others.
+    pub(super) fn prepare(&self) -> u64 {
+        kernels::prepare(self.isa, Pool::shared(), self.weights(), self.repack);
+        let later = if self.repack { kernels::apart_bytes(self.isa, self.weights()) } else { 0 };
+        later as u64
+    }
+
+    /// After a run, brings some weights into the form that is quicker to multiply and gives the same results.
+    fn repack_some(&self) {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let Some(turn) = run.checked_sub(RUNS_BEFORE).filter(|_| self.repack) else { return };
+        if turn < RUNS_OF_REPACKING {
+            let weights: Vec<&Matrix> = self.weights().collect();
+            let some = weights.len().div_ceil(RUNS_OF_REPACKING).max(1);
+            let turn = weights.chunks(some).nth(turn).unwrap_or_default();
+            kernels::take_apart(self.isa, Pool::shared(), turn.iter().copied());
+        }
     }
 
     /// Runs the steps on `inputs`, by slot; each step that took time is told to `observe`.
@@ -136,6 +166,7 @@ impl Fast {
                 observe(StepTime { time: start.elapsed(), bytes });
             }
         }
+        self.repack_some();
         let mut output = |(feature, operand): &(Feature, Operand)| {
             let tensor = call.take(operand).map_err(|problem| (feature.name.clone(), problem))?;
             Ok((feature.name.clone(), Arc::unwrap_or_clone(tensor)))

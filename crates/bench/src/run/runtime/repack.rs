@@ -4,10 +4,10 @@ use crate::markdown::Table;
 use crate::run::runtime::cases::Workload;
 use crate::run::runtime::results::Rounds;
 
-/// The forms of weights, as `--lut` takes them, that a set of instructions does not multiply as they are stored.
+/// The forms of weights, as `--lut` takes them, that are brought into another for a set of instructions when a model is loaded.
 pub(crate) fn forms(isa: &str) -> &'static [&'static str] {
     match isa {
-        "avx2" => &["6", "8"],
+        "avx2" => &["8"],
         _ => &[],
     }
 }

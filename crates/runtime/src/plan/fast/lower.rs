@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use anelith_mil::{Opcode, VarId};
 
@@ -370,7 +371,15 @@ impl Lowering<'_> {
                 step.given_up.extend(settle(operand, &places, &mut seen));
             }
         }
-        Fast { steps: self.steps, buffers: sizes, slots, outputs, isa: self.isa }
+        Fast {
+            steps: self.steps,
+            buffers: sizes,
+            slots,
+            outputs,
+            isa: self.isa,
+            repack: false,
+            runs: AtomicUsize::new(0),
+        }
     }
 
     /// When each buffer is written and read for the last time; what the function returns is read at the end.

@@ -8,7 +8,8 @@ use anelith_mil::{text, validate};
 use super::{Fast, Memory};
 use crate::error::Result;
 use crate::instance::Instance;
-use crate::plan::{Constants, Plan, Precision, StepInfo};
+use crate::kernels::Isa;
+use crate::plan::{Constants, Options, Plan, Precision, StepInfo};
 use crate::tensor::Tensor;
 
 const NORM: &str = include_str!("../../../tests/mil/fused_norm.mil");
@@ -230,4 +231,67 @@ fn buffers_that_cannot_be_had_are_an_error() {
     // More than a process can address.
     let error = Memory::empty().make_room(&[10, 1 << 60]).unwrap_err();
     assert_eq!(error, "it needs 4611686018427387904 bytes of memory, which are not to be had");
+}
+
+/// A product with 8 rows of 64 weights of `bits`, of which each row has its own table.
+fn palettized(bits: usize) -> String {
+    let index = |i: usize| (i * 29 % (1 << bits)).to_string();
+    let list = |items: Vec<String>| format!("[{}]", items.join(", "));
+    let rows = (0..8).map(|row| list((0..64).map(|column| index(row * 64 + column)).collect()));
+    let entry = |row: usize, i: usize| format!("[{:?}]", (i * 37 % 101) as f32 / 64.0 - row as f32 / 8.0);
+    let tables = (0..8).map(|row| format!("[{}]", list((0..1 << bits).map(|i| entry(row, i)).collect())));
+    let (indices, tables) = (list(rows.collect()), list(tables.collect()));
+    format!(
+        r#"program(1.3) {{
+            func main<ios18>(tensor<fp16, [1, 64]> x) {{
+                tensor<fp16, [8, 64]> w = constexpr_lut_to_dense(
+                    indices = tensor<uint{bits}, [8, 64]>({indices}),
+                    lut = tensor<fp16, [8, 1, {}, 1]>({tables}))[name = string("w")];
+                tensor<fp16, [1, 8]> y = linear(x = x, weight = w)[name = string("y")];
+            }} -> (y);
+        }}"#,
+        1 << bits
+    )
+}
+
+#[test]
+fn results_are_the_same_before_and_after_weights_are_taken_apart() {
+    for bits in [6, 8] {
+        let program = text::parse(&palettized(bits), "test").unwrap();
+        let info = validate(&program).unwrap();
+        let weights = WeightStore::open(Path::new("."), &program).unwrap();
+        let mut instance = Instance::new(&program, &info, &weights, &["main"], Precision::Fast).unwrap();
+        let x =
+            Tensor::made(vec![1, 64], (0..64).map(|i| i as f32 / 32.0 - 1.0).collect::<Vec<f32>>()).unwrap();
+        let mut run = || {
+            let outputs = instance.run("main", &[("x", x.clone())]).unwrap();
+            outputs[0].1.as_f32s().unwrap().to_vec()
+        };
+        let first = run();
+        assert!(first.iter().any(|y| *y != 0.0));
+        for _ in 0..super::RUNS_BEFORE + super::RUNS_OF_REPACKING + 2 {
+            assert_eq!(run(), first, "{bits} bits");
+        }
+    }
+}
+
+#[test]
+fn weights_are_taken_apart_after_some_runs_and_only_if_they_may() {
+    if !Isa::Avx2.is_here() {
+        return;
+    }
+    let program = text::parse(&palettized(6), "test").unwrap();
+    let info = validate(&program).unwrap();
+    let weights = WeightStore::open(Path::new("."), &program).unwrap();
+    for repack in [true, false] {
+        let options = Options { isa: Isa::Avx2, repack, ..Precision::Fast.into() };
+        let plan = Plan::new(&program, &info, &mut Constants::new(&weights), "main", options).unwrap();
+        let fast = plan.fast.as_ref().unwrap();
+        let held = || fast.weights().map(|weight| weight.held_bytes()).sum::<usize>();
+        let stored = held();
+        (0..super::RUNS_BEFORE).for_each(|_| fast.repack_some());
+        assert_eq!(held(), stored);
+        (0..super::RUNS_OF_REPACKING).for_each(|_| fast.repack_some());
+        assert_eq!(held() > stored, repack);
+    }
 }

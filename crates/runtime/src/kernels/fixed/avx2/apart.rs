@@ -1,4 +1,4 @@
-//! Indices of 6 bits, taken apart when a model is loaded: four bits that `vpshufb` takes as they are, and two that
+//! Indices of 6 bits, taken apart beforehand: four bits that `vpshufb` takes as they are, and two that
 //! choose among its results.
 //!
 //! A chunk has 32 bytes as indices of 4 bits have them, then 16: of byte `i` the highest two bits are those of the even

@@ -61,7 +61,7 @@ fn rows_of_few_indices_and_tables_of_more_rows_than_there_are() {
             }
             for isa in Isa::here() {
                 assert_eq!(bits(&product(isa, 2, &weight, &x)), bits(&slow), "{isa:?} {columns} of {bits_}");
-                prepare(isa, &Pool::new(2), [&weight], true);
+                repack(isa, &weight);
                 assert!(weight.prepared().is_none(), "a chunk for a few columns");
             }
         }
