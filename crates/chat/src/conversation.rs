@@ -1,8 +1,10 @@
 //! A conversation: questions in, answers out as pieces of text, with or without a memory.
 
+use crate::cached::Cached;
 use crate::error::Error;
-use crate::generate::{End, Generator, Limits, check_length};
+use crate::generate::{End, Generator, Request, check_length};
 use crate::model::LanguageModel;
+use crate::sampling::Sampling;
 use crate::template::{RenderOptions, Role, Template, Turn};
 use crate::tokenizer::{DecodeStream, Tokenizer};
 use std::path::Path;
@@ -24,12 +26,14 @@ pub struct SessionOptions {
     pub enable_thinking: Option<bool>,
     /// Instructions that precede every conversation.
     pub system: Option<String>,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
     /// The date a chat template may write, in UTC.
     pub now: SystemTime,
 }
 
 impl Default for SessionOptions {
-    /// One-shot with the chat template, as much as the context holds, dated 1 January 1970.
+    /// One-shot with the chat template, greedy, as much as the context holds, dated 1 January 1970.
     fn default() -> Self {
         Self {
             max_tokens: None,
@@ -37,6 +41,7 @@ impl Default for SessionOptions {
             no_template: false,
             enable_thinking: None,
             system: None,
+            sampling: Sampling::default(),
             now: SystemTime::UNIX_EPOCH,
         }
     }
@@ -79,6 +84,28 @@ impl Session {
         &self.history
     }
 
+    /// How it asks; what is changed holds from the next question on.
+    pub fn options_mut(&mut self) -> &mut SessionOptions {
+        &mut self.options
+    }
+
+    /// How it asks.
+    pub fn options(&self) -> &SessionOptions {
+        &self.options
+    }
+
+    /// Takes `history` for what was said, questions and answers in turn.
+    pub fn set_history(&mut self, history: Vec<Turn>) {
+        self.history = history;
+    }
+
+    /// Forgets the last question and its answer; the question.
+    pub fn retract(&mut self) -> Option<String> {
+        let question = self.history.iter().rposition(|turn| turn.role == Role::User)?;
+        let forgotten = self.history.drain(question..).next();
+        forgotten.map(|turn| turn.content)
+    }
+
     /// Forgets what was said.
     pub fn clear(&mut self) {
         self.history.clear();
@@ -93,7 +120,8 @@ impl Session {
     }
 
     /// Asks `question`. The answer comes as the returned iterator is driven, and is part of the
-    /// conversation once [`Answer::finish`] is called.
+    /// conversation once [`Answer::finish`] is called. What the model's cache holds of the prompt, which is mostly all but
+    /// the question, is not run again.
     ///
     /// With `full`, the oldest questions are dropped together with their answers, for good, until
     /// prompt and answer fit the context.
@@ -101,16 +129,19 @@ impl Session {
     /// # Errors
     /// As [`Template::render`], [`Tokenizer::encode`] and [`Generator::new`]; the conversation is
     /// then as before.
-    pub fn ask<'a, M: LanguageModel + ?Sized>(
+    pub fn ask<'a, M: LanguageModel>(
         &'a mut self,
-        model: &'a mut M,
+        model: &'a mut Cached<M>,
         question: &str,
     ) -> Result<Answer<'a, M>, Error> {
-        let context_length = model.context_length();
-        let (prompt, forgotten) = self.fit(question, context_length)?;
-        let max_tokens = self.options.max_tokens.unwrap_or(usize::MAX);
-        let stop = self.tokenizer.stop_ids().clone();
-        let generator = Generator::new(model, prompt, Limits { max_tokens }, stop)?;
+        let (prompt, forgotten) = self.fit(question, model.model().context_length())?;
+        let request = Request {
+            prompt,
+            max_tokens: self.options.max_tokens.unwrap_or(usize::MAX),
+            stop: self.tokenizer.stop_ids().clone(),
+            sampling: self.options.sampling.clone(),
+        };
+        let generator = Generator::new(model, request)?;
         self.history.drain(..forgotten);
         Ok(Answer {
             generator,
@@ -127,9 +158,9 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::ask`], and whatever the model reports.
-    pub fn answer<M: LanguageModel + ?Sized>(
+    pub fn answer<M: LanguageModel>(
         &mut self,
-        model: &mut M,
+        model: &mut Cached<M>,
         question: &str,
     ) -> Result<Reply, Error> {
         let mut answer = self.ask(model, question)?;
@@ -140,6 +171,8 @@ impl Session {
     }
 
     /// The prompt ids, and how many turns at the start of the history had to go for them.
+    ///
+    /// Without its first turns the whole prompt is run again. So if any goes, enough go for the next questions to fit too.
     fn fit(&self, question: &str, context_length: usize) -> Result<(Vec<u32>, usize), Error> {
         let room = ANSWER_ROOM.min(self.options.max_tokens.unwrap_or(usize::MAX)).min(context_length / 2);
         let mut forgotten = 0;
@@ -149,7 +182,8 @@ impl Session {
                 check_length(ids.len(), context_length)?;
                 return Ok((ids, forgotten));
             }
-            if ids.len() + room <= context_length {
+            let most = if forgotten == 0 { context_length } else { context_length - context_length / 4 };
+            if ids.len() + room <= context_length && ids.len() <= most {
                 return Ok((ids, forgotten));
             }
             forgotten = (forgotten + 2).min(self.history.len());
@@ -189,6 +223,8 @@ pub struct Reply {
     pub end: Option<End>,
     /// How many tokens the prompt had.
     pub prompt_tokens: usize,
+    /// How many of them the model's cache held already.
+    pub reused: usize,
     /// How many tokens the answer has.
     pub generated: usize,
     /// How many earlier turns were dropped from the conversation to make room.
@@ -201,7 +237,7 @@ pub struct Reply {
 /// token; to stop early, stop iterating. An answer that is dropped without
 /// [`Answer::finish`] is not part of the conversation.
 #[must_use = "an answer is generated only as it is iterated"]
-pub struct Answer<'a, M: LanguageModel + ?Sized> {
+pub struct Answer<'a, M: LanguageModel> {
     generator: Generator<'a, M>,
     decoder: DecodeStream<'a>,
     /// Where the turn is kept, in a conversation with a memory.
@@ -212,7 +248,7 @@ pub struct Answer<'a, M: LanguageModel + ?Sized> {
     ids: Vec<u32>,
 }
 
-impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
+impl<'a, M: LanguageModel> Answer<'a, M> {
     /// The tokens underneath: how many there are, why they ended, and the prefill as a step of
     /// its own for callers that time it or stop it.
     pub fn generator(&mut self) -> &mut Generator<'a, M> {
@@ -230,12 +266,14 @@ impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
             history.push(Turn::new(Role::User, self.question));
             history.push(Turn::new(Role::Assistant, self.text.clone()));
         }
+        let generation = self.generator.generation();
         Ok(Reply {
             text: self.text,
             ids: self.ids,
-            end: self.generator.end(),
-            prompt_tokens: self.generator.prompt_tokens(),
-            generated: self.generator.generated(),
+            end: generation.end(),
+            prompt_tokens: generation.prompt().len(),
+            reused: generation.reused(),
+            generated: generation.generated(),
             forgotten: self.forgotten,
         })
     }
@@ -257,7 +295,7 @@ impl<'a, M: LanguageModel + ?Sized> Answer<'a, M> {
     }
 }
 
-impl<M: LanguageModel + ?Sized> Iterator for Answer<'_, M> {
+impl<M: LanguageModel> Iterator for Answer<'_, M> {
     type Item = Result<String, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

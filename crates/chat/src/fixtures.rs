@@ -1,6 +1,8 @@
 //! What the tests stand on: the shared data, small tokenizers, and a model that follows a script.
 
 use crate::{Error, LanguageModel, Next};
+use std::cell::Cell;
+use std::mem::swap;
 use std::path::{Path, PathBuf};
 
 /// A path in the folder of shared data, which may stand beside the clone. `None`, with a line
@@ -69,10 +71,12 @@ pub(crate) enum Call {
     Prefill(Vec<u32>, usize),
     /// `infer` of this token at this position.
     Infer(u32, usize),
+    /// `swap_cache`; the cache that is in place from now on.
+    Swap(usize),
 }
 
 /// A model that predicts `script` from the end of the prompt on, whatever it is told, and keeps
-/// what it was told. It starts over with every `reset`.
+/// what it was told. Its caches hold nothing but a number, to tell them apart.
 pub(crate) struct Script {
     pub(crate) context_length: usize,
     pub(crate) batch_size: usize,
@@ -83,6 +87,8 @@ pub(crate) struct Script {
     pub(crate) prompt_end: usize,
     pub(crate) script: Vec<u32>,
     pub(crate) calls: Vec<Call>,
+    /// The cache in place, and how many there are.
+    pub(crate) caches: (usize, Cell<usize>),
 }
 
 impl Script {
@@ -96,11 +102,27 @@ impl Script {
             prompt_end: prompt.saturating_sub(1),
             script: script.to_vec(),
             calls: Vec::new(),
+            caches: (0, Cell::new(1)),
         }
     }
 }
 
 impl LanguageModel for Script {
+    type Cache = usize;
+
+    fn new_cache(&self) -> Result<usize, Error> {
+        Ok(self.caches.1.replace(self.caches.1.get() + 1))
+    }
+
+    fn swap_cache(&mut self, cache: &mut usize) {
+        swap(&mut self.caches.0, cache);
+        self.calls.push(Call::Swap(self.caches.0));
+    }
+
+    fn has_argmax(&self) -> bool {
+        self.argmax
+    }
+
     fn context_length(&self) -> usize {
         self.context_length
     }

@@ -1,18 +1,29 @@
-//! Generation: an iterator of token ids over a [`LanguageModel`].
+//! Generation: from a prompt to the tokens after it, over a [`LanguageModel`].
 
 use std::collections::BTreeSet;
 
 use anelith_report::Reported;
 
+use crate::cached::Cached;
 use crate::error::{Error, Kind};
 use crate::model::{LanguageModel, Next};
-use crate::sampler::greedy;
+use crate::sampling::{Sampler, Sampling};
 
-/// When to stop even though the model would go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// The most tokens to yield.
+/// A batch takes as long as this part of its tokens one by one, or less: `docs/performance.md` has the speeds. So from
+/// there on a batch that is filled up is quicker.
+const WORTH: usize = 3;
+
+/// What a [`Generation`] continues, and how.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Request {
+    /// The tokens to continue.
+    pub prompt: Vec<u32>,
+    /// The most tokens to yield; the context is the only limit where it holds fewer.
     pub max_tokens: usize,
+    /// The tokens that end the generation.
+    pub stop: BTreeSet<u32>,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
 }
 
 /// Why a generation ended by itself.
@@ -20,7 +31,7 @@ pub struct Limits {
 pub enum End {
     /// The model said a stop token, which is not yielded.
     Stop,
-    /// [`Limits::max_tokens`] tokens were yielded.
+    /// [`Request::max_tokens`] tokens were yielded.
     MaxTokens,
     /// Every position of the context is taken.
     ContextFull,
@@ -33,35 +44,36 @@ enum State {
     Over(Option<End>),
 }
 
-/// Yields the tokens that follow a prompt.
+/// The tokens that follow a prompt, one at a time.
 ///
-/// The model is reset, then takes the prompt but for its last token in [`Generator::prefill`]
-/// (the first `next` does that when the caller has not), then one token per `next`. Dropping the
-/// iterator stops the generation.
-pub struct Generator<'m, M: LanguageModel + ?Sized> {
-    model: &'m mut M,
+/// What the model's cache holds of the prompt is kept, but for its last token, which predicts the first of the answer. The
+/// rest goes in by [`Generation::prefill_step`], and each [`Generation::step`] runs one token. The model is borrowed for one
+/// step at a time, so several generations can take turns, each with a cache of its own.
+#[derive(Debug)]
+pub struct Generation {
     prompt: Vec<u32>,
+    max_tokens: usize,
     stop: BTreeSet<u32>,
-    limits: Limits,
+    sampler: Sampler,
     /// The token to run next and its position.
     last: u32,
     position: usize,
+    /// How many tokens of the prompt did not have to be run.
+    reused: usize,
     generated: usize,
+    logits: Option<Vec<f32>>,
     state: State,
 }
 
-impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
-    /// Prepares to continue `prompt` until one of the `stop` ids or a limit.
+impl Generation {
+    /// Prepares to answer `request` with `model`.
     ///
     /// # Errors
-    /// [`Kind::Prompt`] for a prompt that is empty or longer than the model's context, and
-    /// [`Kind::Malformed`] for an id outside the vocabulary.
-    pub fn new(
-        model: &'m mut M,
-        prompt: Vec<u32>,
-        limits: Limits,
-        stop: BTreeSet<u32>,
-    ) -> Result<Self, Error> {
+    /// [`Kind::Prompt`] for a prompt that is empty or longer than the model's context and for sampling that is out of range,
+    /// [`Kind::Unsupported`] for sampling from a model that picks the likeliest token itself, and [`Kind::Malformed`] for an
+    /// id outside the vocabulary.
+    pub fn new<M: LanguageModel>(model: &M, request: Request) -> Result<Generation, Error> {
+        let Request { prompt, max_tokens, stop, sampling } = request;
         let &last = prompt.last().ok_or_else(|| {
             Error::new(Kind::Prompt, "the prompt is empty")
                 .expecting("at least one token")
@@ -70,34 +82,43 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         })?;
         check_length(prompt.len(), model.context_length())?;
         check_ids(&prompt, model.vocab_size())?;
-        Ok(Self { model, prompt, stop, limits, last, position: 0, generated: 0, state: State::Fresh })
-    }
-
-    /// Runs the prompt but for its last token: full batches while they fit, then single tokens.
-    /// Does nothing when that is done already.
-    ///
-    /// # Errors
-    /// Whatever the model reports; the generation is over then.
-    pub fn prefill(&mut self) -> Result<(), Error> {
-        while self.prefill_step()? {}
-        Ok(())
-    }
-
-    /// Runs the next batch or token of the prompt; returns whether more of it is left.
-    ///
-    /// # Errors
-    /// Whatever the model reports; the generation is over then.
-    pub fn prefill_step(&mut self) -> Result<bool, Error> {
-        if self.state == State::Fresh {
-            self.model.reset();
-            self.state = State::Running;
+        sampling.check()?;
+        if model.has_argmax() && !sampling.takes_any_model() {
+            return Err(Error::new(Kind::Unsupported, "the model picks the likeliest token itself")
+                .expecting("no temperature and no penalties")
+                .finding("sampling")
+                .mending("ask for the likeliest token, or convert the model without `--argmax`"));
         }
+        let sampler = Sampler::new(sampling, &prompt);
+        let (position, reused, generated, logits, state) = (0, 0, 0, None, State::Fresh);
+        Ok(Generation { prompt, max_tokens, stop, sampler, last, position, reused, generated, logits, state })
+    }
+
+    /// Runs the next batch or token of the prompt, all of which but the last token is prefilled: in batches while they
+    /// fit, then token by token where few are left. Returns whether more of it is left.
+    ///
+    /// # Errors
+    /// Whatever the model reports; the generation is over then.
+    pub fn prefill_step<M: LanguageModel>(&mut self, model: &mut Cached<M>) -> Result<bool, Error> {
         if matches!(self.state, State::Over(_)) {
             return Ok(false);
         }
-        let done = self.feed();
+        let done = self.feed(model);
         self.or_over(done)?;
         Ok(self.prefilling().is_some())
+    }
+
+    /// Runs one token, after what is left of the prompt, and chooses the next; nothing at the end of the generation.
+    ///
+    /// # Errors
+    /// Whatever the model reports; the generation is over then.
+    pub fn step<M: LanguageModel>(&mut self, model: &mut Cached<M>) -> Result<Option<u32>, Error> {
+        while self.prefill_step(model)? {}
+        if matches!(self.state, State::Over(_)) {
+            return Ok(None);
+        }
+        let next = self.next_token(model);
+        self.or_over(next)
     }
 
     /// The prompt tokens that still have to be prefilled, if any.
@@ -106,21 +127,102 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         self.prompt.get(self.position..all_but_last).filter(|rest| !rest.is_empty())
     }
 
-    fn feed(&mut self) -> Result<(), Error> {
+    /// Begins with what the cache holds.
+    fn begin<M: LanguageModel>(&mut self, model: &mut Cached<M>) {
+        self.reused = model.common(&self.prompt).min(self.prompt.len() - 1);
+        model.keep(self.reused);
+        self.position = self.reused;
+        self.state = State::Running;
+    }
+
+    fn feed<M: LanguageModel>(&mut self, model: &mut Cached<M>) -> Result<(), Error> {
+        if self.state == State::Fresh {
+            self.begin(model);
+        }
+        self.check_cache(model)?;
         let Some(rest) = self.prefilling() else {
             return Ok(());
         };
-        let batch = self.model.batch_size().max(1);
-        let taken = if rest.len() >= batch {
-            let tokens = &self.prompt[self.position..self.position + batch];
-            self.model.prefill(tokens, self.position)?;
-            batch
+        let batch = model.model().batch_size().max(1);
+        let taken = rest.len().min(batch);
+        let has_room = self.position + batch <= model.model().context_length();
+        if has_room && taken > 1 && taken * WORTH >= batch {
+            model.prefill(&rest[..taken])?;
+            self.position += taken;
         } else {
-            self.model.infer(rest[0], self.position)?;
-            1
-        };
-        self.position += taken;
+            model.infer(rest[0])?;
+            self.position += 1;
+        }
         Ok(())
+    }
+
+    /// Turns must not be mixed up.
+    fn check_cache<M: LanguageModel>(&self, model: &Cached<M>) -> Result<(), Error> {
+        if model.tokens().len() == self.position {
+            return Ok(());
+        }
+        Err(Error::model("the cache is not that of this generation")
+            .expecting(format!("{} tokens", self.position))
+            .finding(format!("{} tokens", model.tokens().len())))
+    }
+
+    fn next_token<M: LanguageModel>(&mut self, model: &mut Cached<M>) -> Result<Option<u32>, Error> {
+        if let Some(end) = self.limit(model.model().context_length()) {
+            self.state = State::Over(Some(end));
+            return Ok(None);
+        }
+        let next = model.infer(self.last)?;
+        self.position += 1;
+        let token = self.choose(next, model.model().vocab_size())?;
+        if self.stop.contains(&token) {
+            self.state = State::Over(Some(End::Stop));
+            return Ok(None);
+        }
+        self.last = token;
+        self.generated += 1;
+        Ok(Some(token))
+    }
+
+    fn choose(&mut self, next: Next, vocab_size: usize) -> Result<u32, Error> {
+        let disagrees = |what: &str, found: String| {
+            Error::model(what)
+                .expecting(format!("the vocabulary of {vocab_size} tokens"))
+                .finding(found)
+                .mending("convert the model again; its files do not belong together")
+        };
+        match next {
+            Next::Logits(logits) if logits.len() == vocab_size => {
+                let token = self.sampler.choose(&logits)?;
+                self.logits = Some(logits);
+                Ok(token)
+            }
+            Next::Logits(logits) => Err(disagrees(
+                "the model's logits do not cover the vocabulary",
+                format!("{} logits", logits.len()),
+            )),
+            Next::Token(token) if (token as usize) < vocab_size => Ok(token),
+            Next::Token(token) => {
+                Err(disagrees("the model chose a token outside the vocabulary", format!("token {token}")))
+            }
+        }
+    }
+
+    fn limit(&self, context_length: usize) -> Option<End> {
+        if self.generated >= self.max_tokens {
+            Some(End::MaxTokens)
+        } else if self.position >= context_length {
+            Some(End::ContextFull)
+        } else {
+            None
+        }
+    }
+
+    /// An error ends the generation.
+    fn or_over<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            self.state = State::Over(None);
+        }
+        result
     }
 
     /// Why the generation ended; nothing while it runs, and after an error.
@@ -136,9 +238,9 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         &self.prompt
     }
 
-    /// How many tokens the prompt has.
-    pub fn prompt_tokens(&self) -> usize {
-        self.prompt.len()
+    /// How many tokens of the prompt the cache held when the generation began.
+    pub fn reused(&self) -> usize {
+        self.reused
     }
 
     /// How many tokens were yielded.
@@ -146,73 +248,58 @@ impl<'m, M: LanguageModel + ?Sized> Generator<'m, M> {
         self.generated
     }
 
-    /// Runs one token and chooses the next; nothing when that ends the generation.
-    fn step(&mut self) -> Result<Option<u32>, Error> {
-        self.prefill()?;
-        if let Some(end) = self.limit() {
-            self.state = State::Over(Some(end));
-            return Ok(None);
-        }
-        let next = self.model.infer(self.last, self.position)?;
-        let token = choose(next, self.model.vocab_size())?;
-        self.position += 1;
-        if self.stop.contains(&token) {
-            self.state = State::Over(Some(End::Stop));
-            return Ok(None);
-        }
-        self.last = token;
-        self.generated += 1;
-        Ok(Some(token))
-    }
-
-    fn limit(&self) -> Option<End> {
-        if self.generated >= self.limits.max_tokens {
-            Some(End::MaxTokens)
-        } else if self.position >= self.model.context_length() {
-            Some(End::ContextFull)
-        } else {
-            None
-        }
-    }
-
-    /// An error ends the generation.
-    fn or_over<T>(&mut self, result: Result<T, Error>) -> Result<T, Error> {
-        if result.is_err() {
-            self.state = State::Over(None);
-        }
-        result
+    /// The logits that the last token was chosen from, as the model predicted them, one for each token of the vocabulary;
+    /// nothing before the first, and from a model that picks the token itself.
+    pub fn logits(&self) -> Option<&[f32]> {
+        self.logits.as_deref()
     }
 }
 
-impl<M: LanguageModel + ?Sized> Iterator for Generator<'_, M> {
+/// A [`Generation`] that has a model to itself: yields its tokens. Dropping it stops the generation.
+#[derive(Debug)]
+pub struct Generator<'m, M: LanguageModel> {
+    model: &'m mut Cached<M>,
+    generation: Generation,
+}
+
+impl<'m, M: LanguageModel> Generator<'m, M> {
+    /// Prepares to answer `request`.
+    ///
+    /// # Errors
+    /// As [`Generation::new`].
+    pub fn new(model: &'m mut Cached<M>, request: Request) -> Result<Self, Error> {
+        let generation = Generation::new(model.model(), request)?;
+        Ok(Self { model, generation })
+    }
+
+    /// Runs the prompt but for its last token. Does nothing when that is done already.
+    ///
+    /// # Errors
+    /// Whatever the model reports; the generation is over then.
+    pub fn prefill(&mut self) -> Result<(), Error> {
+        while self.prefill_step()? {}
+        Ok(())
+    }
+
+    /// Runs the next batch or token of the prompt; returns whether more of it is left.
+    ///
+    /// # Errors
+    /// Whatever the model reports; the generation is over then.
+    pub fn prefill_step(&mut self) -> Result<bool, Error> {
+        self.generation.prefill_step(self.model)
+    }
+
+    /// How far it is.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+}
+
+impl<M: LanguageModel> Iterator for Generator<'_, M> {
     type Item = Result<u32, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if matches!(self.state, State::Over(_)) {
-            return None;
-        }
-        let step = self.step();
-        self.or_over(step).transpose()
-    }
-}
-
-fn choose(next: Next, vocab_size: usize) -> Result<u32, Error> {
-    let disagrees = |what: &str, found: String| {
-        Error::model(what)
-            .expecting(format!("the vocabulary of {vocab_size} tokens"))
-            .finding(found)
-            .mending("convert the model again; its files do not belong together")
-    };
-    match next {
-        Next::Logits(logits) if logits.len() == vocab_size => greedy(&logits),
-        Next::Logits(logits) => Err(disagrees(
-            "the model's logits do not cover the vocabulary",
-            format!("{} logits", logits.len()),
-        )),
-        Next::Token(token) if (token as usize) < vocab_size => Ok(token),
-        Next::Token(token) => {
-            Err(disagrees("the model chose a token outside the vocabulary", format!("token {token}")))
-        }
+        self.generation.step(self.model).transpose()
     }
 }
 

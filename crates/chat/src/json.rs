@@ -61,6 +61,12 @@ impl Object {
         self.get(key).map(|v| v.as_str().ok_or_else(|| wrong(v))).transpose()
     }
 
+    /// The number `key`, when present.
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, Error> {
+        let wrong = |v| self.wrong(key, "a number", v);
+        self.get(key).map(|v| v.as_f64().ok_or_else(|| wrong(v))).transpose()
+    }
+
     /// The error for a value of the wrong type.
     pub(crate) fn wrong(&self, key: &str, expected: &str, found: &Value) -> Error {
         Error::malformed(&self.path, format!("`{key}` has the wrong type"))

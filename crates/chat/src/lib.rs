@@ -6,8 +6,9 @@
 //! [`Tokenizer`], runs a [`Generator`] over the model and decodes what it yields.
 //!
 //! Modules, each of which uses only those before it: contain, error, json, date, special, tokenizer, template, meta,
-//! model, sampler, monolith, generate, conversation.
+//! model, sampler, sampling, monolith, cached, generate, conversation.
 
+mod cached;
 mod contain;
 mod conversation;
 mod date;
@@ -20,17 +21,20 @@ mod meta;
 mod model;
 mod monolith;
 mod sampler;
+mod sampling;
 mod special;
 mod template;
 mod tokenizer;
 
+pub use cached::{Cached, Slot};
 pub use contain::is_contained;
 pub use conversation::{Answer, Reply, Session, SessionOptions};
 pub use error::{Error, Kind};
-pub use generate::{End, Generator, Limits};
+pub use generate::{End, Generation, Generator, Request};
 pub use meta::{Meta, RecommendedSampling};
 pub use model::{LanguageModel, Next};
 pub use monolith::Monolith;
-pub use sampler::{Candidate, greedy, likeliest};
+pub use sampler::{Candidate, greedy, likeliest, log_softmax, top};
+pub use sampling::Sampling;
 pub use template::{RenderOptions, Role, Template, Turn};
 pub use tokenizer::{DecodeStream, Tokenizer};

@@ -16,9 +16,28 @@ pub enum Next {
 /// The caller writes positions in order, each once: full batches through [`prefill`], single
 /// tokens through [`infer`]. Position `p` sees the positions `0..=p`.
 ///
+/// A cache holds one sequence of tokens; with a cache for each, several sequences take turns.
+///
 /// [`prefill`]: LanguageModel::prefill
 /// [`infer`]: LanguageModel::infer
 pub trait LanguageModel {
+    /// What the model remembers of the positions that were written.
+    type Cache;
+
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// [`Kind::Model`](crate::Kind::Model) when there is no memory for it.
+    fn new_cache(&self) -> Result<Self::Cache, Error>;
+
+    /// Exchanges the cache for another of this model, without copying either.
+    fn swap_cache(&mut self, cache: &mut Self::Cache);
+
+    /// Whether [`LanguageModel::infer`] answers with [`Next::Token`], so that tokens cannot be sampled.
+    fn has_argmax(&self) -> bool {
+        false
+    }
+
     /// How many positions the cache holds.
     fn context_length(&self) -> usize;
 

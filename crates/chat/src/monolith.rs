@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anelith_mil::{Bundle, DataType, TensorType};
 use anelith_report::Reported;
-use anelith_runtime::{Instance, Options, Plan, StepInfo, StepTime, Tensor};
+use anelith_runtime::{Contents, Instance, Options, Plan, StepInfo, StepTime, Tensor};
 
 use crate::error::{Error, Kind};
 use crate::meta::Meta;
@@ -115,11 +115,6 @@ impl Monolith {
             )
         })?;
         Ok((Head::Argmax(sizes), vocab))
-    }
-
-    /// Whether the model picks the token itself, so that only greedy decoding is possible.
-    pub fn has_argmax(&self) -> bool {
-        matches!(self.head, Head::Argmax(_))
     }
 
     /// Runs one token as [`LanguageModel::infer`] does; the most likely token of each vocabulary split.
@@ -269,6 +264,23 @@ fn broken(path: &Path, error: &dyn std::error::Error) -> Error {
 }
 
 impl LanguageModel for Monolith {
+    type Cache = Contents;
+
+    fn new_cache(&self) -> Result<Contents, Error> {
+        self.instance.new_contents().map_err(|e| {
+            Error::model(format!("no memory for one more cache: {e}"))
+                .mending("close other programs, or ask for fewer at a time")
+        })
+    }
+
+    fn swap_cache(&mut self, cache: &mut Contents) {
+        self.instance.swap_contents(cache);
+    }
+
+    fn has_argmax(&self) -> bool {
+        matches!(self.head, Head::Argmax(_))
+    }
+
     fn context_length(&self) -> usize {
         self.context
     }

@@ -1,5 +1,7 @@
 //! From logits to a token.
 
+use std::cmp::Ordering;
+
 use anelith_report::Reported;
 
 use crate::error::Error;
@@ -34,6 +36,36 @@ pub fn greedy(logits: &[f32]) -> Result<u32, Error> {
     u32::try_from(token).map_err(|e| Error::model("a token id exceeds 32 bits").caused_by(e))
 }
 
+/// The natural logarithms of the probabilities that `logits` stand for.
+pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    let log_sum = sum.ln();
+    logits.iter().map(|logit| (f64::from(logit - largest) - log_sum) as f32).collect()
+}
+
+/// The `count` tokens with the largest of `values`, the largest first; of equals the one with the smaller id.
+pub fn top(values: &[f32], count: usize) -> Vec<Candidate> {
+    let mut tokens: Vec<Candidate> =
+        (0u32..).zip(values).map(|(token, &logit)| Candidate { token, logit }).collect();
+    if count > 0 && count < tokens.len() {
+        tokens.select_nth_unstable_by(count - 1, likelier);
+    }
+    tokens.truncate(count);
+    tokens.sort_unstable_by(likelier);
+    tokens
+}
+
+/// The one with the larger logit first, of equals the one with the smaller id.
+pub(crate) fn likelier(a: &Candidate, b: &Candidate) -> Ordering {
+    b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token))
+}
+
+/// Refuses logits that are not numbers, and none.
+pub(crate) fn check_numbers(logits: &[f32]) -> Result<(), Error> {
+    greedy(logits).map(drop)
+}
+
 /// The first place of the largest logit, if there is one; the place of the first that is not a number as an error.
 fn largest(logits: &[f32]) -> Result<Option<usize>, usize> {
     if let Some(place) = logits.iter().position(|l| l.is_nan()) {
@@ -64,7 +96,7 @@ fn no_logits() -> Error {
 mod tests {
     use anelith_report::Reported;
 
-    use super::{Candidate, greedy, likeliest};
+    use super::{Candidate, greedy, likeliest, log_softmax, top};
     use crate::Kind;
 
     #[test]
@@ -93,6 +125,25 @@ mod tests {
         let nan = likeliest(&candidates(&[1.0, f32::NAN])).unwrap_err();
         assert_eq!(nan.location(), Some("largest logit of split 2"));
         assert_eq!(likeliest(&[]).unwrap_err().kind(), Kind::Model);
+    }
+
+    #[test]
+    fn logarithms_of_probabilities_sum_to_one() {
+        let logs = log_softmax(&[1000.0, 1000.0, 1000.0 - 2f32.ln()]);
+        for (log, expected) in logs.iter().zip([0.4f32, 0.4, 0.2]) {
+            assert!((log - expected.ln()).abs() < 1e-4, "{logs:?}");
+        }
+        assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY]), [0.0, f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn the_top_are_in_order() {
+        let tokens =
+            |count| -> Vec<u32> { top(&[0.5, 2.0, -1.0, 2.0], count).iter().map(|c| c.token).collect() };
+        assert_eq!(
+            (tokens(0), tokens(1), tokens(3), tokens(9)),
+            (vec![], vec![1], vec![1, 3, 0], vec![1, 3, 0, 2])
+        );
     }
 
     #[test]

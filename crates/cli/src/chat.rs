@@ -4,7 +4,8 @@ use std::io::{self, BufRead, IsTerminal, Write, stdin};
 use std::time::{Instant, SystemTime};
 
 use anelith_chat::{
-    Generator, LanguageModel, Limits, Meta, Monolith, Reply, Session, SessionOptions, Tokenizer,
+    Cached, Generator, LanguageModel, Meta, Monolith, Reply, Request, Sampling, Session, SessionOptions,
+    Tokenizer,
 };
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
@@ -20,13 +21,15 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         let report = Report::new("a conversation has no end at which to print one document").at("--json");
         return Err(Failure::usage(report.expecting("--prompt").mending("give the question to --prompt")));
     }
-    let (meta, mut model) = open(&args.meta)?;
+    let (meta, model) = open(&args.meta)?;
+    let mut model = Cached::new(model);
     let options = SessionOptions {
         max_tokens: args.max_tokens,
         full: args.full,
         no_template: args.no_template,
         enable_thinking: args.no_think.then_some(false),
         system: None,
+        sampling: Sampling::default(),
         now: SystemTime::now(),
     };
     let mut session = Session::open(meta.dir(), options)?;
@@ -108,14 +111,14 @@ impl Clock {
 /// Shows the answer to `question` as it comes, and a line end.
 pub(crate) fn answer(
     session: &mut Session,
-    model: &mut Monolith,
+    model: &mut Cached<Monolith>,
     question: &str,
     show: fn(&str) -> Result<()>,
 ) -> Result<Answer> {
     let mut clock = Clock::start();
     let mut answer = session.ask(model, question)?;
     clock.encoded();
-    let prompt_ids = answer.generator().prompt().to_vec();
+    let prompt_ids = answer.generator().generation().prompt().to_vec();
     while answer.generator().prefill_step()? {}
     clock.prefilled();
     for fragment in answer.by_ref() {
@@ -132,7 +135,7 @@ pub(crate) fn answer(
 }
 
 pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
-    let (meta, mut model) = open(&args.meta)?;
+    let (meta, model) = open(&args.meta)?;
     check_ids(&args.ids, model.vocab_size())?;
     let tokenizer = match args.no_stop {
         false => Some(Tokenizer::open(meta.dir())?),
@@ -141,9 +144,15 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         true => None,
     };
     let stops = tokenizer.as_ref().filter(|_| !args.no_stop).map(|tokenizer| tokenizer.stop_ids().clone());
-    let limits = Limits { max_tokens: args.max_tokens };
+    let request = Request {
+        prompt: args.ids.clone(),
+        max_tokens: args.max_tokens,
+        stop: stops.unwrap_or_default(),
+        sampling: Sampling::default(),
+    };
     let mut clock = Clock::start();
-    let mut generator = Generator::new(&mut model, args.ids.clone(), limits, stops.unwrap_or_default())?;
+    let mut model = Cached::new(model);
+    let mut generator = Generator::new(&mut model, request)?;
     generator.prefill()?;
     clock.prefilled();
     let mut ids = Vec::new();
@@ -158,7 +167,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
     if !args.json {
         return print("\n");
     }
-    let (end, times) = (generator.end(), clock.times());
+    let (end, times) = (generator.generation().end(), clock.times());
     let text = tokenizer.map(|tokenizer| tokenizer.decode(&ids)).transpose()?;
     let given = Answer { prompt_ids: args.ids.clone(), ids, text, end, times };
     document::show(document::answer(None, &given))

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anelith_chat::{Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
+use anelith_chat::{Cached, Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
 use anelith_checkpoint::Checkpoint;
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
@@ -73,7 +73,7 @@ fn check_and_ask(meta: &Path, show: fn(&str) -> Result<()>) -> Result<Chat> {
     let options = SessionOptions { max_tokens: Some(MAX_TOKENS), ..SessionOptions::default() };
     let mut session = Session::open(meta.dir(), options)?;
     show(&format!("> {QUESTION}\n"))?;
-    let answer = match answer(&mut session, &mut model, QUESTION, show) {
+    let answer = match answer(&mut session, &mut Cached::new(model), QUESTION, show) {
         // A context too short for the question says nothing against the model.
         Err(failure) if failure.status == Status::Usage => {
             note(&format!("  not asked: {}", failure.what()));

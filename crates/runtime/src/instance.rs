@@ -1,22 +1,33 @@
 //! A program ready to run, with the state that its functions share.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem::swap;
 use std::sync::Arc;
 
 use anelith_mil::blob::WeightStore;
 use anelith_mil::{DataType, Dim, Program, ProgramInfo, TensorType};
 
 use crate::error::{Error, Result};
-use crate::plan::{Constants, Feature, Half, MAX_BYTES, Memory, Options, Plan, Precision, StepTime};
+use crate::plan::{Constants, Feature, Half, MAX_BYTES, Memory, Options, Plan, Precision, States, StepTime};
 use crate::tensor::{Tensor, ask_for, held_bytes};
 
 /// Some functions of one program and their common state.
 #[derive(Debug)]
 pub struct Instance {
     plans: Vec<Plan>,
-    features: Vec<Feature>,
+    features: Arc<[Feature]>,
     memory: Memory,
     precision: Precision,
+}
+
+/// What the states of an [`Instance`] hold, set aside: with one of these for each, several sequences of calls can take
+/// turns on one instance, see [`Instance::swap_contents`].
+#[derive(Debug)]
+pub struct Contents {
+    features: Arc<[Feature]>,
+    states: States,
+    halves: BTreeMap<String, Half>,
 }
 
 impl Instance {
@@ -39,7 +50,8 @@ impl Instance {
         let features = shared_states(&plans)?;
         check_memory(&features, plans.iter().map(Plan::room).max().unwrap_or(0))?;
         let memory = Memory::empty();
-        let mut instance = Instance { plans, features, memory, precision: options.precision };
+        let mut instance =
+            Instance { plans, features: features.into(), memory, precision: options.precision };
         instance.reset();
         Ok(instance)
     }
@@ -49,17 +61,44 @@ impl Instance {
         // The old values go first, so that memory never holds both.
         self.memory.states.clear();
         self.memory.halves.clear();
-        for feature in &self.features {
+        (self.memory.states, self.memory.halves) = self.zeros();
+    }
+
+    /// Contents for every state, all zeros.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no room for them.
+    pub fn new_contents(&self) -> Result<Contents> {
+        check_memory(&self.features, 0)?;
+        let (states, halves) = self.zeros();
+        Ok(Contents { features: Arc::clone(&self.features), states, halves })
+    }
+
+    /// Exchanges what the states hold for `contents`, without copying any.
+    ///
+    /// # Panics
+    /// When `contents` were made by another instance.
+    pub fn swap_contents(&mut self, contents: &mut Contents) {
+        assert!(Arc::ptr_eq(&self.features, &contents.features), "contents of another instance");
+        swap(&mut self.memory.states, &mut contents.states);
+        swap(&mut self.memory.halves, &mut contents.halves);
+    }
+
+    /// Zeros for every state: as tensors, and as fp16 where plans hold it so.
+    fn zeros(&self) -> (States, BTreeMap<String, Half>) {
+        let (mut states, mut halves) = (States::new(), BTreeMap::new());
+        for feature in &*self.features {
             let name = feature.name.clone();
             let shape = extents(&feature.ty);
             let is_half = feature.ty.dtype == DataType::Fp16 && !shape.contains(&0);
             if self.precision == Precision::Fast && is_half {
                 let bits = vec![0; shape.iter().product()];
-                self.memory.halves.insert(name, Half { shape, bits });
+                halves.insert(name, Half { shape, bits });
             } else {
-                self.memory.states.insert(name, Arc::new(zeros(&feature.ty)));
+                states.insert(name, Arc::new(zeros(&feature.ty)));
             }
         }
+        (states, halves)
     }
 
     /// The plan of `function`.

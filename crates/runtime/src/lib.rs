@@ -64,7 +64,7 @@ mod plan;
 mod tensor;
 
 pub use error::{Error, Result};
-pub use instance::Instance;
+pub use instance::{Contents, Instance};
 pub use kernels::Isa;
 pub use plan::{Constants, Feature, Options, Plan, Precision, StepInfo, StepTime};
 pub use tensor::{Tensor, TensorData};

@@ -2,7 +2,7 @@
 
 use super::{Session, SessionOptions};
 use crate::fixtures::{Call, Script, directory, shared, word_tokenizer};
-use crate::{End, Kind, Role, Turn};
+use crate::{Cached, End, Kind, Role, Turn};
 
 /// Ids from 3 on.
 const WORDS: [&str; 10] = ["S", "U", "A", "q0", "q1", "q2", "a0", "a1", "a2", "rules"];
@@ -32,21 +32,26 @@ fn session(template: Option<&str>, options: SessionOptions) -> Session {
     Session::open(directory(&files).path(), options).unwrap()
 }
 
-/// The tokens the model was given before its answer, in order.
+/// The tokens at the positions of the prompt, as the model was given them last.
 fn prompt_of(model: &Script) -> Vec<u32> {
-    let fed = model.calls.iter().flat_map(|call| match call {
-        Call::Reset => Vec::new(),
-        Call::Prefill(tokens, _) => tokens.clone(),
-        Call::Infer(token, _) => vec![*token],
-    });
-    fed.take(model.prompt_end + 1).collect()
+    let mut tokens = vec![None; model.context_length];
+    for call in &model.calls {
+        match call {
+            Call::Reset | Call::Swap(_) => tokens.fill(None),
+            Call::Prefill(batch, start) => {
+                (*start..).zip(batch).for_each(|(at, token)| tokens[at] = Some(*token));
+            }
+            Call::Infer(token, at) => tokens[*at] = Some(*token),
+        }
+    }
+    tokens[..=model.prompt_end].iter().map(|token| token.unwrap()).collect()
 }
 
 /// Asks and checks the prompt; the model answers with `answer`.
 fn ask(session: &mut Session, question: &str, prompt: &[u32], answer: &[u32]) -> super::Reply {
-    let mut model = Script::new(prompt.len(), answer);
+    let mut model = Cached::new(Script::new(prompt.len(), answer));
     let reply = session.answer(&mut model, question).unwrap();
-    assert_eq!(prompt_of(&model), prompt, "prompt of {question}");
+    assert_eq!(prompt_of(model.model()), prompt, "prompt of {question}");
     assert_eq!(reply.prompt_tokens, prompt.len());
     reply
 }
@@ -102,7 +107,7 @@ fn without_a_template_the_text_goes_with_the_tokenizers_own_special_tokens() {
 fn stopping_early_keeps_what_was_said_only_when_finished() {
     let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
-    let mut model = Script::new(4, &[A0, A1, A2, EOS]);
+    let mut model = Cached::new(Script::new(4, &[A0, A1, A2, EOS]));
     let mut answer = session.ask(&mut model, "q0").unwrap();
     assert_eq!(answer.next().unwrap().unwrap(), "a0");
     drop(answer);
@@ -122,19 +127,50 @@ fn a_question_that_cannot_fit_leaves_the_conversation_as_it_was() {
     let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
     ask(&mut session, "q0", &[BOS, U, Q0, A], &[A0, EOS]);
-    let mut model = Script::new(1, &[]);
+    let mut model = Cached::new(Script::new(1, &[]));
     let error = session.ask(&mut model, &"q1 ".repeat(14)).err().unwrap();
     assert_eq!(error.kind(), Kind::Prompt);
     assert_eq!(error.to_string(), "the prompt of 17 tokens does not fit the context of 16");
     assert_eq!(session.history().len(), 2);
-    assert!(model.calls.is_empty());
+    assert!(model.model().calls.is_empty());
+}
+
+#[test]
+fn only_what_is_new_is_run() {
+    let options = SessionOptions { full: true, max_tokens: Some(2), ..SessionOptions::default() };
+    let mut session = session(Some(TEMPLATE), options);
+    // From the end of the first prompt to that of the second, and its answer.
+    let mut model = Cached::new(Script::new(4, &[A0, EOS, 0, 0, 0, A1, EOS]));
+    assert_eq!(session.answer(&mut model, "q0").unwrap().reused, 0);
+    assert_eq!(model.tokens(), [BOS, U, Q0, A, A0]);
+    let before = model.model().calls.len();
+    let reply = session.answer(&mut model, "q1").unwrap();
+    assert_eq!((reply.text.as_str(), reply.prompt_tokens, reply.reused), ("a1", 9, 5));
+    let new = &model.model().calls[before..];
+    assert_eq!(new, [Call::Prefill(vec![EOS, U, Q1, Q1], 5), Call::Infer(A, 8), Call::Infer(A1, 9)]);
+}
+
+#[test]
+fn a_question_is_taken_back_with_its_answer() {
+    let options = SessionOptions { full: true, max_tokens: Some(2), ..SessionOptions::default() };
+    let mut session = session(Some(TEMPLATE), options);
+    assert_eq!(session.retract(), None);
+    ask(&mut session, "q0", &[BOS, U, Q0, A], &[A0, EOS]);
+    ask(&mut session, "q1", &[BOS, U, Q0, A, A0, EOS, U, Q1, A], &[A1, EOS]);
+    assert_eq!(session.retract().as_deref(), Some("q1"));
+    ask(&mut session, "q2", &[BOS, U, Q0, A, A0, EOS, U, Q2, A], &[A2, EOS]);
+    let history = session.history().to_vec();
+    session.clear();
+    session.set_history(history[..2].to_vec());
+    ask(&mut session, "q2", &[BOS, U, Q0, A, A0, EOS, U, Q2, A], &[A2, EOS]);
+    assert_eq!(session.history(), history);
 }
 
 #[test]
 fn a_failing_model_is_reported_and_its_answer_not_kept() {
     let options = SessionOptions { full: true, ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
-    let mut model = Script::new(4, &[A0]);
+    let mut model = Cached::new(Script::new(4, &[A0]));
     let error = session.answer(&mut model, "q0").unwrap_err();
     assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Model, "the script is over"));
     assert!(session.history().is_empty());
@@ -168,6 +204,7 @@ fn a_character_that_is_never_finished_comes_last() {
     let tower = session.tokenizer().encode(" \u{1f5fc}", false).unwrap();
     let mut model = Script::new(12, &tower[..tower.len() - 1]);
     (model.context_length, model.vocab_size, model.batch_size) = (32, 151_936, 8);
+    let mut model = Cached::new(model);
     session.options.max_tokens = Some(tower.len() - 1);
     let pieces: Vec<String> = session.ask(&mut model, "Who are you?").unwrap().map(Result::unwrap).collect();
     let (last, held) = pieces.split_last().unwrap();

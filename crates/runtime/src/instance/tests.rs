@@ -63,6 +63,33 @@ fn functions_share_their_state_until_it_is_reset() {
 }
 
 #[test]
+fn sequences_of_calls_take_turns() {
+    for precision in [Precision::Exact, Precision::F32, Precision::Fast] {
+        let mut cache = instance(CACHE, &["push", "peek"], precision).unwrap();
+        push(&mut cache, 0, [1.0, 2.0]).unwrap();
+        let mut other = cache.new_contents().unwrap();
+        cache.swap_contents(&mut other);
+        assert_eq!(cache.state("cache").as_deref(), Some(&floats(&[3, 2], &[0.0; 6])), "{precision:?}");
+        push(&mut cache, 1, [3.0, 4.0]).unwrap();
+        cache.swap_contents(&mut other);
+        push(&mut cache, 2, [5.0, 6.0]).unwrap();
+        let expected = floats(&[3, 2], &[1.0, 2.0, 0.0, 0.0, 5.0, 6.0]);
+        assert_eq!(cache.state("cache").as_deref(), Some(&expected), "{precision:?}");
+        cache.swap_contents(&mut other);
+        let expected = floats(&[3, 2], &[0.0, 0.0, 3.0, 4.0, 0.0, 0.0]);
+        assert_eq!(cache.state("cache").as_deref(), Some(&expected), "{precision:?}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "another instance")]
+fn contents_of_another_instance_are_not_taken() {
+    let mut one = instance(CACHE, &["push"], Precision::Exact).unwrap();
+    let other = instance(CACHE, &["push"], Precision::Exact).unwrap();
+    one.swap_contents(&mut other.new_contents().unwrap());
+}
+
+#[test]
 fn an_update_of_the_state_copies_nothing() {
     let mut cache = instance(CACHE, &["push"], Precision::Exact).unwrap();
     let address = |cache: &Instance| cache.state("cache").unwrap().as_f32s().unwrap().as_ptr();

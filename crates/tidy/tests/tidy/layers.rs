@@ -40,7 +40,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "chat",
         uses: &["mil", "report", "runtime"],
-        modules: "contain error json date special tokenizer template meta model sampler monolith generate conversation",
+        modules: "contain error json date special tokenizer template meta model sampler sampling monolith cached generate \
+                  conversation",
     },
     Layer {
         name: "inspect",
