@@ -18,7 +18,8 @@ pub(crate) use sampling::Changes;
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ask {
-    pub(crate) model: String,
+    /// Which model; the one that there is, where a request does not say.
+    pub(crate) model: Option<String>,
     pub(crate) input: Input,
     /// The most tokens of the answer, where the request says.
     pub(crate) max_tokens: Option<usize>,
@@ -100,7 +101,7 @@ impl Ask {
         max_tokens: Option<usize>,
         logprobs: Option<usize>,
     ) -> Result<Ask, Problem> {
-        let model = fields.text("model")?.ok_or_else(|| Problem::missing("model"))?.to_owned();
+        let model = fields.text("model")?.map(str::to_owned);
         if fields.integer("n", 1, 128)?.unwrap_or(1) != 1 {
             return Err(Problem::unsupported(
                 "n",

@@ -302,8 +302,8 @@ async fn prepare(
 }
 
 fn jobs(app: &App, ask: Ask, arrived: Instant) -> Result<Prepared, Problem> {
-    if ask.model != app.card.name {
-        return Err(Problem::no_model(&ask.model, &app.card.name));
+    if let Some(other) = ask.model.as_ref().filter(|name| **name != app.card.name) {
+        return Err(Problem::no_model(other, &app.card.name));
     }
     if app.card.has_argmax && ask.logprobs.is_some() {
         let why = "the model tells no probabilities; convert it without --argmax";

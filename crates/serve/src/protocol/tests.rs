@@ -35,9 +35,10 @@ fn prompts(prompt: &str) -> Result<Vec<Prompt>, Problem> {
 #[test]
 fn little_is_enough() {
     let ask = chat("").unwrap();
-    assert_eq!((ask.model.as_str(), ask.max_tokens, ask.logprobs, ask.stream), ("m", None, None, false));
+    assert_eq!((ask.model.as_deref(), ask.max_tokens, ask.logprobs, ask.stream), (Some("m"), None, None, false));
     assert!(ask.stop.is_empty() && !ask.include_usage);
     assert_eq!(completion("").unwrap().max_tokens, Some(16), "OpenAI's default");
+    assert_eq!(Ask::completion(br#"{"prompt": "a"}"#).unwrap().model, None);
 }
 
 #[test]
@@ -213,7 +214,6 @@ fn faults_of_messages_name_their_place() {
 fn faults_of_prompts_name_their_field() {
     let cases = [
         (r#"{"model": "m"}"#, "prompt"),
-        (r#"{"prompt": "a"}"#, "model"),
         (r#"{"model": 1, "prompt": "a"}"#, "model"),
         (r#"{"model": "m", "prompt": 1}"#, "prompt"),
         (r#"{"model": "m", "prompt": []}"#, "prompt"),
@@ -239,6 +239,6 @@ fn json_that_is_none_is_told_with_its_place() {
     for body in [&b""[..], b"[1]", b"{\"model\": \"\xff\"}", &[b'['; 100_000]] {
         assert_eq!(Ask::chat(body).unwrap_err().status, 400);
     }
-    let body = Problem::missing("model").body().to_string();
+    let body = Problem::missing("prompt").body().to_string();
     assert!(body.starts_with(r#"{"error":{"message":"Missing"#), "{body}");
 }

@@ -74,7 +74,7 @@ const LAYERS: &[Layer] = &[
             "serve",
             "verify",
         ],
-        modules: "plain failure args terminal threads foreign results hub tables document chat bench gate convert packages run \
+        modules: "plain failure args terminal threads foreign results hub tables document bench chat gate convert packages run \
                   serve verify inspect diff lint doctor",
     },
     Layer {
