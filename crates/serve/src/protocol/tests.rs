@@ -35,7 +35,10 @@ fn prompts(prompt: &str) -> Result<Vec<Prompt>, Problem> {
 #[test]
 fn little_is_enough() {
     let ask = chat("").unwrap();
-    assert_eq!((ask.model.as_deref(), ask.max_tokens, ask.logprobs, ask.stream), (Some("m"), None, None, false));
+    assert_eq!(
+        (ask.model.as_deref(), ask.max_tokens, ask.logprobs, ask.stream),
+        (Some("m"), None, None, false)
+    );
     assert!(ask.stop.is_empty() && !ask.include_usage);
     assert_eq!(completion("").unwrap().max_tokens, Some(16), "OpenAI's default");
     assert_eq!(Ask::completion(br#"{"prompt": "a"}"#).unwrap().model, None);

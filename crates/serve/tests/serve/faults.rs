@@ -90,7 +90,7 @@ fn other_pages_of_the_web_cannot_ask() {
     server.request("POST", "/v1/completions", &utf8, "{}").is_error(
         400,
         "missing_required_parameter",
-        Some("model"),
+        Some("prompt"),
     );
     let from = [("origin", "https://a.example")];
     let reply = server.request("OPTIONS", "/v1/completions", &from, "");

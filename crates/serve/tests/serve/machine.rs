@@ -60,7 +60,7 @@ pub(crate) fn start(settings: Settings) -> Running {
     let meta = Meta::open(dir.path()).unwrap();
     let card = Card::new(&meta, "counting".to_owned(), "1.2.3").unwrap();
     let (log, watch) = (Arc::new(Log::default()), Watch::default());
-    let model = Counting { watch: watch.clone(), ..Counting::default() };
+    let model = Counting::new(&watch);
     let settings = Settings { port: 0, ..settings };
     let server = Server::start(model, Voice::open(&demo()).unwrap(), card, settings, log.clone()).unwrap();
     let (address, stop) = (server.address(), server.stopper());
