@@ -48,7 +48,7 @@ impl Talk {
     pub(super) fn ask(&mut self, question: &str) -> Result<()> {
         self.stop.clear();
         self.unanswered = Some(question.to_owned());
-        let mut screen = Screen::new(self.begins_thinking(question));
+        let mut screen = Screen::new(|| self.begins_thinking(question));
         let show = &mut |text: &str| screen.show(text);
         let answer = ask(&mut self.session, &mut self.model, question, show, &self.stop);
         if answer.is_ok() || screen.has_shown() {
