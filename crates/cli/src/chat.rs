@@ -79,7 +79,8 @@ fn open_talk(args: &ChatArgs, full: bool) -> Result<Talk> {
     };
     let session = Session::open(meta.dir(), options)?;
     let has_stats = args.stats || (io::stdout().is_terminal() && !args.quiet && !args.json);
-    let style = Style { name: meta.name.clone(), has_stats };
+    let has_commands = args.prompt.is_none() && stdin().is_terminal();
+    let style = Style { name: meta.name.clone(), has_stats, has_commands };
     Ok(Talk::new(session, Cached::new(model), style))
 }
 

@@ -88,6 +88,7 @@ mod tests {
             text: None,
             end: Some(End::Stop),
             reused: 9,
+            forgotten: 0,
             sampling: Sampling::default(),
             times: Times { prefill: 0.5, first_token: Some(0.625), decode: 0.1 },
         }
