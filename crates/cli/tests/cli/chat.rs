@@ -90,7 +90,8 @@ fn a_seed_gives_an_answer_again() {
         json!({"temperature": 3.0, "top_k": 0, "top_p": 0.99, "min_p": 0.0, "repetition_penalty": 1.0});
     assert_eq!(first["sampling"], sampling);
     // A conversation draws from one seed after the other.
-    let full = [&["chat", "--meta", &meta(), "--full", "--seed", "5"], &hot[..]].concat();
+    let meta = meta();
+    let full = [&["chat", "--meta", &meta, "--full", "--seed", "5"], &hot[..]].concat();
     let said = run_with_input(&full, b"Hi\nHi\n").status(0).stdout;
     let first = document("Hi", &[&hot[..], &["--seed", "5"]].concat());
     let first = first["answer"].as_str().unwrap();
