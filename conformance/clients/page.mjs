@@ -7,6 +7,7 @@ import { load } from "./packages.mjs";
 
 const { chromium } = load("playwright-core");
 const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
+if (!fs.existsSync(BROWSER)) throw new Error(`no browser at ${BROWSER}: \`make browser\` installs Chromium, or CHROMIUM names another`);
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync",
