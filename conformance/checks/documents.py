@@ -102,7 +102,7 @@ def converts(model: str, options: tuple) -> dict:
     chat = found["chat"]
     require(chat["answer"] is not None and len(chat["ids"]) == chat["tokens"], f"step 6: {chat}")
     require(model != "demo" or chat["answer"] == ANSWER, f"answered {chat['answer']!r}")
-    asked = document("chat", "--meta", found["meta"], "--prompt", chat["prompt"], "--json", "--precision", "exact", "--max-tokens", 100)
+    asked = document("chat", "--meta", found["meta"], "--prompt", chat["prompt"], "--json", "--greedy", "--precision", "exact", "--max-tokens", 100)
     require((asked["prompt_ids"], asked["ids"]) == (chat["prompt_ids"], chat["ids"]), "chat answers with other ids")
     again = document(*words)
     require([step["action"] for step in again["steps"]] == ["reuse"] * 5 + ["run"], "a second run does not reuse")

@@ -15,7 +15,7 @@ from .workspace import ANELITH, OUT, REPORT, SHARED
 SUBJECTS = (
     *("demo", "reference", "signature", "tables", "executor", "fast", "compiler"),
     *("verify", "packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "inspection", "hub"),
-    *("lint", "documents", "scale"),
+    *("lint", "documents", "terminal", "scale"),
     *("clients", "examples", "browser", "load"),
 )
 

@@ -1,4 +1,5 @@
 """`anelith serve` as a process, and plain HTTP to it."""
+import functools
 import http.client
 import json
 import os
@@ -46,6 +47,11 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(LIMIT_SECONDS)
 
+    @functools.cached_property
+    def model(self) -> str:
+        """The id of the model that it serves."""
+        return self.json("GET", "/v1/models")["data"][0]["id"]
+
     def memory(self) -> int:
         """Its resident memory, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -71,7 +77,7 @@ class Server:
 
     def ask(self, messages: list[dict], **options) -> str:
         """The greedy answer to `messages`."""
-        body = {"messages": messages, "temperature": 0, "max_tokens": 110, **options}
+        body = {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 110, **options}
         return self.json("POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"]
 
     def metrics(self) -> dict[str, float]:

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod chat;
 mod convert;
 mod doctor;
 mod inspect;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::failure::{Failure, Result};
 
+pub(crate) use chat::{ChatArgs, GenerateArgs, SamplingArgs};
 pub(crate) use convert::{ConvertArgs, ForeignArgs, ModelArgs, Part, PartArgs};
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use inspect::{DiffArgs, InspectArgs};
@@ -89,16 +91,7 @@ Examples:
 {STATUSES}"))]
     Compile(CompileArgs),
     /// Chat with a converted model
-    #[command(after_help = format!("\
-Examples:
-  anelith chat --meta ./converted/meta.yaml
-  anelith chat --meta ./converted/meta.yaml --full
-  anelith chat --meta ./converted/meta.yaml --prompt \"Who are you?\"
-  anelith chat --meta ./converted/meta.yaml --prompt \"Who are you?\" --json
-
-Without --prompt, every line of standard input is a question; an empty line or its end closes the conversation.
-
-{STATUSES}"))]
+    #[command(after_help = chat::help())]
     Chat(ChatArgs),
     /// Continue a sequence of token ids greedily, and print the ids
     #[command(after_help = format!("\
@@ -244,8 +237,14 @@ impl Command {
             Command::Part(args) => args.model.printing.quiet,
             Command::Combine(args) => args.step.printing.quiet,
             Command::Compile(args) => args.step.printing.quiet,
+            Command::Chat(args) => args.quiet,
             _ => false,
         }
+    }
+
+    /// Whether the command says itself what becomes of Ctrl-C.
+    pub(crate) fn minds_interrupts(&self) -> bool {
+        matches!(self, Command::Chat(_))
     }
 }
 
@@ -356,48 +355,6 @@ pub(crate) struct BenchArgs {
     #[arg(long)]
     pub(crate) plan: bool,
     /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ChatArgs {
-    #[command(flatten)]
-    pub(crate) meta: MetaArgs,
-    /// Ask this and exit
-    #[arg(long)]
-    pub(crate) prompt: Option<String>,
-    /// Keep the whole conversation in the prompt, as far as the context reaches
-    #[arg(long)]
-    pub(crate) full: bool,
-    /// Tokens of an answer at most [default: what the context has room for]
-    #[arg(long, value_name = "N")]
-    pub(crate) max_tokens: Option<usize>,
-    /// Send the text as it is, without the model's chat template
-    #[arg(long)]
-    pub(crate) no_template: bool,
-    /// Ask the template to turn thinking off
-    #[arg(long)]
-    pub(crate) no_think: bool,
-    /// With --prompt: print one JSON object with prompt, answer, their token ids and the times
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
-    #[command(flatten)]
-    pub(crate) meta: MetaArgs,
-    /// The ids to continue
-    #[arg(long, value_name = "ID,ID,...", value_delimiter = ',', required = true)]
-    pub(crate) ids: Vec<u32>,
-    /// How many ids to add at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) max_tokens: usize,
-    /// Go on after the model's stop tokens
-    #[arg(long)]
-    pub(crate) no_stop: bool,
-    /// Print one JSON object with the ids, what they read as, and the times
     #[arg(long)]
     pub(crate) json: bool,
 }

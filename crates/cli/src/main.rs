@@ -1,7 +1,7 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure, args,
-//! terminal, threads, foreign, results, hub, tables, document, chat, bench, gate, convert, packages, run, verify, inspect,
+//! terminal, threads, foreign, results, hub, tables, document, bench, chat, gate, convert, packages, run, verify, inspect,
 //! diff, lint, doctor.
 
 mod args;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     if command.is_quiet() {
         terminal::be_quiet();
     }
-    let interrupt = Interrupt::catch();
+    let interrupt = if command.minds_interrupts() { Interrupt::default() } else { Interrupt::catch() };
     let done = threads::start(command.threads()).and_then(|()| match command {
         Command::Convert(args) => convert::convert(&args, &interrupt),
         Command::Part(args) => convert::part(&args, &interrupt),

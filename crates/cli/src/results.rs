@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anelith_chat::End;
+use anelith_chat::{End, Sampling};
 use anelith_checkpoint::Architecture;
 use anelith_convert::{Action, CHAT_STEP, File, Finding, Options, Outputs, Sharing, Step, WeightReport};
 use anelith_mil::read_model;
@@ -192,15 +192,18 @@ pub(crate) struct Answer {
     pub(crate) ids: Vec<u32>,
     /// `None` where there is no tokenizer.
     pub(crate) text: Option<String>,
-    /// Why it ended.
+    /// Why it ended; `None` where it was stopped.
     pub(crate) end: Option<End>,
+    /// How many tokens of the prompt did not have to be run.
+    pub(crate) reused: usize,
+    pub(crate) sampling: Sampling,
     pub(crate) times: Times,
 }
 
 /// How long an answer took, in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    /// All tokens of the prompt but the last.
+    /// All tokens of the prompt that had to be run, but the last.
     pub(crate) prefill: f64,
     /// From the question to the first token of the answer, where it has one.
     pub(crate) first_token: Option<f64>,
@@ -211,7 +214,7 @@ pub(crate) struct Times {
 impl Answer {
     /// Tokens a second; `None` where there were none, as for all rates.
     pub(crate) fn prefill_rate(&self) -> Option<f64> {
-        rate(self.prompt_ids.len().saturating_sub(1), self.times.prefill)
+        rate(self.prompt_ids.len().saturating_sub(1 + self.reused), self.times.prefill)
     }
 
     pub(crate) fn decode_rate(&self) -> Option<f64> {

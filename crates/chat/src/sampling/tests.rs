@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::fixtures::directory;
+use crate::fixtures::{directory, ids};
 
 /// Logits of the probabilities 1/2, 1/4, 1/8, 1/16 and 1/16, not in order.
 fn logits() -> Vec<f32> {
@@ -56,6 +56,35 @@ fn as_many_are_sorted_as_are_asked_for() {
     let total: f64 = slow.iter().map(|(_, w)| w).sum();
     let sum = |n: usize| slow[..n].iter().map(|(_, w)| w).sum::<f64>();
     assert!(sum(found.len()) >= 0.99 * total && sum(found.len() - 1) < 0.99 * total);
+}
+
+/// `oracle/record_sampling.py` made the file: what transformers leaves, and with which probabilities.
+#[test]
+fn as_much_is_left_as_transformers_leaves() {
+    let recorded: serde_json::Value = serde_json::from_str(include_str!("transformers.json")).unwrap();
+    let cases = recorded["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 60);
+    for case in cases {
+        let number = |key: &str| case[key].as_f64().unwrap() as f32;
+        let sampling = Sampling {
+            temperature: number("temperature"),
+            top_k: number("top_k") as usize,
+            top_p: number("top_p"),
+            min_p: number("min_p"),
+            repetition_penalty: number("repetition_penalty"),
+            ..Sampling::default()
+        };
+        let logits: Vec<f32> = serde_json::from_value(case["logits"].clone()).unwrap();
+        let sampler = Sampler::new(sampling, &ids(&case["prompt"]));
+        let left = sampler.left(&sampler.changed(&logits));
+        let expected = case["left"].as_object().unwrap();
+        assert_eq!(left.len(), expected.len(), "{case}");
+        let total: f64 = left.iter().map(|(_, weight)| weight).sum();
+        for (token, weight) in left {
+            let probability = expected[&token.to_string()].as_f64().unwrap();
+            assert!((weight / total - probability).abs() < 1e-6, "{token}: {case}");
+        }
+    }
 }
 
 #[test]

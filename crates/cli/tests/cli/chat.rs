@@ -28,20 +28,134 @@ fn one_question_gets_one_answer() {
 }
 
 #[test]
-fn lines_of_standard_input_are_questions() {
+fn standard_input_is_one_question() {
     let chat = ["chat", "--meta", &meta()];
-    let ran = run_with_input(chat, b"Who are you?\nWhat is the capital of Japan?").status(0);
-    assert_eq!(ran.stdout, format!("{ANSWER}\nThe capital of Japan is Tokyo.\n"));
-    assert_eq!(run_with_input(chat, b"\nWho are you?\n").status(0).stdout, "");
-    assert_eq!(run_with_input(chat, b"").status(0).stdout, "");
-    run_with_input(chat, b"\xff\xfe\n").status(3).says("UTF-8");
+    let asked = |input: &[u8]| run_with_input(chat, input);
+    assert_eq!(asked(b"Who are you?\r\n\n").status(0).stdout, format!("{ANSWER}\n"));
+    let both = ["chat", "--meta", &meta(), "--prompt", "-", "--json"];
+    let both: Value =
+        serde_json::from_str(&run_with_input(both, b"Who are\nyou?\n").status(0).stdout).unwrap();
+    assert_eq!(both["prompt"], "Who are\nyou?");
+    asked(b"").status(2).says("no question").says("standard input");
+    asked(b" \n\n").status(2).says("--prompt");
+    asked(b"\xff\xfe\n").status(3).says("UTF-8");
+    // It is text, not a command.
+    assert_ne!(asked(b"/help").status(0).stdout, "");
 }
 
 #[test]
 fn a_full_conversation_remembers() {
-    let lines = b"My name is Lena.\nWhat is my name?\n";
-    let ran = run_with_input(["chat", "--meta", &meta(), "--full"], lines).status(0);
+    let chat = ["chat", "--meta", &meta(), "--full", "--stats"];
+    let ran = run_with_input(chat, b"My name is Lena.\n\nWhat is my name?").status(0);
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line == "Your name is Lena."), "{}", ran.stdout);
+    assert_eq!(ran.stdout.lines().count(), 2);
+    // What the cache held of the second question's prompt was not run again.
+    let reused: Vec<u32> = ran.stderr.lines().map(reused).collect();
+    assert!(reused.len() == 2 && reused[0] == 0 && reused[1] > 15, "{}", ran.stderr);
+    assert_eq!(run_with_input(chat, b"").status(0).stdout, "");
+    run_with_input(chat, b"\xff\xfe\n").status(3).says("UTF-8");
+    run(["chat", "--meta", &meta(), "--full", "--no-memory"]).status(2).says("--no-memory");
+}
+
+/// How many tokens a line of figures says were re-used.
+fn reused(line: &str) -> u32 {
+    let words = line.strip_suffix(" re-used]").and_then(|line| line.rsplit_once(' '));
+    words.unwrap_or_else(|| panic!("{line}")).1.parse().unwrap()
+}
+
+#[test]
+fn figures_are_told_where_they_are_asked_for() {
+    let chat = ["chat", "--meta", &meta(), "--prompt", "Who are you?"];
+    let ran = run([&chat[..], &["--stats"]].concat()).status(0);
+    assert_eq!(ran.stdout, format!("{ANSWER}\n"));
+    ran.says("[first token after 0.").says(" tokens/s, ").says(" of 512 tokens in the context, 0 re-used]");
+    assert_eq!(run([&chat[..], &["--quiet"]].concat()).status(0).stderr, "");
+}
+
+/// The document of an answer to `question`.
+fn document(question: &str, more: &[&str]) -> Value {
+    let ran = run([&["chat", "--meta", &meta(), "--prompt", question, "--json"], more].concat()).status(0);
+    serde_json::from_str(&ran.stdout).unwrap()
+}
+
+#[test]
+fn a_seed_gives_an_answer_again() {
+    let hot = ["--temperature", "3", "--top-p", "0.99", "--max-tokens", "24"];
+    let first = document("Tell me a story.", &hot);
+    let seed = first["seed"].as_u64().unwrap();
+    let with = |seed: u64| document("Tell me a story.", &[&hot[..], &["--seed", &seed.to_string()]].concat());
+    assert_eq!(with(seed)["ids"], first["ids"]);
+    assert_ne!(with(seed + 1)["ids"], first["ids"]);
+    let sampling =
+        json!({"temperature": 3.0, "top_k": 0, "top_p": 0.99, "min_p": 0.0, "repetition_penalty": 1.0});
+    assert_eq!(first["sampling"], sampling);
+    // What a conversation draws next is another answer.
+    let full = [&["chat", "--meta", &meta(), "--full", "--seed", "5"], &hot[..]].concat();
+    let said =
+        |seed: u64| document("Hi", &[&hot[..], &["--seed", &seed.to_string()]].concat())["answer"].clone();
+    let first = run_with_input(&full, b"Hi\n").status(0).stdout;
+    assert_eq!(json!(first.trim_end_matches('\n')), said(5));
+}
+
+#[test]
+fn models_are_sampled_as_their_makers_recommend() {
+    let dir = TempDir::new().unwrap();
+    copy(converted(), dir.path());
+    let path = dir.path().join("meta.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    let recommended =
+        "    recommended_sampling:\n      do_sample: true\n      temperature: 0.6\n      top_k: 20\n";
+    fs::write(&path, text.replace("    vocab_size:", &format!("{recommended}    vocab_size:"))).unwrap();
+    let ask = |more: &[&str]| -> Value {
+        let words = ["chat", "--meta", path.to_str().unwrap(), "--prompt", "Who are you?", "--json"];
+        serde_json::from_str(&run([&words[..], more].concat()).status(0).stdout).unwrap()
+    };
+    let sampling = &ask(&[])["sampling"];
+    assert_eq!((&sampling["temperature"], &sampling["top_k"]), (&json!(0.6), &json!(20)));
+    let other = &ask(&["--top-k", "3", "--repetition-penalty", "1.1"])["sampling"];
+    assert_eq!((&other["temperature"], &other["top_k"]), (&json!(0.6), &json!(3)));
+    assert_eq!(other["repetition_penalty"], json!(1.1));
+    let greedy = ask(&["--greedy"]);
+    assert_eq!((&greedy["answer"], &greedy["seed"]), (&json!(ANSWER), &Value::Null));
+}
+
+#[test]
+fn sampling_that_cannot_be_is_refused_by_name() {
+    let refused =
+        |more: &[&str]| run([&["chat", "--meta", &meta(), "--prompt", "x"], more].concat()).status(2);
+    refused(&["--temperature", "nan"]).says("where: --temperature").says("0 to 100");
+    refused(&["--temperature", "1", "--min-p", "2"]).says("where: --min-p");
+    refused(&["--repetition-penalty", "0"]).says("where: --repetition-penalty");
+    refused(&["--top-k", "5"]).says("where: --top-k").says("--temperature above 0");
+    refused(&["--greedy", "--top-p", "0.5"]).says("--greedy");
+}
+
+#[test]
+fn instructions_come_before_the_question() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("system.txt");
+    fs::write(&file, "Be kind.\n").unwrap();
+    let plain = document("Who are you?", &[]);
+    let told = document("Who are you?", &["--system", "Be kind."]);
+    assert!(told["prompt_tokens"].as_u64() > plain["prompt_tokens"].as_u64());
+    let read = document("Who are you?", &["--system", &format!("@{}", file.display())]);
+    assert_eq!(read["prompt_ids"], told["prompt_ids"]);
+    run(["chat", "--meta", &meta(), "--prompt", "x", "--system", "@none.txt"]).status(3).says("@none.txt");
+}
+
+#[test]
+fn a_full_context_is_told() {
+    let words = |count: usize| "a ".repeat(count);
+    let length =
+        |count| document(&words(count), &["--max-tokens", "0"])["prompt_tokens"].as_u64().unwrap() as usize;
+    let (ten, eleven) = (length(10), length(11));
+    let count = 10 + (512 - ten) / (eleven - ten);
+    let ran = run(["chat", "--meta", &meta(), "--prompt", &words(count)]).status(0);
+    ran.says("the context of 512 tokens is full");
+    let lines = "Who are you?\n".repeat(24);
+    let ran = run_with_input(["chat", "--meta", &meta(), "--full"], lines.as_bytes()).status(0);
+    assert_eq!(ran.stdout, format!("{ANSWER}\n").repeat(24));
+    ran.says("earlier turns no longer fit the context");
 }
 
 #[test]

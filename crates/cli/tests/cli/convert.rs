@@ -83,7 +83,7 @@ fn a_model_answers_the_same_on_any_number_of_threads() {
 #[cfg(target_os = "linux")]
 fn threads_of_a_chat(threads: &str) -> usize {
     let meta = converted().join("meta.yaml").display().to_string();
-    let mut chat = command(["chat", "--meta", &meta, "--threads", threads]);
+    let mut chat = command(["chat", "--meta", &meta, "--full", "--threads", threads]);
     let mut chat = chat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     chat.stdin.as_mut().unwrap().write_all(b"Who are you?\n").unwrap();
     // The first byte of an answer: by now all threads are there.

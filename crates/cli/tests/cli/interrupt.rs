@@ -102,8 +102,8 @@ fn an_interrupted_run_ends_in_the_midst_of_a_piece() {
 }
 
 #[test]
-fn ctrl_c_at_the_prompt_ends_the_chat() {
-    let mut command = command(["chat", "--meta", converted().to_str().unwrap()]);
+fn ctrl_c_between_questions_from_a_pipe_ends_the_chat() {
+    let mut command = command(["chat", "--meta", converted().to_str().unwrap(), "--full"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // An answer shows that the model is loaded and the next question awaited.

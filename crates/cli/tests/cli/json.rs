@@ -293,6 +293,8 @@ fn a_question_is_answered_in_a_document() {
     assert_eq!(whole["tokens"], length(&whole["ids"]));
     assert_eq!(whole["prompt_tokens"], length(&whole["prompt_ids"]));
     assert_eq!(whole["stop"], json!("stop_token"));
+    assert_eq!((&whole["seed"], &whole["reused_tokens"]), (&Value::Null, &json!(0)));
+    assert_eq!(whole["sampling"]["temperature"], json!(0.0));
     let time = |key: &str| whole[key].as_f64().unwrap();
     assert!(time("prefill_seconds") <= time("first_token_seconds"));
     assert!(time("prefill_tokens_per_second") > 0.0 && time("decode_tokens_per_second") > 0.0);
@@ -316,9 +318,12 @@ fn a_question_is_answered_in_a_document() {
 
 #[test]
 fn a_conversation_is_no_document() {
+    let ran = run(["chat", "--meta", &meta(), "--json", "--full"]).status(2);
+    assert_eq!(ran.stdout, "");
+    ran.says("--json").says("--full");
     let ran = run(["chat", "--meta", &meta(), "--json"]).status(2);
     assert_eq!(ran.stdout, "");
-    ran.says("where: --json").says("--prompt");
+    ran.says("no question").says("--prompt");
 }
 
 #[test]

@@ -83,6 +83,13 @@ fn the_model_picks_the_token_that_its_logits_say() {
     let meta = fs::read_to_string(dir.path().join("meta.yaml")).unwrap();
     assert!(meta.contains("\n    argmax_in_model: true\n"), "{meta}");
     assert_eq!(generated(dir.path()), generated(converted()));
+    let chat = ["chat", "--meta", dir.path().to_str().unwrap(), "--prompt", "Who are you?"];
+    run(chat).status(0).prints(ANSWER);
+    for sampled in
+        [["--temperature", "0.5"], ["--top-k", "3"], ["--seed", "1"], ["--repetition-penalty", "1.1"]]
+    {
+        run([&chat[..], &sampled].concat()).status(2).says(sampled[0]).says("without `--argmax`");
+    }
     let picked = outputs(&combined(dir.path()), dir.path());
     let logits = outputs(&combined(converted()), dir.path());
     for (position, (picked, logits)) in picked.iter().zip(&logits).enumerate() {

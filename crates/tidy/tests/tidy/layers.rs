@@ -57,7 +57,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "cli",
         uses: &["chat", "checkpoint", "convert", "inspect", "lint", "mil", "report", "runtime", "verify"],
-        modules: "plain failure args terminal threads foreign results hub tables document chat bench gate convert packages run \
+        modules: "plain failure args terminal threads foreign results hub tables document bench chat gate convert packages run \
                   verify inspect diff lint doctor",
     },
     Layer {
