@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .demo import ANSWER, LUT4
 from .harness import Failure, check, require
-from .workspace import ANELITH, fresh
+from .workspace import ANELITH, DEMO, Conversion, fresh
 
 # What the keys send.
 ENTER, TAB, UP, CTRL_C, CTRL_D = "\r", "\t", "\x1b[A", "\x03", "\x04"
@@ -24,6 +24,13 @@ PASTE = ("\x1b[200~", "\x1b[201~")
 READING = "\x1b[?2004h"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
+# Whose answers can be long.
+LONG = Conversion("demo-long", DEMO, "qwen", ("--context", "1024"))
+
+# Any token may come then, and the end of an answer seldom does: with this seed there are more than 500. Exact numbers on
+# one thread take some seconds for them.
+RAMBLING = ("--temperature", "100", "--seed", "6", "--precision", "exact", "--threads", "1")
+
 # However busy the machine is.
 LIMIT_SECONDS = 120
 
@@ -31,11 +38,13 @@ LIMIT_SECONDS = 120
 class Terminal:
     """A terminal of 100 columns with `anelith chat` in it."""
 
-    def __init__(self, *options: str, state: Path, environment: dict[str, str] | None = None):
+    def __init__(self, *options: str, state: Path, model: Conversion = LUT4, output: Path | None = None, environment: dict[str, str] | None = None):
         variables = {**os.environ, "TERM": "xterm-256color", "XDG_STATE_HOME": str(state), **(environment or {})}
-        command = [str(ANELITH), "chat", "--meta", str(LUT4.meta), *options]
+        command = [str(ANELITH), "chat", "--meta", str(model.meta), *options]
         self.process, self.screen = pty.fork()
         if self.process == 0:
+            if output:
+                os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
             os.execve(command[0], command, variables)
         fcntl.ioctl(self.screen, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
         self.modes = termios.tcgetattr(self.screen)
@@ -95,10 +104,10 @@ class Terminal:
         require(os.waitstatus_to_exitcode(status) == expected, f"chat ended with {os.waitstatus_to_exitcode(status)}: {self.written[-300:]!r}")
 
 
-def terminal(name: str, *options: str, **more) -> Terminal:
+def terminal(name: str, *options: str, model: Conversion = LUT4, **more) -> Terminal:
     """A conversation with the demo, whose history is of this check alone."""
-    LUT4.outputs()
-    return Terminal(*options, state=fresh(f"terminal-{name}"), **more)
+    model.outputs()
+    return Terminal(*options, state=fresh(f"terminal-{name}"), model=model, **more)
 
 
 def says(found: str, *expected: str) -> None:
@@ -128,9 +137,7 @@ def remembers() -> dict:
 @check("terminal/stops")
 def stops() -> dict:
     """Ctrl-C stops an answer as it comes, and the program goes on; the answer is kept as far as it came."""
-    # Any token may come, the end of the answer seldom does; exact numbers on one thread take their time.
-    slow = ("--temperature", "100", "--seed", "4", "--precision", "exact", "--threads", "1")
-    with terminal("stops", *slow) as chat:
+    with terminal("stops", *RAMBLING, model=LONG) as chat:
         chat.type("Tell me a story." + ENTER)
         chat.wait("Tell me a story.")
         chat.wait("\n")
@@ -140,7 +147,7 @@ def stops() -> dict:
         chat.type(CTRL_C)
         says(chat.wait("[stopped; /retry answers again]"), "^C")
         chat.wait(READING)
-        says(chat.ask("/stats"), "it was stopped", "temperature 100", "seed 4")
+        says(chat.ask("/stats"), "it was stopped", "temperature 100", "seed 6")
         path = fresh("terminal-stops-saved") / "stopped.json"
         chat.ask(f"/save {path}")
         question, answer = json.loads(path.read_text())["messages"]
@@ -235,14 +242,14 @@ def saves() -> dict:
     path, wrong = place / "ana.json", place / "wrong.json"
     with terminal("saves") as chat:
         chat.ask("My name is Ana.")
-        says(chat.ask(f"/save {path}"), "1 questions and answers")
+        says(chat.ask(f"/save {path}"), "2 messages")
         chat.type(CTRL_D)
         chat.end(0)
     saved = json.loads(path.read_text())["messages"]
     require([message["role"] for message in saved] == ["user", "assistant"], f"saved {saved}")
     wrong.write_text('{"messages": [{"role": "assistant", "content": "x"}]}')
     with terminal("saves") as chat:
-        says(chat.ask(f"/load {path}"), "1 questions and answers")
+        says(chat.ask(f"/load {path}"), "2 messages")
         says(chat.ask(f"/load {wrong}"), "error: ", "message 1", "expected: user")
         says(chat.ask(f"/load {place / 'none.json'}"), "error: cannot read the conversation")
         says(chat.ask("What is my name?"), "Your name is Ana.")
@@ -252,11 +259,40 @@ def saves() -> dict:
     return {"messages": len(saved)}
 
 
+@check("terminal/forgets")
+def forgets() -> dict:
+    """Where every question stands alone, nothing is remembered, saved or loaded; a question can be asked again."""
+    with terminal("forgets", "--no-memory") as chat:
+        says(chat.ask("My name is Ana."), "Ana")
+        require("Ana" not in chat.ask("What is my name?"), "it knows the name")
+        says(chat.ask("/save x.json"), "error: ", "--no-memory")
+        says(chat.ask("/load x.json"), "error: ", "--no-memory")
+        chat.ask("Who are you?")
+        says(chat.ask("/retry"), ANSWER)
+        chat.type(CTRL_D)
+        chat.end(0)
+    return {}
+
+
+@check("terminal/elsewhere")
+def elsewhere() -> dict:
+    """Answers that go to a file are there as they are, and neither prompt nor figures are."""
+    place = fresh("terminal-elsewhere-file")
+    with terminal("elsewhere", output=place / "answers.txt") as chat:
+        chat.ask("Who are you?")
+        chat.ask("/help")
+        chat.type(CTRL_D)
+        chat.end(0)
+    found = (place / "answers.txt").read_text()
+    require(found == ANSWER + "\n", f"the file has {found!r}")
+    return {}
+
+
 @check("terminal/ends")
 def ends() -> dict:
     """A request to terminate ends the program, and the terminal is as it was before."""
     for when in ("at the prompt", "in an answer"):
-        with terminal("ends", "--temperature", "100", "--precision", "exact", "--threads", "1") as chat:
+        with terminal("ends", *RAMBLING, model=LONG) as chat:
             if when == "in an answer":
                 chat.type("Tell me a story." + ENTER)
                 chat.wait("Tell me a story.")

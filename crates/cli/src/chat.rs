@@ -27,7 +27,6 @@ use crate::args::{ChatArgs, MetaArgs};
 use crate::document;
 use crate::failure::{Failure, Result, Status};
 use crate::results::Answer;
-use crate::terminal::Interrupt;
 use editor::Editor;
 use signals::{Signals, Stop};
 use talk::{Style, Talk};
@@ -43,15 +42,13 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         let report = Report::new("a conversation has no end at which to print one document").at("--json");
         return Err(Failure::usage(report.expecting("--prompt").mending("give the question to --prompt")));
     }
+    let signals = Signals::catch();
     if is_conversation {
-        let signals = Signals::catch();
         let mut talk = open_talk(args, !args.no_memory)?;
         let mut editor = Editor::open(!args.no_save_history)?;
         talk.stop = signals.begin();
         return conversation::hold(&mut talk, &mut editor);
     }
-    // The process ends; there is nothing to keep.
-    let _ = Interrupt::catch();
     if args.full && args.prompt.is_none() {
         let mut talk = open_talk(args, true)?;
         return answer_lines(&mut talk);
@@ -82,7 +79,8 @@ fn open_talk(args: &ChatArgs, full: bool) -> Result<Talk> {
     };
     let session = Session::open(meta.dir(), options)?;
     let has_stats = args.stats || (io::stdout().is_terminal() && !args.quiet && !args.json);
-    let style = Style { name: meta.name.clone(), has_stats };
+    let has_commands = args.prompt.is_none() && stdin().is_terminal();
+    let style = Style { name: meta.name.clone(), has_stats, has_commands };
     Ok(Talk::new(session, Cached::new(model), style))
 }
 

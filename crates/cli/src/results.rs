@@ -196,6 +196,8 @@ pub(crate) struct Answer {
     pub(crate) end: Option<End>,
     /// How many tokens of the prompt did not have to be run.
     pub(crate) reused: usize,
+    /// How many earlier questions and answers had to leave the prompt.
+    pub(crate) forgotten: usize,
     pub(crate) sampling: Sampling,
     pub(crate) times: Times,
 }

@@ -7,7 +7,6 @@ use anelith_chat::{Cached, Monolith, Reply, Session};
 use super::signals::Stop;
 use crate::failure::Result;
 use crate::results::{Answer, Times};
-use crate::terminal::note;
 
 /// Takes the times of an answer.
 pub(super) struct Clock {
@@ -76,9 +75,7 @@ pub(super) fn ask(
         return Ok(None);
     }
     let reply = answer.finish()?;
-    if reply.forgotten > 0 {
-        note(&format!("note: {} earlier turns no longer fit the context and were dropped", reply.forgotten));
-    }
-    let Reply { ids, text, end, reused, .. } = reply;
-    Ok(Some(Answer { prompt_ids, ids, text: Some(text), end, reused, sampling, times: clock.times() }))
+    let Reply { ids, text, end, reused, forgotten, .. } = reply;
+    let (text, times) = (Some(text), clock.times());
+    Ok(Some(Answer { prompt_ids, ids, text, end, reused, forgotten, sampling, times }))
 }

@@ -78,28 +78,32 @@ fn obey(talk: &mut Talk, command: Command) -> Result<bool> {
 }
 
 fn save(talk: &Talk, name: &str) -> Result<()> {
+    check_memory(talk, "/save")?;
     let (system, turns) = (talk.session.options().system.clone(), talk.session.history().to_vec());
-    let path = saved::place(name);
+    let (path, count) = (saved::place(name), turns.len());
     // A disk that is full does not end the conversation.
     saved::save(&path, &Saved { system, turns }).map_err(|failure| failure.with_status(Status::Input))?;
-    say(&format!("{} questions and answers are in {}.", talk.session.history().len() / 2, path.display()));
+    say(&format!("{count} messages were written to {}.", path.display()));
     Ok(())
 }
 
 fn load(talk: &mut Talk, name: &str) -> Result<()> {
-    if !talk.session.options().full {
-        let report = Report::new("without a memory there is no conversation to go on with").at("/load");
-        return Err(Failure::usage(report.mending("start anelith chat without --no-memory")));
-    }
+    check_memory(talk, "/load")?;
     let Saved { system, turns } = saved::load(&saved::place(name))?;
     talk.reset();
     talk.session.options_mut().system = system;
+    say(&format!("{} messages were read; the conversation goes on after them.", turns.len()));
     talk.session.set_history(turns);
-    say(&format!(
-        "{} questions and answers were read; the conversation goes on there.",
-        talk.session.history().len() / 2
-    ));
     Ok(())
+}
+
+/// Where every question stands alone, there is no conversation to save or to go on with.
+fn check_memory(talk: &Talk, command: &str) -> Result<()> {
+    if talk.session.options().full {
+        return Ok(());
+    }
+    let report = Report::new("every question stands alone, so there is no conversation").at(command);
+    Err(Failure::usage(report.mending("start anelith chat without --no-memory")))
 }
 
 fn set(talk: &mut Talk, name: &str, value: &str) -> Result<()> {

@@ -46,9 +46,9 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<()> {
         return print("\n");
     }
     let (end, reused) = (generator.generation().end(), generator.generation().reused());
-    let times = clock.times();
+    let (forgotten, times) = (0, clock.times());
     let text = tokenizer.map(|tokenizer| tokenizer.decode(&ids)).transpose()?;
-    let given = Answer { prompt_ids: args.ids.clone(), ids, text, end, reused, sampling, times };
+    let given = Answer { prompt_ids: args.ids.clone(), ids, text, end, reused, forgotten, sampling, times };
     document::show(document::answer(None, &given))
 }
 

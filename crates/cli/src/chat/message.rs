@@ -56,13 +56,21 @@ impl Draft {
             return None;
         }
         let Some(block) = typed.trim_start().strip_prefix(FENCE) else {
-            return Some(Message { text: typed.trim().to_owned(), is_block: false, typed });
+            return Some(Message { text: trimmed(&typed).to_owned(), is_block: false, typed });
         };
         let text = block.trim_end();
         let text = text.strip_suffix(FENCE).unwrap_or(text);
         let text = text.strip_prefix('\n').unwrap_or(text);
         let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
         Some(Message { text, is_block: true, typed })
+    }
+}
+
+/// Without what nobody means to say; the first of several lines keeps its indentation.
+fn trimmed(text: &str) -> &str {
+    match text.trim() {
+        line if !line.contains('\n') => line,
+        _ => text.trim_end().trim_start_matches('\n'),
     }
 }
 
@@ -96,6 +104,7 @@ mod tests {
     fn what_is_pasted_is_one_message() {
         let message = typed(&["#define A \\\n  1\nint a = A;"]);
         assert_eq!(message.text, "#define A \\\n  1\nint a = A;");
+        assert_eq!(typed(&["\n  if x:\n    y\n"]).text, "  if x:\n    y");
         assert_eq!(typed(&["a = \"\"\"\nb"]).text, "a = \"\"\"\nb");
     }
 

@@ -34,11 +34,11 @@ enum Form {
 
 impl Screen {
     /// Standard output, where the model may think already when its answer begins.
-    pub(super) fn new(is_thinking: bool) -> Screen {
+    pub(super) fn new(is_thinking: impl FnOnce() -> bool) -> Screen {
         let form = match (io::stdout().is_terminal(), has_colors()) {
             (false, _) => Form::Raw,
             (true, false) => Form::Plain,
-            (true, true) => Form::Color(Thoughts::new(is_thinking)),
+            (true, true) => Form::Color(Thoughts::new(is_thinking())),
         };
         Screen { form, has_shown: false }
     }

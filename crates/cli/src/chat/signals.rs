@@ -22,8 +22,8 @@ impl Stop {
     }
 }
 
-/// Catches Ctrl-C, which ends the program until the conversation has begun and stops answers from then on, and requests
-/// to terminate, which end the program at any time and leave the terminal as it was.
+/// Catches Ctrl-C, which ends the program until a conversation has begun and stops answers from then on, and requests
+/// to terminate, which end the program at any time. Whatever ends it leaves the terminal as it was.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Signals {
     has_begun: Arc<AtomicBool>,
@@ -81,8 +81,9 @@ mod system {
     /// Ends what a line being edited, or an answer in another color, has changed of the terminal.
     fn restore(terminal: Option<&Termios>) {
         const COLORS_AND_PASTE: &[u8] = b"\x1b[0m\x1b[?2004l\r\n";
-        let Some(terminal) = terminal else { return };
-        let _ = tcsetattr(stdin(), SetArg::TCSANOW, terminal);
+        if let Some(terminal) = terminal {
+            let _ = tcsetattr(stdin(), SetArg::TCSANOW, terminal);
+        }
         let mut stderr = io::stderr();
         if stderr.is_terminal() {
             let _ = stderr.write_all(COLORS_AND_PASTE);

@@ -11,7 +11,7 @@ pub(super) fn line(answer: &Answer, context: usize) -> String {
         "[{}, {}, {} of {context} tokens in the context, {} re-used]",
         first_token(answer),
         rate(answer.decode_rate()),
-        filled(answer),
+        filled(answer).min(context),
         answer.reused,
     )
 }
@@ -38,7 +38,7 @@ pub(super) fn report(answer: Option<&Answer>, held: usize, context: usize) -> St
     )
 }
 
-/// How many tokens prompt and answer are.
+/// How many tokens prompt and answer are; the last of a context that is full was not run any more.
 fn filled(answer: &Answer) -> usize {
     answer.prompt_ids.len() + answer.ids.len()
 }
@@ -88,6 +88,7 @@ mod tests {
             text: None,
             end: Some(End::Stop),
             reused: 9,
+            forgotten: 0,
             sampling: Sampling::default(),
             times: Times { prefill: 0.5, first_token: Some(0.625), decode: 0.1 },
         }

@@ -20,6 +20,8 @@ pub(super) struct Style {
     pub(super) name: String,
     /// Whether a line of figures follows each answer.
     pub(super) has_stats: bool,
+    /// Whether commands can be typed.
+    pub(super) has_commands: bool,
 }
 
 /// Who asks a model, and is answered on standard output.
@@ -48,7 +50,7 @@ impl Talk {
     pub(super) fn ask(&mut self, question: &str) -> Result<()> {
         self.stop.clear();
         self.unanswered = Some(question.to_owned());
-        let mut screen = Screen::new(self.begins_thinking(question));
+        let mut screen = Screen::new(|| self.begins_thinking(question));
         let show = &mut |text: &str| screen.show(text);
         let answer = ask(&mut self.session, &mut self.model, question, show, &self.stop);
         if answer.is_ok() || screen.has_shown() {
@@ -74,12 +76,18 @@ impl Talk {
 
     /// Tells what there is to tell of an answer.
     fn take(&mut self, answer: Answer) {
-        match answer.end {
+        let Answer { end, forgotten, .. } = answer;
+        if forgotten > 0 {
+            note(&format!("note: {forgotten} earlier turns no longer fit the context and were dropped"));
+        }
+        let remedy = if self.style.has_commands { "; /reset begins a new conversation" } else { "" };
+        match end {
             None => say("[stopped; /retry answers again]"),
-            Some(End::ContextFull) => note(&format!(
-                "note: the context of {} tokens is full, and the answer ends there; /reset begins a new conversation",
-                self.context()
-            )),
+            Some(End::ContextFull) => {
+                let full =
+                    format!("the context of {} tokens is full, and the answer ends there", self.context());
+                note(&format!("note: {full}{remedy}"));
+            }
             Some(End::Stop | End::MaxTokens) => {}
         }
         if self.style.has_stats {

@@ -89,12 +89,14 @@ fn a_seed_gives_an_answer_again() {
     let sampling =
         json!({"temperature": 3.0, "top_k": 0, "top_p": 0.99, "min_p": 0.0, "repetition_penalty": 1.0});
     assert_eq!(first["sampling"], sampling);
-    // What a conversation draws next is another answer.
-    let full = [&["chat", "--meta", &meta(), "--full", "--seed", "5"], &hot[..]].concat();
-    let said =
-        |seed: u64| document("Hi", &[&hot[..], &["--seed", &seed.to_string()]].concat())["answer"].clone();
-    let first = run_with_input(&full, b"Hi\n").status(0).stdout;
-    assert_eq!(json!(first.trim_end_matches('\n')), said(5));
+    // A conversation draws from one seed after the other.
+    let meta = meta();
+    let full = [&["chat", "--meta", &meta, "--full", "--seed", "5"], &hot[..]].concat();
+    let said = run_with_input(&full, b"Hi\nHi\n").status(0).stdout;
+    let first = document("Hi", &[&hot[..], &["--seed", "5"]].concat());
+    let first = first["answer"].as_str().unwrap();
+    assert!(said.starts_with(&format!("{first}\n")), "{said}");
+    assert_ne!(said, format!("{first}\n{first}\n"));
 }
 
 #[test]
@@ -151,10 +153,11 @@ fn a_full_context_is_told() {
     let (ten, eleven) = (length(10), length(11));
     let count = 10 + (512 - ten) / (eleven - ten);
     let ran = run(["chat", "--meta", &meta(), "--prompt", &words(count)]).status(0);
-    ran.says("the context of 512 tokens is full");
+    ran.says("the context of 512 tokens is full, and the answer ends there\n");
     let lines = "Who are you?\n".repeat(24);
     let ran = run_with_input(["chat", "--meta", &meta(), "--full"], lines.as_bytes()).status(0);
-    assert_eq!(ran.stdout, format!("{ANSWER}\n").repeat(24));
+    // The demo knows no conversations of this length, so its later answers are none.
+    assert!(ran.stdout.starts_with(&format!("{ANSWER}\n{ANSWER}\n")), "{}", ran.stdout);
     ran.says("earlier turns no longer fit the context");
 }
 
