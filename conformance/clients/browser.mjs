@@ -28,7 +28,8 @@ async function answers(url) {
     assert.equal(await it.page.innerText("h1"), card.name);
     await it.page.click("#card summary");
     const facts = await it.page.innerText("#facts");
-    for (const fact of [card.architecture, "4 bits", `${card.context_length} tokens`]) assert.ok(facts.includes(fact), `${fact}: ${facts}`);
+    const verified = [card.verify.kl_mean.toPrecision(3), `${(100 * card.verify.same_top).toFixed(1)} %`];
+    for (const fact of [card.architecture, "4 bits", `${card.context_length} tokens`, ...verified]) assert.ok(facts.includes(fact), `${fact}: ${facts}`);
     await it.page.click("#card summary");
     await it.send(QUESTION);
     const seen = new Set();
