@@ -11,6 +11,11 @@ ORACLE_PYTHON ?= $(PYTHON)
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 HOST_VARIABLE = $(shell echo $(HOST) | tr a-z- A-Z_)
 
+# Where the packages live that `make conformance` takes from npm, and its browser.
+CLIENT_NODE := target/client-node
+CHROMIUM ?= /usr/bin/chromium
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
 # How long `make fuzz` searches each target.
 FUZZ_SECONDS ?= 600
 
@@ -21,7 +26,7 @@ BENCH_PEERS := target/bench/kmeans-peers.md
 # Where the llama.cpp of `make bench-runtime` lives.
 BENCH_NODE := target/bench-node
 
-.PHONY: help check format lints test docs bless conformance oracle bench bench-peers bench-runtime fuzz fuzz-short sanitize sanitize-address sanitize-valgrind sanitize-thread
+.PHONY: help check format lints test docs bless conformance evaluate browser oracle bench bench-peers bench-runtime fuzz fuzz-short sanitize sanitize-address sanitize-valgrind sanitize-thread
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -72,13 +77,28 @@ sanitize-thread: ## the kernels' tests under ThreadSanitizer (needs a nightly to
 	@ls "$$(rustc +nightly --print sysroot)"/lib/rustlib/src/rust/library/Cargo.lock > /dev/null 2>&1 || { echo "error: no source of the standard library: rustup toolchain install nightly --component rust-src" >&2; exit 1; }
 	RUSTFLAGS=-Zsanitizer=thread $(subst cargo,cargo +nightly,$(SANITIZED)) -Zbuild-std --target-dir target/sanitize/thread --lib kernels
 
-conformance: $(VENV)/ready ## hold a release build against coremltools and recorded values (needs $(SHARED), python3, pip)
+conformance: $(VENV)/ready $(CLIENT_NODE)/ready browser ## hold a release build against coremltools, recorded values, clients and a browser (needs $(SHARED), python3 with pip, node with npm, curl)
 	cargo build --release
 	SHARED=$(SHARED) $(PYTHON) conformance/run
+
+evaluate: $(VENV)/ready ## how many of its questions the demo model answers right, with 4 bits and with fp16, through `anelith serve`
+	cargo build --release
+	SHARED=$(SHARED) $(PYTHON) conformance/run corpus
 
 oracle: $(ORACLE_READY) ## hold random models of every family against transformers; writes docs/correctness.md (ORACLE_PYTHON=... to use an environment at hand)
 	cargo build --release
 	SHARED=$(SHARED) $(ORACLE_PYTHON) oracle/run
+
+# Clients of `anelith serve` that others wrote, what drives a browser, and what looks for barriers in a page. No script
+# has to run. After a change of this file too: it may name other versions.
+$(CLIENT_NODE)/ready: Makefile
+	mkdir -p $(CLIENT_NODE)
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(CLIENT_NODE) openai@6.49.0 playwright-core@1.65.1 axe-core@4.14.1
+	touch $@
+
+# Debian's, unless there is one, or CHROMIUM names another.
+browser: ## the browser of `make conformance`: Chromium, installed by apt-get where it is missing
+	@test -x "$(CHROMIUM)" || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium; }
 
 # torch is large: only `oracle` needs it, in the same environment.
 $(VENV)/torch-ready: $(VENV)/ready
@@ -89,7 +109,7 @@ $(VENV)/torch-ready: $(VENV)/ready
 # After a change of this file too: it may name more packages.
 $(VENV)/ready: Makefile
 	python3 -m venv $(VENV)
-	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3' huggingface_hub==0.36.0
+	$(PYTHON) -m pip install --quiet coremltools==9.0 'numpy<2.3' huggingface_hub==0.36.0 openai==3.57.0
 	touch $@
 
 bench: ## measure conversions: time, memory, disk, k-means; writes docs/performance.md (some 10 minutes, 10 GB of disk)

@@ -16,6 +16,7 @@ SUBJECTS = (
     *("demo", "reference", "signature", "tables", "executor", "fast", "compiler"),
     *("verify", "packages", "options", "errors", "wrong", "pipeline", "disturbed", "commands", "inspection", "hub"),
     *("lint", "documents", "terminal", "scale"),
+    *("corpus", "clients", "examples", "browser", "load"),
 )
 
 
@@ -27,7 +28,7 @@ def missing() -> list[str]:
 
 def missing_modules() -> list[str]:
     """Python modules that the checks import."""
-    modules = ("numpy", "coremltools", "huggingface_hub")
+    modules = ("numpy", "coremltools", "huggingface_hub", "openai")
     return [f"Python module {name} is missing (`make conformance` installs it)" for name in modules if not importlib.util.find_spec(name)]
 
 

@@ -7,6 +7,7 @@ mod inspect;
 mod lint;
 mod output;
 mod packages;
+mod serve;
 mod verify;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub(crate) use inspect::{DiffArgs, InspectArgs};
 pub(crate) use lint::LintArgs;
 pub(crate) use output::{Form, OutputArgs};
 pub(crate) use packages::{CombineArgs, CompileArgs, StepArgs};
+pub(crate) use serve::ServeArgs;
 pub(crate) use verify::VerifyArgs;
 
 const STATUSES: &str = "\
@@ -101,6 +103,21 @@ Examples:
 
 {STATUSES}"))]
     Generate(GenerateArgs),
+    /// Serve a converted model over HTTP, to clients of OpenAI's API and to browsers
+    #[command(after_help = format!("\
+Examples:
+  anelith serve --meta ./converted
+  anelith serve --meta ./converted --port 0 --slots 2 --queue 8 --quiet
+  ANELITH_API_KEY=secret anelith serve --meta ./converted --host 0.0.0.0
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
+    -d '{{\"model\": \"NAME\", \"messages\": [{{\"role\": \"user\", \"content\": \"Who are you?\"}}]}}'
+
+One line on standard output says where it listens, once it does. GET /v1/models tells the NAME, / is a page to chat on,
+/health and /metrics are for whoever looks after it; docs/serve.md says what requests may have. Ctrl-C and SIGTERM end it
+when the answers under way are complete, a second one at once; the status is 0.
+
+{STATUSES}"))]
+    Serve(ServeArgs),
     /// Run functions of any package or bundle on given inputs
     #[command(after_help = format!("\
 Examples:
@@ -220,6 +237,7 @@ impl Command {
             Command::Chat(args) => args.meta.threads.threads,
             Command::Generate(args) => args.meta.threads.threads,
             Command::Run(args) => args.threads.threads,
+            Command::Serve(args) => args.meta.threads.threads,
             Command::Bench(args) => args.meta.threads.threads,
             Command::Verify(args) => args.threads.threads,
             // Their time is the disk's.
@@ -237,6 +255,7 @@ impl Command {
             Command::Part(args) => args.model.printing.quiet,
             Command::Combine(args) => args.step.printing.quiet,
             Command::Compile(args) => args.step.printing.quiet,
+            Command::Serve(args) => args.quiet,
             Command::Chat(args) => args.quiet,
             _ => false,
         }
@@ -244,7 +263,7 @@ impl Command {
 
     /// Whether the command says itself what becomes of Ctrl-C.
     pub(crate) fn minds_interrupts(&self) -> bool {
-        matches!(self, Command::Chat(_))
+        matches!(self, Command::Chat(_) | Command::Serve(_))
     }
 }
 

@@ -10,6 +10,7 @@ use anelith_inspect as inspect;
 use anelith_mil as mil;
 use anelith_report::{Report, Reported, remedy};
 use anelith_runtime as runtime;
+use anelith_serve as serve;
 use anelith_verify as verify;
 
 use crate::plain::plain_lines;
@@ -163,6 +164,16 @@ impl From<runtime::Error> for Failure {
             _ => report,
         };
         Failure::new(Status::Input, report)
+    }
+}
+
+impl From<serve::Error> for Failure {
+    fn from(error: serve::Error) -> Failure {
+        match error {
+            serve::Error::Usage(report) => Failure::usage(*report),
+            serve::Error::Machine(report) => Failure::new(Status::Machine, *report),
+            serve::Error::Chat(error) => error.into(),
+        }
     }
 }
 

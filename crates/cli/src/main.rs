@@ -1,8 +1,8 @@
 //! anelith: a Hugging Face language model as one Core ML model for the Apple Neural Engine.
 //!
 //! One file a command, and what they share. Modules, each of which uses only those before it: plain, failure, args,
-//! terminal, threads, foreign, results, hub, tables, document, bench, chat, gate, convert, packages, run, verify, inspect,
-//! diff, lint, doctor.
+//! terminal, threads, foreign, results, hub, tables, document, bench, chat, gate, convert, packages, run, serve, verify,
+//! inspect, diff, lint, doctor.
 
 mod args;
 mod bench;
@@ -21,6 +21,7 @@ mod packages;
 mod plain;
 mod results;
 mod run;
+mod serve;
 mod tables;
 mod terminal;
 mod threads;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Chat(args) => chat::chat(&args),
         Command::Generate(args) => chat::generate(&args),
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Verify(args) => verify::verify(&args, &interrupt),
         Command::Bench(args) => bench::bench(&args, start),
         Command::Inspect(args) => inspect::inspect(&args),

@@ -55,10 +55,27 @@ const LAYERS: &[Layer] = &[
                   column verify gate verdict",
     },
     Layer {
+        name: "serve",
+        uses: &["chat", "report"],
+        modules: "error problem settings protocol pieces writer metrics intake engine card page reply entry guard app body \
+                  routes connection server",
+    },
+    Layer {
         name: "cli",
-        uses: &["chat", "checkpoint", "convert", "inspect", "lint", "mil", "report", "runtime", "verify"],
+        uses: &[
+            "chat",
+            "checkpoint",
+            "convert",
+            "inspect",
+            "lint",
+            "mil",
+            "report",
+            "runtime",
+            "serve",
+            "verify",
+        ],
         modules: "plain failure args terminal threads foreign results hub tables document bench chat gate convert packages run \
-                  verify inspect diff lint doctor",
+                  serve verify inspect diff lint doctor",
     },
     Layer {
         name: "bench",
