@@ -29,10 +29,10 @@ def user(text: str) -> list[dict]:
     return [{"role": "user", "content": text}]
 
 
-def client(server: Server, key: str = "any", retries: int = 0) -> openai.OpenAI:
+def client(server: Server, key: str = "any", retries: int = 0, strict: bool = True) -> openai.OpenAI:
     """The package's client of `server`; it does not try again of itself, unless told."""
     return openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key=key, max_retries=retries, timeout=LIMIT_SECONDS, _strict_response_validation=True
+        base_url=f"{server.url}/v1", api_key=key, max_retries=retries, timeout=LIMIT_SECONDS, _strict_response_validation=strict
     )
 
 
@@ -244,12 +244,13 @@ def busy() -> dict:
 def completions() -> dict:
     """The older endpoint: a text, texts, ids; echo, stop, probabilities, streams."""
     prompt = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
-    with serving() as (_, asking, model):
-        ask = lambda **how: asking.completions.create(**{"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 60, **how})  # noqa: E731
+    with serving() as (server, asking, model), client(server, strict=False) as lenient:
+        ask = lambda asking=asking, **how: asking.completions.create(**{"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 60, **how})  # noqa: E731
         found = ask()
         require(found.choices[0].text.strip() == RIGHT and found.choices[0].finish_reason == "stop", f"{found}")
         text = found.choices[0].text
-        require("".join(piece.choices[0].text for piece in ask(stream=True)) == text, "streamed, it differs")
+        # The package's own type does not know that pieces before the last have no reason to end.
+        require("".join(piece.choices[0].text for piece in ask(lenient, stream=True)) == text, "streamed, it differs")
         require(ask(echo=True).choices[0].text.endswith(text), "echo")
         require(ask(stop=" Japan").choices[0].text == text[: text.index(" Japan")], "stop")
         two = ask(prompt=[prompt, "Once upon"])

@@ -116,6 +116,8 @@ class Client(threading.Thread):
             said = answer.read()
             require(answer.status == 429, f"status {answer.status}: {said[:200]!r}")
             self.tally.add(refused=1)
+            # The server gives up connections that are idle for long.
+            self.connection.close()
             time.sleep(int(answer.headers["Retry-After"]) * self.rng.uniform(1, 1.2))
 
 
