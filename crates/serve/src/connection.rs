@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::app::App;
 
-/// The most bytes of a request's head.
+/// The most bytes of a request's head, though one that arrives at once may have some more.
 const HEAD_BYTES: usize = 64 << 10;
 
 /// How long to wait when the system has no more connections to give.
