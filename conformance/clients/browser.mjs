@@ -24,18 +24,20 @@ async function answers(url) {
   assert.match(policy, /default-src 'none'/);
   assert.doesNotMatch(policy, /unsafe/);
   const card = await (await fetch(`${url}/card`)).json();
-  return through(url, { delay: 40 }, async (it) => {
+  return through(url, { delay: 100 }, async (it) => {
     assert.equal(await it.page.innerText("h1"), card.name);
     await it.page.click("#card summary");
     const facts = await it.page.innerText("#facts");
     const verified = [card.verify.kl_mean.toPrecision(3), `${(100 * card.verify.same_top).toFixed(1)} %`];
     for (const fact of [card.architecture, "4 bits", `${card.context_length} tokens`, ...verified]) assert.ok(facts.includes(fact), `${fact}: ${facts}`);
     await it.page.click("#card summary");
-    await it.send(QUESTION);
-    const seen = new Set();
-    while (await it.page.isVisible("#stop")) seen.add(await it.page.locator("article.assistant .text").last().innerText({ timeout: 1000 }).catch(() => ""));
-    assert.equal(await it.last(), RIGHT);
-    const parts = [...seen].filter((text) => text && text !== RIGHT);
+    await it.page.evaluate(() => {
+      window.seen = new Set();
+      const look = () => window.seen.add(document.querySelector("article.assistant .text")?.textContent);
+      new MutationObserver(look).observe(document.getElementById("log"), { childList: true, subtree: true });
+    });
+    assert.equal(await it.ask(QUESTION), RIGHT);
+    const parts = (await it.page.evaluate(() => [...window.seen])).filter((text) => text && text !== RIGHT);
     assert.ok(parts.length >= 2 && parts.every((text) => RIGHT.startsWith(text)), `streamed: ${parts}`);
     assert.match(await it.figures(), /^\d+ tokens, \d+\.\d tokens\/s, first after \d+\.\d\d s$/);
     assert.equal(await it.page.innerText("#status"), `Model: ${RIGHT}`);
@@ -113,7 +115,7 @@ async function settings(url) {
 
 /** Everything without a mouse: the order of the focus, that it is seen, and what the keys do. */
 async function keyboard(url) {
-  return through(url, { delay: 40 }, async (it) => {
+  return through(url, { delay: 200 }, async (it) => {
     const { page } = it;
     const focus = () => page.evaluate(() => document.activeElement.id || document.activeElement.parentElement.id);
     const isSeen = () => page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle !== "none");

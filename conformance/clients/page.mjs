@@ -68,7 +68,11 @@ class Visit {
   settled() { return this.page.waitForSelector("#stop", { state: "hidden" }); }
 
   /** The text of the last answer. */
-  last() { return this.page.locator("article.assistant .text").last().innerText(); }
+  async last() {
+    const texts = await this.page.locator("article.assistant .text").allInnerTexts();
+    assert.ok(texts.length > 0, `there is no answer; the page says: ${await this.notices()}`);
+    return texts.at(-1);
+  }
 
   figures() { return this.page.locator("article.assistant .figures").last().innerText(); }
 
