@@ -20,8 +20,8 @@ from .workspace import ANELITH, DEMO, Conversion, fresh
 ENTER, TAB, UP, CTRL_C, CTRL_D = "\r", "\t", "\x1b[A", "\x03", "\x04"
 PASTE = ("\x1b[200~", "\x1b[201~")
 
-# Written whenever the program begins to read a line.
-READING = "\x1b[?2004h"
+# Written whenever the program begins to read a line, and when it has one.
+READING, READ = "\x1b[?2004h", "\x1b[?2004l"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 # Whose answers can be long.
@@ -95,6 +95,14 @@ class Terminal:
         self.type(line + ENTER)
         return self.wait(READING)
 
+    def begin(self, line: str) -> None:
+        """Type a line, and wait until its answer comes."""
+        self.type(line + ENTER)
+        self.wait(READ)
+        before = len(self.bytes)
+        while len(self.bytes) < before + 20:
+            require(self.read(LIMIT_SECONDS), "no answer came")
+
     def end(self, expected: int) -> None:
         """Wait for the end of the program."""
         limit = time.monotonic() + LIMIT_SECONDS
@@ -138,12 +146,7 @@ def remembers() -> dict:
 def stops() -> dict:
     """Ctrl-C stops an answer as it comes, and the program goes on; the answer is kept as far as it came."""
     with terminal("stops", *RAMBLING, model=LONG) as chat:
-        chat.type("Tell me a story." + ENTER)
-        chat.wait("Tell me a story.")
-        chat.wait("\n")
-        began = len(chat.bytes)
-        while len(chat.bytes) < began + 20:
-            require(chat.read(LIMIT_SECONDS), "no answer came")
+        chat.begin("Tell me a story.")
         chat.type(CTRL_C)
         says(chat.wait("[stopped; /retry answers again]"), "^C")
         chat.wait(READING)
@@ -154,6 +157,11 @@ def stops() -> dict:
         require(question["content"] == "Tell me a story." and answer["content"], f"kept {question} {answer}")
         chat.ask("/set temperature 0")
         chat.ask("/reset")
+        # The prompt alone takes a while.
+        chat.type("word " * 450 + ENTER)
+        chat.wait(READ)
+        chat.type(CTRL_C)
+        says(chat.wait(READING), "[stopped before it began")
         says(chat.ask("Who are you?"), ANSWER)
         chat.type("/quit" + ENTER)
         chat.end(0)
@@ -294,8 +302,7 @@ def ends() -> dict:
     for when in ("at the prompt", "in an answer"):
         with terminal("ends", *RAMBLING, model=LONG) as chat:
             if when == "in an answer":
-                chat.type("Tell me a story." + ENTER)
-                chat.wait("Tell me a story.")
+                chat.begin("Tell me a story.")
             os.kill(chat.process, signal.SIGTERM)
             chat.wait("error: interrupted")
             require(termios.tcgetattr(chat.screen) == chat.modes, f"the terminal has other modes after a request {when}")

@@ -15,6 +15,7 @@ pub mod npz;
 pub mod plan;
 pub mod protobuf;
 pub mod readme;
+pub mod request;
 pub mod run;
 pub mod safetensors;
 pub mod safetensors_header;

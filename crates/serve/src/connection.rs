@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::app::App;
 
-/// The most bytes of a request's head.
+/// The most bytes of a request's head, though one that arrives at once may have some more.
 const HEAD_BYTES: usize = 64 << 10;
 
 /// How long to wait when the system has no more connections to give.
@@ -38,7 +38,7 @@ pub(crate) async fn accept(
             Some((listener.accept().await, permit))
         };
         let (stream, permit) = tokio::select! {
-            _ = stop.changed() => return,
+            () = stopped(&mut stop) => return,
             next = next => match next {
                 Some((Ok((stream, _)), permit)) => (stream, permit),
                 Some((Err(_), _)) => {
@@ -52,7 +52,13 @@ pub(crate) async fn accept(
     }
 }
 
-/// Answers the requests of one connection; when `stop` changes, the one under way is the last.
+/// Waits until the server is to stop.
+async fn stopped(stop: &mut watch::Receiver<u32>) {
+    // Whoever could say so is gone: then, too.
+    let _ = stop.wait_for(|times| *times > 0).await;
+}
+
+/// Answers the requests of one connection; when `stop` says so, the one under way is the last.
 async fn serve(
     stream: TcpStream,
     app: Arc<App>,
@@ -73,7 +79,7 @@ async fn serve(
     // What goes wrong here is between the client and the network.
     tokio::select! {
         _ = connection.as_mut() => {}
-        _ = stop.changed() => {
+        () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anelith_report::{Report, Reported};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, HeaderValue, Method};
 
 use crate::error::Error;
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ const OPEN: [&str; 2] = ["/", "/health"];
 
 impl Guard {
     /// # Errors
-    /// When everybody in the network could use the server without a key.
+    /// When everybody in the network could use the server without a key, and for keys and origins that cannot be sent.
     pub(crate) fn new(settings: &Settings) -> Result<Guard, Error> {
         let has_key = match &settings.api_key {
             Some(key) if key.trim().is_empty() || key.chars().any(char::is_control) => {
@@ -34,6 +34,10 @@ impl Guard {
             }
             key => key.is_some(),
         };
+        if let Some(origin) = settings.cors.as_ref().filter(|o| HeaderValue::from_str(o).is_err()) {
+            let report = Report::new("no page has this origin").at("--cors").finding(origin);
+            return Err(Error::usage(report.expecting("an origin such as https://example.org, or *")));
+        }
         let is_local = settings.host.is_loopback();
         if !is_local && !has_key && !settings.allow_remote {
             let report = Report::new("everybody who reaches this machine could use the model")

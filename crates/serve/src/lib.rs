@@ -33,5 +33,6 @@ pub use app::Voice;
 pub use card::{Card, Luts, Verified};
 pub use entry::Tell;
 pub use error::Error;
+pub use protocol::read_request;
 pub use server::{Server, Stop};
 pub use settings::Settings;

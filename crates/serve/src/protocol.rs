@@ -8,7 +8,7 @@ mod completion;
 mod fields;
 mod sampling;
 
-use anelith_chat::Turn;
+use anelith_chat::{Sampling, Turn};
 use serde_json::Value;
 
 use crate::problem::Problem;
@@ -59,6 +59,17 @@ const MOST_STOPS: usize = 4;
 
 /// The most alternatives of a token that are told.
 const MOST_LOGPROBS: u64 = 20;
+
+/// Reads the body of a request for a conversation, or else for a completion, and what it says of sampling with a model of
+/// `vocab_size` tokens that does not sample by itself.
+///
+/// # Errors
+/// The status and the body that the request is refused with.
+pub fn read_request(body: &[u8], is_chat: bool, vocab_size: usize) -> Result<Sampling, (u16, Value)> {
+    let ask = if is_chat { Ask::chat(body) } else { Ask::completion(body) };
+    let sampling = ask.and_then(|ask| ask.sampling.apply(&Sampling::default(), vocab_size, false, 0));
+    sampling.map_err(|problem| (problem.status, problem.body()))
+}
 
 impl Ask {
     /// Reads the body of `POST /v1/chat/completions`.

@@ -97,8 +97,10 @@ impl<'t> Writer<'t> {
     /// How many bytes at the end may be the beginning of a stop string.
     fn doubtful(&self) -> usize {
         let of_stop = |stop: &String| {
-            let lengths = stop.char_indices().map(|(i, _)| i).rev();
-            lengths.into_iter().find(|&length| self.held.ends_with(&stop[..length])).unwrap_or(0)
+            let most = self.held.len().min(stop.len().saturating_sub(1));
+            let is_beginning =
+                |length: &usize| stop.is_char_boundary(*length) && self.held.ends_with(&stop[..*length]);
+            (0..=most).rev().find(is_beginning).unwrap_or(0)
         };
         self.stops.iter().map(of_stop).max().unwrap_or(0)
     }

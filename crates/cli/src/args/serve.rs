@@ -22,7 +22,7 @@ pub(crate) struct ServeArgs {
     /// Let everybody who reaches this machine use the model, without a key
     #[arg(long)]
     pub(crate) allow_remote: bool,
-    /// Origin of web pages that may ask, such as https://example.org; * is any [default: only the server's own page]
+    /// Origin of web pages that may ask, such as `https://example.org`; * is any [default: only the server's own page]
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) cors: Option<String>,
     /// Id by which clients ask for the model [default: the name in meta.yaml]

@@ -48,7 +48,6 @@ impl Talk {
     /// The seed of an answer is one more than that of the answer before, so that no two draw the same chances and a
     /// conversation can be had again all the same.
     pub(super) fn ask(&mut self, question: &str) -> Result<()> {
-        self.stop.clear();
         self.unanswered = Some(question.to_owned());
         let mut screen = Screen::new(|| self.begins_thinking(question));
         let show = &mut |text: &str| screen.show(text);

@@ -19,4 +19,5 @@ mod options;
 mod packages;
 mod refusals;
 mod resume;
+mod serve;
 mod verify;

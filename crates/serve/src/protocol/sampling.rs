@@ -116,7 +116,8 @@ fn seed(fields: &Fields<'_>) -> Result<Option<u64>, Problem> {
 fn logit_bias(fields: &Fields<'_>) -> Result<BTreeMap<u32, f32>, Problem> {
     let Some(biases) = fields.object("logit_bias")? else { return Ok(BTreeMap::new()) };
     let read = |(key, _): (&str, &Value)| {
-        let token: u32 = key.parse().map_err(|_| {
+        let is_plain = key.len() <= 10 && key.bytes().all(|byte| byte.is_ascii_digit());
+        let token = key.parse().ok().filter(|_| is_plain).ok_or_else(|| {
             let key: String = key.chars().take(50).collect();
             Problem::value("logit_bias", "token ids as keys", format!("'{key}'"))
         })?;

@@ -154,6 +154,7 @@ fn faults_of_conversations_name_their_field() {
         (r#""seed": 1e30"#, "invalid_value", "seed"),
         (r#""seed": "x""#, "invalid_type", "seed"),
         (r#""logit_bias": {"x": 1}"#, "invalid_value", "logit_bias"),
+        (r#""logit_bias": {"+1": 1}"#, "invalid_value", "logit_bias"),
         (r#""logit_bias": {"1": 101}"#, "invalid_value", "logit_bias.1"),
         (r#""logit_bias": {"1": "a"}"#, "invalid_type", "logit_bias.1"),
         (r#""logit_bias": [1]"#, "invalid_type", "logit_bias"),
