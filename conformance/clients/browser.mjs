@@ -271,12 +271,12 @@ async function troubles(url) {
     await it.page.waitForSelector("#log .notice");
     assert.deepEqual(await it.notices(), ["The conversation is longer than the model's context. Begin a new one."]);
     await it.page.click("#fresh");
-    between.settings.breakAfter = 4;
+    Object.assign(between.settings, { delay: 100, breakAfter: 8 });
     await it.send(STORY);
     await it.page.waitForSelector("#log .notice");
     assert.match((await it.notices())[0], /cannot be reached|broke off/);
     assert.ok((await it.last()).startsWith("Once"), "what had come is gone");
-    between.settings.breakAfter = Infinity;
+    Object.assign(between.settings, { delay: 0, breakAfter: Infinity });
     await it.page.click("#again");
     await it.settled();
     assert.deepEqual(await it.notices(), []);
