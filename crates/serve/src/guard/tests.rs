@@ -92,3 +92,16 @@ fn one_origin_may_read() {
     assert_eq!(with("*").cors(&headers(&[])), None);
     assert_eq!(Guard::new(&Settings::default()).unwrap().cors(&from), None);
 }
+
+#[test]
+fn origins_are_what_browsers_send() {
+    let guard = |cors: &str| Guard::new(&Settings { cors: Some(cors.to_owned()), ..Settings::default() });
+    for origin in ["*", "https://example.org", "http://localhost:3000", "http://[::1]:80"] {
+        assert!(guard(origin).is_ok(), "{origin}");
+    }
+    for other in
+        ["", "example.org", "https://example.org/", "https://Example.org", "https://a, https://b", "https://"]
+    {
+        assert!(guard(other).is_err(), "{other}");
+    }
+}

@@ -75,3 +75,15 @@ fn an_engine_that_has_ended_is_a_fault() {
     let (first, _receiver) = job(&[1], 1);
     assert_eq!(intake.admit(vec![first]).unwrap_err().status, 500);
 }
+
+#[test]
+fn a_request_has_a_place_while_it_is_prepared() {
+    let intake = Intake::new(1, 1);
+    let places = [intake.enter().unwrap(), intake.enter().unwrap()];
+    assert_eq!(intake.load(), (0, 2));
+    assert_eq!(intake.enter().unwrap_err().status, 429);
+    drop(places);
+    assert_eq!(intake.load(), (0, 0));
+    intake.close();
+    assert_eq!(intake.enter().unwrap_err().status, 503);
+}

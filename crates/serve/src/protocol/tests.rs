@@ -246,3 +246,34 @@ fn json_that_is_none_is_told_with_its_place() {
     let body = Problem::missing("prompt").body().to_string();
     assert!(body.starts_with(r#"{"error":{"message":"Missing"#), "{body}");
 }
+
+#[test]
+fn stop_strings_have_a_length() {
+    assert_eq!(chat(&format!(r#""stop": "{}""#, "a".repeat(1024))).unwrap().stop[0].len(), 1024);
+    let problem = chat(&format!(r#""stop": ["b", "{}"]"#, "a".repeat(1025))).unwrap_err();
+    assert_eq!((problem.code, problem.param.as_deref()), (Some("invalid_value"), Some("stop")));
+}
+
+#[test]
+fn what_is_not_done_is_refused_by_completions_and_conversations_alike() {
+    for (more, param) in [
+        (r#""tools": [{}]"#, "tools"),
+        (r#""response_format": {"type": "json_object"}"#, "response_format"),
+        (r#""suffix": "x""#, "suffix"),
+        (r#""best_of": 2"#, "best_of"),
+    ] {
+        let completion = format!(r#"{{"prompt": "a", {more}}}"#);
+        for refused in [chat(more), Ask::completion(completion.as_bytes())] {
+            let problem = refused.unwrap_err();
+            assert_eq!(
+                (problem.code, problem.param.as_deref()),
+                (Some("unsupported_parameter"), Some(param))
+            );
+        }
+    }
+}
+
+#[test]
+fn any_number_of_tokens_may_be_asked_for() {
+    assert_eq!(chat(r#""max_tokens": 4294967296"#).unwrap().max_tokens, Some(1 << 32));
+}

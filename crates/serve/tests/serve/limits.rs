@@ -128,7 +128,7 @@ fn a_body_that_ends_too_early_is_no_request() {
     stream.shutdown(Shutdown::Write).unwrap();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
-    server.until("it is logged", |s| s.log().iter().any(|l| l.contains(" 499 ") || l.contains(" 408 ")));
+    server.until("it is logged", |s| s.log().iter().any(|l| l.contains(" 499 ") || l.contains(" 400 ")));
     assert!(server.watch.steps().is_empty());
 }
 

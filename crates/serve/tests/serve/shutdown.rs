@@ -54,3 +54,19 @@ fn a_second_request_to_stop_is_obeyed_at_once() {
     server.stop.stop();
     server.join();
 }
+
+#[test]
+fn half_a_request_is_not_waited_for() {
+    let settings = Settings { grace: LONG, header_timeout: LONG, body_timeout: LONG, ..Settings::default() };
+    let mut server = start(settings);
+    let (mut head, mut body) = (server.connect(), server.connect());
+    head.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n").unwrap();
+    let whole = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                 content-length: 100\r\n\r\n{";
+    body.write_all(whole.as_bytes()).unwrap();
+    // Both are accepted before it is answered.
+    assert_eq!(server.get("/health").status, 200);
+    server.stop.stop();
+    server.join();
+    drop((head, body));
+}
