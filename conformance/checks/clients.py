@@ -167,16 +167,18 @@ def logprobs() -> dict:
             require(len(tops) == 5 and tops == sorted(tops, reverse=True), f"{token}")
             require(sum(map(math.exp, tops)) <= 1 + 1e-5, f"{token} adds up to {sum(map(math.exp, tops))}")
             require((token.token, token.logprob) == (token.top_logprobs[0].token, tops[0]), f"greedy, but not the likeliest: {token}")
-        streamed = [token for piece in asking.chat.completions.create(**wanted, stream=True) if piece.choices[0].logprobs for token in piece.choices[0].logprobs.content]
+        pieces = [piece.choices[0].logprobs for piece in asking.chat.completions.create(**wanted, stream=True)]
+        streamed = [token for piece in pieces if piece for token in piece.content]
         require(streamed == tokens, "streamed, they differ")
         return {"tokens": len(tokens)}
 
 
+IMAGE = {"type": "image_url", "image_url": {"url": "data:,"}}
 # What is wrong with each request, the error's class, its code (where it has one) and the field that it names.
 WRONG = {
     "no messages": ({"messages": []}, openai.BadRequestError, None, "messages"),
     "another role": ({"messages": [{"role": "judge", "content": "x"}]}, openai.BadRequestError, None, "messages[0].role"),
-    "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}, openai.BadRequestError, None, "messages[0].content[0]"),
+    "an image": ({"messages": [{"role": "user", "content": [IMAGE]}]}, openai.BadRequestError, None, "messages[0].content[0]"),
     "too warm": ({"temperature": 3}, openai.BadRequestError, None, "temperature"),
     "words for a number": ({"max_tokens": "ten"}, openai.BadRequestError, None, "max_tokens"),
     "two answers": ({"n": 2}, openai.BadRequestError, None, "n"),
@@ -245,7 +247,9 @@ def completions() -> dict:
     """The older endpoint: a text, texts, ids; echo, stop, probabilities, streams."""
     prompt = f"<|im_start|>user\n{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
     with serving() as (server, asking, model), client(server, strict=False) as lenient:
-        ask = lambda asking=asking, **how: asking.completions.create(**{"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 60, **how})  # noqa: E731
+        def ask(asking=asking, **how):
+            return asking.completions.create(**{"model": model, "prompt": prompt, "temperature": 0, "max_tokens": 60, **how})
+
         found = ask()
         require(found.choices[0].text.strip() == RIGHT and found.choices[0].finish_reason == "stop", f"{found}")
         text = found.choices[0].text

@@ -184,11 +184,15 @@ def many_clients() -> dict:
 
 def agree(before: dict, after: dict, tally: Tally, tokens: float) -> None:
     """/metrics counts what the clients have counted."""
-    def by_status(status: str) -> float:
-        return sum(value - before.get(name, 0) for name, value in after.items() if name.startswith("anelith_requests_total") and f'status="{status}"' in name and "chat" in name)
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
 
-    require(after["anelith_rate_limited_total"] - before["anelith_rate_limited_total"] == tally.refused == by_status("429"), f"/metrics counts {after['anelith_rate_limited_total']} refusals, the clients {tally.refused}")
+    def by_status(status: int) -> float:
+        return grown(f'anelith_requests_total{{endpoint="chat.completions",status="{status}"}}')
+
+    refused = (grown("anelith_rate_limited_total"), by_status(429))
+    require(refused == (tally.refused, tally.refused), f"/metrics counts {refused} refusals, the clients {tally.refused}")
     require(tally.refused > 0, "no client was refused: the load is too small")
-    ended = by_status("200") + by_status("499")
-    require(ended == tally.answered + tally.dropped, f"/metrics counts {ended} answers, the clients {tally.answered} and {tally.dropped} that they did not wait for")
+    ended, wanted = by_status(200) + by_status(499), tally.answered + tally.dropped
+    require(ended == wanted, f"/metrics counts {ended} answers, the clients {wanted}, with {tally.dropped} that they left")
     require(tokens >= tally.tokens, f"/metrics counts {tokens} tokens, the clients {tally.tokens}")

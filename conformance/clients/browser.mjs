@@ -177,7 +177,10 @@ async function appearance(url) {
     await it.picture("narrow");
     await page.click("#card summary");
     await page.click("#settings summary");
-    const wide = await page.evaluate(() => [document.scrollingElement, document.getElementById("scroller")].map((node) => node.scrollWidth - node.clientWidth));
+    const wide = await page.evaluate(() => {
+      const views = [document.scrollingElement, document.getElementById("scroller")];
+      return views.map((view) => view.scrollWidth - view.clientWidth);
+    });
     await it.picture("narrow-open");
     assert.deepEqual(wide, [0, 0], "pixels beyond the edge");
     // All of it can still be reached when the window is low.

@@ -75,7 +75,10 @@ const stop = (url) => asking(url, async (openai, model, ask) => {
 
 const seed = (url) => asking(url, async (openai, model, ask) => {
   const answers = [];
-  for (const seed of [1, 2, 3, 1, 2, 3]) answers.push((await ask({ messages: user("Tell me a story about a fox."), temperature: 1, seed })).choices[0].message.content);
+  for (const seed of [1, 2, 3, 1, 2, 3]) {
+    const { choices: [choice] } = await ask({ messages: user("Tell me a story about a fox."), temperature: 1, seed });
+    answers.push(choice.message.content);
+  }
   assert.deepEqual(answers.slice(0, 3), answers.slice(3));
   assert.ok(new Set(answers).size > 1);
   return { answers: new Set(answers).size };
@@ -96,7 +99,8 @@ const errors = (url) => asking(url, async (openai, model, ask) => {
     [{ messages: user("word ".repeat(2000)) }, OpenAI.BadRequestError, "context_length_exceeded", "messages"],
   ];
   for (const [body, kind, code, param] of wrong) {
-    await assert.rejects(ask(body), (error) => error instanceof kind && (!code || error.code === code) && error.param === param, JSON.stringify(body).slice(0, 60));
+    const isRight = (error) => error instanceof kind && (!code || error.code === code) && error.param === param;
+    await assert.rejects(ask(body), isRight, JSON.stringify(body).slice(0, 60));
   }
   return { wrong: wrong.length };
 });
