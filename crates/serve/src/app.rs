@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anelith_chat::{Error, RenderOptions, Template, Tokenizer, Turn};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, watch};
 
 use crate::card::Card;
 use crate::entry::Tell;
@@ -19,6 +20,9 @@ use crate::page::{PAGE, policy};
 use crate::problem::Problem;
 use crate::protocol::Prompt;
 use crate::settings::Settings;
+
+/// Threads that read requests. Each may hold a large body.
+pub(crate) const READERS: usize = 2;
 
 /// From text to tokens and back.
 #[derive(Debug)]
@@ -91,6 +95,10 @@ pub(crate) struct App {
     pub(crate) intake: Intake,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tell: Arc<dyn Tell>,
+    /// Requests that may be read at a time.
+    pub(crate) readers: Semaphore,
+    /// How often the server was told to stop.
+    pub(crate) stops: watch::Receiver<u32>,
     /// Connections that are open.
     pub(crate) connections: AtomicUsize,
     /// Seconds since 1970 at which the server began.
@@ -108,6 +116,7 @@ impl App {
         vocab_size: usize,
         voice: Voice,
         tell: Arc<dyn Tell>,
+        stops: watch::Receiver<u32>,
     ) -> Result<App, crate::error::Error> {
         card.has_template = voice.has_template();
         let described = card.json(settings.max_tokens).to_string();
@@ -117,6 +126,8 @@ impl App {
             guard: Guard::new(&settings)?,
             intake: Intake::new(settings.slots.max(1), settings.queue),
             metrics: Arc::new(Metrics::new()),
+            readers: Semaphore::new(READERS),
+            stops,
             connections: AtomicUsize::new(0),
             created: now(),
             fingerprint: format!("fp_{digits}"),

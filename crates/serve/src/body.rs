@@ -20,25 +20,30 @@ use crate::problem::Problem;
 use crate::reply::Reply;
 use crate::writer::Part;
 
+/// How many bytes too many are read, and forgotten: a client that is still sending does not see the answer.
+const PATIENCE: usize = 4 << 20;
+
 /// All of a request's body.
 ///
 /// # Errors
-/// 413 when it has more than `most` bytes, 408 when it is not there in time or ends too early.
+/// 413 when it has more than `most` bytes, 408 when it is not there in time, 400 when it ends too early.
 pub(crate) async fn read(body: Body, most: usize, time: Duration) -> Result<Vec<u8>, Problem> {
-    if body.size_hint().lower() > most as u64 {
+    if body.size_hint().lower() > (most + PATIENCE) as u64 {
         return Err(Problem::too_large(most));
     }
     let all = async move {
         let mut body = body;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut count) = (Vec::new(), 0);
         while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            let Ok(data) = frame.map_err(|_| Problem::slow_body())?.into_data() else { continue };
-            if bytes.len() + data.len() > most {
-                return Err(Problem::too_large(most));
+            let Ok(data) = frame.map_err(|_| Problem::broken_body())?.into_data() else { continue };
+            count += data.len();
+            match count {
+                count if count <= most => bytes.extend_from_slice(&data),
+                count if count <= most + PATIENCE => bytes = Vec::new(),
+                _ => return Err(Problem::too_large(most)),
             }
-            bytes.extend_from_slice(&data);
         }
-        Ok(bytes)
+        if count > most { Err(Problem::too_large(most)) } else { Ok(bytes) }
     };
     timeout(time, all).await.unwrap_or_else(|_| Err(Problem::slow_body()))
 }

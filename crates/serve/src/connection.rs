@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::app::App;
+use crate::entry::UnderWay;
 
 /// The most bytes of a request's head, though one that arrives at once may have some more.
 const HEAD_BYTES: usize = 64 << 10;
@@ -69,23 +72,43 @@ async fn serve(
     app.connections.fetch_add(1, Ordering::Relaxed);
     // Pieces of an answer are to go out one by one.
     let _ = stream.set_nodelay(true);
+    let (under_way, inner) = (UnderWay::default(), TowerToHyperService::new(router));
+    let of_request = under_way.clone();
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(of_request.clone());
+        inner.call(request)
+    });
     let stream = TokioIo::new(Patient::new(stream, app.settings.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(app.settings.header_timeout)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(stream, TowerToHyperService::new(router));
+        .serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     // What goes wrong here is between the client and the network.
     tokio::select! {
         _ = connection.as_mut() => {}
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = idle(&under_way) => {}
+            }
         }
     }
     app.connections.fetch_sub(1, Ordering::Relaxed);
     drop(permit);
+}
+
+/// Waits until there has been no request for a while: what has not sent the head of one by then is not waited for, and
+/// what was said last is gone out.
+async fn idle(under_way: &UnderWay) {
+    let mut times = 0;
+    while times < 10 {
+        sleep(REST).await;
+        // The connection has one for itself, and its service one.
+        times = if under_way.is_beyond(2) { 0 } else { times + 1 };
+    }
 }
 
 /// A connection that fails when the other side takes nothing for too long.

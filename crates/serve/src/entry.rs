@@ -22,6 +22,18 @@ pub(crate) struct Entry {
     label: &'static str,
     begun: Instant,
     outcome: Mutex<Outcome>,
+    _under_way: Option<UnderWay>,
+}
+
+/// Says to its connection that a request is under way, as long as it is there.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UnderWay(Arc<()>);
+
+impl UnderWay {
+    /// Whether there are more than these.
+    pub(crate) fn is_beyond(&self, count: usize) -> bool {
+        Arc::strong_count(&self.0) > count
+    }
 }
 
 #[derive(Debug, Default)]
@@ -42,10 +54,11 @@ impl Entry {
         method: &str,
         path: &str,
         label: &'static str,
+        under_way: Option<UnderWay>,
     ) -> Arc<Entry> {
         let path = path.chars().take(200).collect();
         let (method, begun, outcome) = (method.to_owned(), Instant::now(), Mutex::default());
-        Arc::new(Entry { metrics, tell, method, path, label, begun, outcome })
+        Arc::new(Entry { metrics, tell, method, path, label, begun, outcome, _under_way: under_way })
     }
 
     fn with(&self, act: impl FnOnce(&mut Outcome)) {

@@ -47,6 +47,12 @@ impl Guard {
                 .mending("set ANELITH_API_KEY; or give --allow-remote if this is what you want");
             return Err(Error::usage(report));
         }
+        if let Some(origin) = settings.cors.as_deref().filter(|origin| !is_origin(origin)) {
+            let report = Report::new("browsers send no such origin").at("--cors").finding(origin);
+            return Err(Error::usage(
+                report.expecting("*, or scheme, host and port as in https://example.org:8443"),
+            ));
+        }
         let checks_host = is_local && !has_key;
         let (host, key, cors) = (settings.host, settings.api_key.clone(), settings.cors.clone());
         Ok(Guard { host, key, checks_host, cors })
@@ -94,6 +100,14 @@ impl Guard {
     pub(crate) fn has_cors(&self) -> bool {
         self.cors.is_some()
     }
+}
+
+/// Whether a browser could send this as the origin of a page, or it is `*`.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "*" };
+    let is_host = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@\\,".contains(c);
+    let is_scheme = |c: char| c.is_ascii_lowercase() || "+-".contains(c);
+    !scheme.is_empty() && scheme.chars().all(is_scheme) && !host.is_empty() && host.chars().all(is_host)
 }
 
 /// The key in `Bearer KEY`.

@@ -65,6 +65,8 @@ struct State {
     queue: VecDeque<Job>,
     slots: usize,
     busy: usize,
+    /// Requests that are read and will be jobs.
+    preparing: usize,
     /// How many jobs may wait beyond those that find a free slot.
     most: usize,
     /// No more jobs are taken.
@@ -99,6 +101,7 @@ impl Intake {
             queue: VecDeque::new(),
             slots,
             busy: 0,
+            preparing: 0,
             most,
             is_closed: false,
             is_abandoned: false,
@@ -118,10 +121,25 @@ impl Intake {
         state.slots + state.most
     }
 
-    /// How many answers are under way, and how many jobs wait.
+    /// How many answers are under way, and how many jobs wait, or requests that will be some.
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.lock();
-        (state.busy, state.queue.len())
+        (state.busy, state.queue.len() + state.preparing)
+    }
+
+    /// A place for a request while it is prepared: to make tokens of a long text takes time, too.
+    ///
+    /// # Errors
+    /// 503 when the server is to stop, 429 when there is no room.
+    pub(crate) fn enter(&self) -> Result<Place<'_>, Problem> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.forget_gone();
+        if state.queue.len() + state.preparing >= state.slots + state.most {
+            return Err(Problem::busy(state.queue.len() + state.preparing, state.patience()));
+        }
+        state.preparing += 1;
+        Ok(Place(self))
     }
 
     /// Whether new jobs are refused for good.
@@ -135,12 +153,7 @@ impl Intake {
     /// 503 when the server is to stop, 429 when there is no room for them.
     pub(crate) fn admit(&self, jobs: Vec<Job>) -> Result<(), Problem> {
         let mut state = self.lock();
-        if state.is_over && !state.is_closed {
-            return Err(Problem::internal("the model can no longer be run; start the server again"));
-        }
-        if state.is_closed {
-            return Err(Problem::stopping());
-        }
+        state.check_open()?;
         state.forget_gone();
         let room = state.most + state.slots.saturating_sub(state.busy);
         if state.queue.len() + jobs.len() > room {
@@ -215,7 +228,28 @@ impl Intake {
     }
 }
 
+/// A request that is prepared; its place is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a Intake);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.lock().preparing -= 1;
+    }
+}
+
 impl State {
+    /// Whether jobs are taken.
+    fn check_open(&self) -> Result<(), Problem> {
+        if self.is_closed {
+            return Err(Problem::stopping());
+        }
+        if self.is_over {
+            return Err(Problem::internal("the model can no longer be run; start the server again"));
+        }
+        Ok(())
+    }
+
     /// Clients that went away leave the queue.
     fn forget_gone(&mut self) {
         self.queue.retain(|job| !job.sender.is_closed());

@@ -126,7 +126,12 @@ impl Problem {
         Problem::new(413, INVALID, Some("request_too_large"), message)
     }
 
-    /// A body that did not come in time, or not whole.
+    /// A body that ends before its end.
+    pub(crate) fn broken_body() -> Problem {
+        Problem::bad("invalid_body", "The body of the request broke off, or its chunks are not well formed.")
+    }
+
+    /// A body that did not come in time.
     pub(crate) fn slow_body() -> Problem {
         Problem::new(408, INVALID, Some("request_timeout"), "The body of the request did not arrive in time.")
     }

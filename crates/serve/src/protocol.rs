@@ -57,6 +57,9 @@ const MOST_PROMPTS: usize = 128;
 /// The most stop strings.
 const MOST_STOPS: usize = 4;
 
+/// The most bytes of one: all of it is looked for after each token.
+const MOST_STOP_BYTES: usize = 1024;
+
 /// The most alternatives of a token that are told.
 const MOST_LOGPROBS: u64 = 20;
 
@@ -76,11 +79,10 @@ impl Ask {
     pub(crate) fn chat(body: &[u8]) -> Result<Ask, Problem> {
         let value = parse(body)?;
         let fields = Fields::of_body(&value)?;
-        refuse(&fields, &chat::REFUSED)?;
-        chat::refuse_values(&fields)?;
-        let (key, max_tokens) = match fields.integer("max_completion_tokens", 1, u64::from(u32::MAX))? {
+        refuse_unsupported(&fields)?;
+        let (key, max_tokens) = match fields.integer("max_completion_tokens", 1, u64::MAX)? {
             Some(most) => ("max_completion_tokens", Some(most)),
-            None => ("max_tokens", fields.integer("max_tokens", 1, u64::from(u32::MAX))?),
+            None => ("max_tokens", fields.integer("max_tokens", 1, u64::MAX)?),
         };
         let input =
             Input::Chat { turns: chat::turns(&fields)?, enable_thinking: chat::enable_thinking(&fields)? };
@@ -92,9 +94,8 @@ impl Ask {
     pub(crate) fn completion(body: &[u8]) -> Result<Ask, Problem> {
         let value = parse(body)?;
         let fields = Fields::of_body(&value)?;
-        refuse(&fields, &completion::REFUSED)?;
-        completion::refuse_values(&fields)?;
-        let most = fields.integer("max_tokens", 0, u64::from(u32::MAX))?.unwrap_or(completion::MAX_TOKENS);
+        refuse_unsupported(&fields)?;
+        let most = fields.integer("max_tokens", 0, u64::MAX)?.unwrap_or(completion::MAX_TOKENS);
         let echo = fields.boolean("echo")?.unwrap_or(false);
         let logprobs = fields.integer("logprobs", 0, MOST_LOGPROBS)?.map(|n| n as usize);
         if echo && logprobs.is_some() {
@@ -152,6 +153,13 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
     })
 }
 
+/// Refuses fields that ask for what is not done here, of conversations and of completions, whichever this is.
+fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Problem> {
+    refuse(fields, &chat::REFUSED)?;
+    chat::refuse_values(fields)?;
+    completion::refuse_values(fields)
+}
+
 /// Refuses fields by name, unless they say nothing.
 fn refuse(fields: &Fields<'_>, refused: &[(&'static str, &'static str)]) -> Result<(), Problem> {
     let says_nothing = |value: &Value| match value {
@@ -183,6 +191,10 @@ fn stops(fields: &Fields<'_>) -> Result<Vec<String>, Problem> {
     };
     if stops.iter().any(String::is_empty) {
         return Err(Problem::value("stop", "strings of at least one character", "an empty string"));
+    }
+    if let Some(stop) = stops.iter().find(|stop| stop.len() > MOST_STOP_BYTES) {
+        let expected = format!("strings of at most {MOST_STOP_BYTES} bytes");
+        return Err(Problem::value("stop", expected, format!("one of {}", stop.len())));
     }
     Ok(stops)
 }

@@ -150,17 +150,25 @@ fn chat_logprobs(choice: &Choice) -> Value {
     value
 }
 
+/// A token by itself; parts of characters are told apart by their bytes, as OpenAI writes them.
+fn name(piece: &Piece) -> String {
+    match &piece.bytes {
+        Some(bytes) if piece.text.contains(char::REPLACEMENT_CHARACTER) => {
+            let hex: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("bytes:{hex}")
+        }
+        _ => piece.text.clone(),
+    }
+}
+
 fn completion_logprobs(choices: &[(usize, Choice)]) -> Value {
     let top = |choice: &Choice| -> Value {
         // The token that was chosen is there even when others are likelier.
         let pieces = choice.top.iter().chain([&choice.chosen]);
-        pieces
-            .map(|piece| (piece.text.clone(), json!(piece.logprob)))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
+        pieces.map(|piece| (name(piece), json!(piece.logprob))).collect::<serde_json::Map<_, _>>().into()
     };
     json!({
-        "tokens": choices.iter().map(|(_, c)| c.chosen.text.as_str()).collect::<Vec<_>>(),
+        "tokens": choices.iter().map(|(_, c)| name(&c.chosen)).collect::<Vec<_>>(),
         "token_logprobs": choices.iter().map(|(_, c)| c.chosen.logprob).collect::<Vec<_>>(),
         "top_logprobs": choices.iter().map(|(_, c)| top(c)).collect::<Vec<_>>(),
         "text_offset": choices.iter().map(|(offset, _)| offset).collect::<Vec<_>>(),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anelith_chat::Request as Continue;
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -25,7 +26,7 @@ use tokio::time::timeout_at;
 
 use crate::app::{App, chance, now};
 use crate::body::{Stream, Watched, read};
-use crate::entry::Entry;
+use crate::entry::{Entry, UnderWay};
 use crate::intake::{Event, Job};
 use crate::metrics::Load;
 use crate::page::PAGE;
@@ -75,7 +76,9 @@ async fn around(State(app): State<Arc<App>>, mut request: Request, next: Next) -
     let (method, headers) = (request.method().clone(), request.headers().clone());
     let path = request.uri().path().to_owned();
     let (label, methods) = endpoint(&path);
-    let entry = Entry::new(Arc::clone(&app.metrics), Arc::clone(&app.tell), method.as_str(), &path, label);
+    let under_way = request.extensions_mut().remove::<UnderWay>();
+    let (metrics, tell) = (Arc::clone(&app.metrics), Arc::clone(&app.tell));
+    let entry = Entry::new(metrics, tell, method.as_str(), &path, label, under_way);
     let mut response = match app.guard.check(&method, &path, &headers) {
         Err(problem) => refusal(&problem),
         Ok(()) if method == Method::OPTIONS => options(&app, methods, &path, &headers),
@@ -215,7 +218,8 @@ async fn models(State(app): State<Arc<App>>) -> Response {
     answer(&json!({"object": "list", "data": [described(&app)]}))
 }
 
-async fn model(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+async fn model(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = id.map_or("one whose name is not UTF-8".to_owned(), |Path(id)| id);
     match id == app.card.name {
         true => answer(&described(&app)),
         false => refusal(&Problem::no_model(&id, &app.card.name)),
@@ -248,8 +252,10 @@ async fn ask(
     let deadline = entry.begun() + app.settings.timeout;
     let asked = async {
         check_type(request.headers())?;
-        let bytes = read(request.into_body(), app.settings.max_body, app.settings.body_timeout).await?;
+        let bytes = body(&app, request.into_body()).await?;
+        let place = app.intake.enter()?;
         let prepared = prepare(&app, bytes, parse, entry.begun()).await?;
+        drop(place);
         let Prepared { reply, jobs, receiver, echoes, stream } = prepared;
         let count = jobs.len();
         app.intake.admit(jobs)?;
@@ -263,6 +269,15 @@ async fn ask(
     };
     let done = in_time(asked, deadline, app.settings.timeout.as_secs()).await;
     done.unwrap_or_else(|problem| refusal(&problem))
+}
+
+/// The body of a request. One that is not there yet when the server is to stop is not waited for.
+async fn body(app: &App, body: Body) -> Result<Vec<u8>, Problem> {
+    let mut stops = app.stops.clone();
+    tokio::select! {
+        bytes = read(body, app.settings.max_body, app.settings.body_timeout) => bytes,
+        _ = stops.wait_for(|times| *times > 0) => Err(Problem::stopping()),
+    }
 }
 
 async fn in_time(
@@ -289,13 +304,15 @@ struct Prepared {
     stream: bool,
 }
 
-/// Reads the request, away from the threads that serve connections: long texts take their time.
+/// Reads the request, away from the threads that serve connections: long texts take their time. A client that goes away
+/// before its turn leaves the line.
 async fn prepare(
     app: &Arc<App>,
     bytes: Vec<u8>,
     parse: fn(&[u8]) -> Result<Ask, Problem>,
     arrived: Instant,
 ) -> Result<Prepared, Problem> {
+    let Ok(_turn) = app.readers.acquire().await else { return Err(Problem::stopping()) };
     let app = Arc::clone(app);
     let prepared = spawn_blocking(move || parse(&bytes).and_then(|ask| jobs(&app, ask, arrived))).await;
     prepared.unwrap_or_else(|_| Err(Problem::internal("the request could not be read")))

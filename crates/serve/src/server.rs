@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::app::{App, Voice};
+use crate::app::{App, READERS, Voice};
 use crate::card::Card;
 use crate::connection::accept;
 use crate::engine::Engine;
@@ -45,9 +45,6 @@ impl Stop {
 /// Threads that serve connections; the model has others.
 const THREADS: usize = 2;
 
-/// Threads that read requests. Each may hold a large body.
-const READERS: usize = 4;
-
 /// How long clients have to take the last words after the grace.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -68,7 +65,9 @@ impl Server {
         M::Cache: Send,
     {
         let (slots, address) = (settings.slots.max(1), SocketAddr::from((settings.host, settings.port)));
-        let app = Arc::new(App::new(settings, card, model.vocab_size(), voice, tell)?);
+        let stop = Stop(watch::Sender::new(0));
+        let app = App::new(settings, card, model.vocab_size(), voice, tell, stop.0.subscribe())?;
+        let app = Arc::new(app);
         let engine = Engine::new(Cached::new(model), slots)?;
         let failed =
             |what: &str, fault: std::io::Error| Error::machine(Report::new(format!("{what}: {fault}")));
@@ -87,7 +86,7 @@ impl Server {
         };
         let thread = thread::Builder::new().name("model".to_owned()).spawn(run);
         thread.map_err(|e| failed("cannot start the thread of the model", e))?;
-        Ok(Server { runtime, listener, address, app, stop: Stop(watch::Sender::new(0)) })
+        Ok(Server { runtime, listener, address, app, stop })
     }
 
     /// Where it listens.

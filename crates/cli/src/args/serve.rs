@@ -40,9 +40,9 @@ pub(crate) struct ServeArgs {
     /// Tokens of an answer at most, whatever a request asks for [default: what the context has room for]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
-    /// Bytes of a request's body at most
-    #[arg(long, value_name = "BYTES", default_value_t = 2 << 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_body: u32,
+    /// Bytes of a request's body at most [default: 65536, and 256 for each token of the context]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_body: Option<u32>,
     /// How long a request may take until the end of its answer
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) timeout: u32,

@@ -9,9 +9,6 @@ use crate::problem::Problem;
 /// How many tokens OpenAI continues with where nobody says.
 pub(super) const MAX_TOKENS: u64 = 16;
 
-/// What is refused, and why.
-pub(super) const REFUSED: [(&str, &str); 1] = [("tools", "models call no tools here")];
-
 /// Refuses fields that may have one value only.
 pub(super) fn refuse_values(fields: &Fields<'_>) -> Result<(), Problem> {
     if fields.integer("best_of", 1, 20)?.unwrap_or(1) != 1 {

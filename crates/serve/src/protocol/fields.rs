@@ -75,8 +75,8 @@ impl<'a> Fields<'a> {
         };
         let found = number.as_u64().filter(|n| (least..=most).contains(n));
         let expected = || match most {
-            most if most >= u64::from(u32::MAX) => format!("an integer of at least {least}"),
-            most => format!("an integer from {least} to {most}"),
+            u64::MAX => format!("an integer of at least {least}"),
+            _ => format!("an integer from {least} to {most}"),
         };
         found.map(Some).ok_or_else(|| Problem::value(self.name(key), expected(), number))
     }
