@@ -123,8 +123,8 @@ impl Session {
     /// conversation once [`Answer::finish`] is called. What the model's cache holds of the prompt, which is mostly all but
     /// the question, is not run again.
     ///
-    /// With `full`, the oldest questions are dropped together with their answers, for good, until
-    /// prompt and answer fit the context.
+    /// With `full`, the oldest questions are left out together with their answers until prompt and answer fit the
+    /// context; once the answer is finished, for good.
     ///
     /// # Errors
     /// As [`Template::render`], [`Tokenizer::encode`] and [`Generator::new`]; the conversation is
@@ -142,7 +142,6 @@ impl Session {
             sampling: self.options.sampling.clone(),
         };
         let generator = Generator::new(model, request)?;
-        self.history.drain(..forgotten);
         Ok(Answer {
             generator,
             decoder: self.tokenizer.decode_stream(),
@@ -175,19 +174,24 @@ impl Session {
     /// Without its first turns the whole prompt is run again. So if any goes, enough go for the next questions to fit too.
     fn fit(&self, question: &str, context_length: usize) -> Result<(Vec<u32>, usize), Error> {
         let room = ANSWER_ROOM.min(self.options.max_tokens.unwrap_or(usize::MAX)).min(context_length / 2);
-        let mut forgotten = 0;
-        loop {
-            let ids = self.prompt_ids(&self.history[forgotten..], question)?;
-            if forgotten >= self.history.len() {
-                check_length(ids.len(), context_length)?;
-                return Ok((ids, forgotten));
-            }
-            let most = if forgotten == 0 { context_length } else { context_length - context_length / 4 };
-            if ids.len() + room <= context_length && ids.len() <= most {
-                return Ok((ids, forgotten));
-            }
-            forgotten = (forgotten + 2).min(self.history.len());
+        let fits = |ids: &[u32], most: usize| ids.len() + room <= context_length && ids.len() <= most;
+        let all = self.prompt_ids(&self.history, question)?;
+        if fits(&all, context_length) {
+            return Ok((all, 0));
         }
+        // The fewest questions, with their answers, whose absence is enough; without more of them a prompt is shorter.
+        let (mut too_few, mut enough) = (0, self.history.len().div_ceil(2));
+        let mut ids = self.prompt_ids(&[], question)?;
+        while enough - too_few > 1 {
+            let middle = usize::midpoint(too_few, enough);
+            let shorter = self.prompt_ids(&self.history[(2 * middle).min(self.history.len())..], question)?;
+            match fits(&shorter, context_length - context_length / 4) {
+                true => (enough, ids) = (middle, shorter),
+                false => too_few = middle,
+            }
+        }
+        check_length(ids.len(), context_length)?;
+        Ok((ids, (2 * enough).min(self.history.len())))
     }
 
     fn prompt_ids(&self, history: &[Turn], question: &str) -> Result<Vec<u32>, Error> {
@@ -263,6 +267,7 @@ impl<'a, M: LanguageModel> Answer<'a, M> {
         let rest = self.decoder.finish()?;
         self.text.push_str(&rest);
         if let Some(history) = self.history {
+            history.drain(..self.forgotten);
             history.push(Turn::new(Role::User, self.question));
             history.push(Turn::new(Role::Assistant, self.text.clone()));
         }

@@ -55,6 +55,10 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     }
     let question = match args.prompt.as_deref() {
         None | Some("-") => read_question()?,
+        Some(question) if question.trim().is_empty() => {
+            let report = Report::new("there is no question").at("--prompt").finding("nothing to read");
+            return Err(Failure::usage(report.expecting("a question")));
+        }
         Some(question) => question.to_owned(),
     };
     let mut talk = open_talk(args, false)?;

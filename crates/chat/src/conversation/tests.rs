@@ -93,6 +93,21 @@ fn a_full_conversation_repeats_what_was_said() {
 }
 
 #[test]
+fn what_does_not_fit_is_forgotten_when_there_is_an_answer() {
+    let options = SessionOptions { full: true, max_tokens: Some(2), ..SessionOptions::default() };
+    let mut session = session(Some(TEMPLATE), options);
+    let turn = |i: usize| Turn::new(if i % 2 == 0 { Role::User } else { Role::Assistant }, "q0");
+    let history: Vec<Turn> = (0..40).map(turn).collect();
+    session.set_history(history.clone());
+    let mut model = Cached::new(Script::new(9, &[A1, EOS]));
+    drop(session.ask(&mut model, "q1").unwrap());
+    assert_eq!(session.history(), history);
+    // As many questions stay as fit three quarters of the context: one, and its answer.
+    let reply = session.answer(&mut model, "q1").unwrap();
+    assert_eq!((reply.forgotten, reply.prompt_tokens, session.history().len()), (38, 9, 4));
+}
+
+#[test]
 fn without_a_template_the_text_goes_with_the_tokenizers_own_special_tokens() {
     for (template, no_template) in [(None, false), (Some(TEMPLATE), true)] {
         let options = SessionOptions { full: true, no_template, ..SessionOptions::default() };

@@ -51,22 +51,22 @@ pub(crate) struct ChatArgs {
 pub(crate) struct SamplingArgs {
     /// What logits are divided by; 0 takes the likeliest token always [default of these: as the model's makers say, else
     /// the likeliest token]
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
     /// From how many of the likeliest tokens to choose; 0 is all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) top_k: Option<usize>,
     /// From the fewest likeliest tokens that have this probability together; 1 is all
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
     /// From those at least this part as likely as the likeliest; 0 is all
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
     /// How much less likely tokens become that were there already; 1 is nothing
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
     /// From which chance is drawn: with the same seed, the same questions get the same answers [default: any]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Take the likeliest token always, whatever the model's makers say
     #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p", "min_p"])]
