@@ -96,7 +96,7 @@ fn a_full_conversation_repeats_what_was_said() {
 fn what_does_not_fit_is_forgotten_when_there_is_an_answer() {
     let options = SessionOptions { full: true, max_tokens: Some(2), ..SessionOptions::default() };
     let mut session = session(Some(TEMPLATE), options);
-    let turn = |i: usize| Turn::new(if i % 2 == 0 { Role::User } else { Role::Assistant }, "q0");
+    let turn = |i: usize| Turn::new(if i.is_multiple_of(2) { Role::User } else { Role::Assistant }, "q0");
     let history: Vec<Turn> = (0..40).map(turn).collect();
     session.set_history(history.clone());
     let mut model = Cached::new(Script::new(9, &[A1, EOS]));
