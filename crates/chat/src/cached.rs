@@ -39,11 +39,6 @@ impl<C> Slot<C> {
     pub fn common(&self, prompt: &[u32]) -> usize {
         common(&self.tokens, prompt)
     }
-
-    /// Forgets them.
-    pub fn clear(&mut self) {
-        self.tokens.clear();
-    }
 }
 
 impl<M: LanguageModel> Cached<M> {

@@ -33,6 +33,8 @@ pub struct Meta {
     pub vocab_size: Option<usize>,
     /// How many tokens each split covers, one per split; empty when not stated.
     pub lm_head_chunk_sizes: Vec<usize>,
+    /// What the lookup tables are like.
+    pub luts: Luts,
     /// The functions of the model; `infer` and `prefill` when not stated.
     pub functions: Vec<String>,
     /// How the makers of the model would sample from it, when stated.
@@ -52,6 +54,26 @@ pub struct RecommendedSampling {
     /// From which share of the probability to choose.
     #[serde(alias = "topP")]
     pub top_p: Option<f64>,
+}
+
+/// The lookup tables of the parts of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Luts {
+    /// Of the layers.
+    pub layers: Lut,
+    /// Of the embeddings; as those of the layers where the file says nothing else.
+    pub embeddings: Lut,
+    /// Of the LM head, likewise.
+    pub lm_head: Lut,
+}
+
+/// The lookup tables of a part; nothing where the file does not say, or the weights have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lut {
+    /// Bits of an index.
+    pub bits: Option<u32>,
+    /// How many output channels share a table; 0: all of a tensor.
+    pub group: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +100,42 @@ struct Parameters {
     vocab_size: Option<usize>,
     lm_head_chunk_sizes: Option<Vec<usize>>,
     functions: Option<Vec<String>>,
+    lut_ffn: Option<Bits>,
+    lut_per_channel: Option<u32>,
+    lut_embeddings: Option<Bits>,
+    lut_embeddings_per_channel: Option<u32>,
+    lut_lmhead: Option<Bits>,
+    lut_lmhead_per_channel: Option<u32>,
     recommended_sampling: Option<RecommendedSampling>,
+}
+
+/// A number, or a word such as `none`.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Bits {
+    Count(u32),
+    Word(String),
+}
+
+impl Bits {
+    fn count(&self) -> Option<u32> {
+        match self {
+            Bits::Count(bits) => Some(*bits),
+            Bits::Word(word) => word.parse().ok(),
+        }
+    }
+}
+
+impl Parameters {
+    fn luts(&self) -> Luts {
+        let lut = |bits: &Option<Bits>, group| bits.as_ref().map(|bits| Lut { bits: bits.count(), group });
+        let layers = lut(&self.lut_ffn, self.lut_per_channel).unwrap_or_default();
+        Luts {
+            layers,
+            embeddings: lut(&self.lut_embeddings, self.lut_embeddings_per_channel).unwrap_or(layers),
+            lm_head: lut(&self.lut_lmhead, self.lut_lmhead_per_channel).unwrap_or(layers),
+        }
+    }
 }
 
 impl Meta {
@@ -106,6 +163,7 @@ impl Meta {
     fn from_file(path: PathBuf, file: File) -> Result<Self, Error> {
         let info = file.model_info.ok_or_else(|| missing(&path, "model_info"))?;
         let parameters = info.parameters.ok_or_else(|| missing(&path, "model_info.parameters"))?;
+        let luts = parameters.luts();
         let monolithic_model = match parameters.monolithic_model {
             Some(name) if !name.is_empty() => name,
             _ if parameters.num_chunks.is_some() => return Err(chunked(&path)),
@@ -125,6 +183,7 @@ impl Meta {
             argmax_in_model: parameters.argmax_in_model.unwrap_or(false),
             vocab_size: parameters.vocab_size,
             lm_head_chunk_sizes: parameters.lm_head_chunk_sizes.unwrap_or_default(),
+            luts,
             functions: parameters.functions.unwrap_or_else(|| vec!["infer".to_owned(), "prefill".to_owned()]),
             recommended_sampling: parameters.recommended_sampling,
             path,

@@ -37,11 +37,11 @@ pub fn greedy(logits: &[f32]) -> Result<u32, Error> {
 }
 
 /// The natural logarithms of the probabilities that `logits` stand for.
-pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-    let log_sum = sum.ln();
-    logits.iter().map(|logit| (f64::from(logit - largest) - log_sum) as f32).collect()
+    let shifted: Vec<f64> = logits.iter().map(|logit| f64::from(*logit) - f64::from(largest)).collect();
+    let log_sum = shifted.iter().map(|logit| logit.exp()).sum::<f64>().ln();
+    shifted.iter().map(|logit| logit - log_sum).collect()
 }
 
 /// The `count` tokens with the largest of `values`, the largest first; of equals the one with the smaller id.
@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn logarithms_of_probabilities_sum_to_one() {
         let logs = log_softmax(&[1000.0, 1000.0, 1000.0 - 2f32.ln()]);
-        for (log, expected) in logs.iter().zip([0.4f32, 0.4, 0.2]) {
+        for (log, expected) in logs.iter().zip([0.4f64, 0.4, 0.2]) {
             assert!((log - expected.ln()).abs() < 1e-4, "{logs:?}");
         }
-        assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY]), [0.0, f32::NEG_INFINITY]);
+        assert_eq!(log_softmax(&[0.0, f32::NEG_INFINITY]), [0.0, f64::NEG_INFINITY]);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! `min_p`. `presence_penalty`, `frequency_penalty` and `logit_bias`, which it does not have, are OpenAI's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use anelith_report::Reported;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use serde_json::{Value, json};
 
 use crate::error::{Error, Kind};
 use crate::json::Object;
@@ -115,6 +117,19 @@ impl Sampling {
         }
     }
 
+    /// As JSON, by the names that clients give the settings; numbers as people write them, not as the nearest ones of 64
+    /// bits.
+    pub fn json(&self) -> Value {
+        let decimal = |value: f32| value.to_string().parse::<f64>().ok();
+        json!({
+            "temperature": decimal(self.temperature),
+            "top_k": self.top_k,
+            "top_p": decimal(self.top_p),
+            "min_p": decimal(self.min_p),
+            "repetition_penalty": decimal(self.repetition_penalty),
+        })
+    }
+
     /// Whether always the likeliest token is taken.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
@@ -131,6 +146,11 @@ impl Sampling {
             || self.frequency_penalty != 0.0
             || !self.logit_bias.is_empty()
     }
+}
+
+/// 64 bits that nobody can know before: a seed where none is asked for.
+pub fn chance() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Chooses one token after the other.

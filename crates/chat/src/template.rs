@@ -111,6 +111,12 @@ impl Template {
         })
     }
 
+    /// Whether the template reads a variable of this name, which it does not set itself.
+    pub fn reads(&self, variable: &str) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    }
+
     fn text(&self, turns: &[Turn], options: RenderOptions) -> Result<String, minijinja::Error> {
         let now = options.now;
         let clock = Value::from_function(move |format: &str| {

@@ -3,7 +3,7 @@
 //! What a clock says stands under keys that end in `seconds` or `per_second`. Free disk and memory are in what step 0
 //! found; all else is the same in every run that does the same.
 
-use anelith_chat::{End, Sampling};
+use anelith_chat::End;
 use anelith_convert::{Action, Component, ComponentReport, File, Finding, Group, Lut, Step, WeightReport};
 use serde_json::{Value, json};
 
@@ -156,25 +156,13 @@ pub(crate) fn answer(prompt: Option<&str>, answer: &Answer) -> Value {
         "prompt_tokens": answer.prompt_ids.len(),
         "reused_tokens": answer.reused,
         "tokens": answer.ids.len(),
-        "sampling": sampling(&answer.sampling),
+        "sampling": answer.sampling.json(),
         "seed": (!answer.sampling.is_greedy()).then_some(answer.sampling.seed),
         "prefill_seconds": answer.times.prefill,
         "first_token_seconds": answer.times.first_token,
         "decode_seconds": answer.times.decode,
         "prefill_tokens_per_second": answer.prefill_rate(),
         "decode_tokens_per_second": answer.decode_rate(),
-    })
-}
-
-fn sampling(sampling: &Sampling) -> Value {
-    // As people write it, not as the nearest number of 64 bits.
-    let number = |value: f32| value.to_string().parse::<f64>().ok();
-    json!({
-        "temperature": number(sampling.temperature),
-        "top_k": sampling.top_k,
-        "top_p": number(sampling.top_p),
-        "min_p": number(sampling.min_p),
-        "repetition_penalty": number(sampling.repetition_penalty),
     })
 }
 

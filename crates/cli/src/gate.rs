@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use anelith_chat::{Cached, Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions};
+use anelith_chat::{
+    Cached, Candidate, LanguageModel, Meta, Monolith, Next, Session, SessionOptions, log_softmax,
+};
 use anelith_checkpoint::Checkpoint;
 use anelith_report::{Report, Reported};
 use anelith_runtime::Precision;
@@ -180,13 +182,6 @@ fn predict(model: &mut Monolith, id: u32, position: usize) -> Result<Prediction>
 fn kl_divergence(p: &[f32], q: &[f32]) -> f64 {
     let (p, q) = (log_softmax(p), log_softmax(q));
     p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-}
-
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shifted: Vec<f64> = logits.iter().map(|l| f64::from(l - max)).collect();
-    let log_sum = shifted.iter().map(|l| l.exp()).sum::<f64>().ln();
-    shifted.iter().map(|l| l - log_sum).collect()
 }
 
 fn rate(rate: Option<f64>) -> String {

@@ -1,7 +1,5 @@
 //! What all requests share.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -44,10 +42,6 @@ impl Voice {
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
-    }
-
-    pub(crate) fn has_template(&self) -> bool {
-        self.template.is_some()
     }
 
     /// The tokens of a conversation, up to where the model speaks.
@@ -118,7 +112,8 @@ impl App {
         tell: Arc<dyn Tell>,
         stops: watch::Receiver<u32>,
     ) -> Result<App, crate::error::Error> {
-        card.has_template = voice.has_template();
+        card.has_template = voice.template.is_some();
+        card.has_thinking = voice.template.as_ref().is_some_and(|t| t.reads("enable_thinking"));
         let described = card.json(settings.max_tokens).to_string();
         let digest = Sha256::digest(described.as_bytes());
         let digits: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
@@ -144,9 +139,4 @@ impl App {
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// 64 bits that nobody can know before.
-pub(crate) fn chance() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -5,8 +5,10 @@
 //! a job in the queue, and what comes of it arrives in a channel of bounded length: who does not read is not waited for.
 //!
 //! Modules, each of which uses only those before it: error, problem, settings, protocol, pieces, writer, metrics, intake,
-//! engine, card, page, reply, entry, guard, app, body, routes, connection, server.
+//! engine, card, page, reply, entry, guard, app, body, answering,
+//! routes, connection, server.
 
+mod answering;
 mod app;
 mod body;
 mod card;
@@ -30,7 +32,7 @@ mod settings;
 mod writer;
 
 pub use app::Voice;
-pub use card::{Card, Luts, Verified};
+pub use card::{Card, Verified};
 pub use entry::Tell;
 pub use error::Error;
 pub use protocol::read_request;

@@ -30,7 +30,7 @@ impl Choice {
         logits: &[f32],
         count: usize,
     ) -> Choice {
-        let logprobs = log_softmax(logits);
+        let logprobs: Vec<f32> = log_softmax(logits).into_iter().map(|log| log as f32).collect();
         let piece = |token: u32| {
             let (text, bytes) = piece(tokenizer, previous, token);
             let logprob = logprobs.get(token as usize).copied().unwrap_or(LEAST).max(LEAST);

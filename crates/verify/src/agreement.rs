@@ -1,10 +1,11 @@
 //! The same tokens in batches and one by one: caches and logits must agree, and two runs must be equal bit for bit.
 
+use anelith_chat::log_softmax;
 use anelith_mil::digest::{Digest, Digester};
 use anelith_runtime::Precision;
 
 use crate::error::Result;
-use crate::figures::{kl_divergence, log_softmax};
+use crate::figures::kl_divergence;
 use crate::graph;
 use crate::machine::{INFER, Machine, PREFILL};
 use crate::package::Package;

@@ -2,6 +2,8 @@
 //!
 //! A prediction is a row of logits. `p` is what the reference predicts, `q` what is measured.
 
+use anelith_chat::log_softmax;
+
 /// How many of the likeliest tokens `same_top5` looks at.
 const TOP: usize = 5;
 
@@ -35,14 +37,6 @@ impl Row<'_> {
     pub(crate) fn next(&self) -> Option<u32> {
         self.next
     }
-}
-
-/// The logarithm of the probabilities that a row of logits stands for.
-pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shifted: Vec<f64> = logits.iter().map(|l| f64::from(*l) - f64::from(max)).collect();
-    let log_sum = shifted.iter().map(|l| l.exp()).sum::<f64>().ln();
-    shifted.iter().map(|l| l - log_sum).collect()
 }
 
 /// KL(p || q) in nats; infinite where it is not a number.

@@ -2,10 +2,9 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
 
-use anelith_chat::{Meta, Sampling, SessionOptions};
+use anelith_chat::{Meta, Sampling, SessionOptions, chance};
 use anelith_report::{Report, Reported, remedy};
 
 use crate::args::SamplingArgs;
@@ -77,7 +76,7 @@ fn check_argmax(args: &SamplingArgs) -> Result<()> {
 
 /// A seed that nobody chose, short enough to be typed.
 fn any_seed() -> u64 {
-    RandomState::new().build_hasher().finish() >> 32
+    chance() >> 32
 }
 
 /// The text of `--system`, which is in a file where it begins with `@`.

@@ -58,7 +58,7 @@ const LAYERS: &[Layer] = &[
         name: "serve",
         uses: &["chat", "report"],
         modules: "error problem settings protocol pieces writer metrics intake engine card page reply entry guard app body \
-                  routes connection server",
+                  answering routes connection server",
     },
     Layer {
         name: "cli",
