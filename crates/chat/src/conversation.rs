@@ -174,9 +174,9 @@ impl Session {
     /// Without its first turns the whole prompt is run again. So if any goes, enough go for the next questions to fit too.
     fn fit(&self, question: &str, context_length: usize) -> Result<(Vec<u32>, usize), Error> {
         let room = ANSWER_ROOM.min(self.options.max_tokens.unwrap_or(usize::MAX)).min(context_length / 2);
-        let fits = |ids: &[u32], most: usize| ids.len() + room <= context_length && ids.len() <= most;
+        let most = context_length - room;
         let all = self.prompt_ids(&self.history, question)?;
-        if fits(&all, context_length) {
+        if all.len() <= most {
             return Ok((all, 0));
         }
         // The fewest questions, with their answers, whose absence is enough; without more of them a prompt is shorter.
@@ -185,7 +185,7 @@ impl Session {
         while enough - too_few > 1 {
             let middle = usize::midpoint(too_few, enough);
             let shorter = self.prompt_ids(&self.history[(2 * middle).min(self.history.len())..], question)?;
-            match fits(&shorter, context_length - context_length / 4) {
+            match shorter.len() <= most - most / 4 {
                 true => (enough, ids) = (middle, shorter),
                 false => too_few = middle,
             }

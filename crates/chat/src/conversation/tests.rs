@@ -83,11 +83,11 @@ fn a_full_conversation_repeats_what_was_said() {
     assert_eq!(session.history().len(), 4);
     assert_eq!(session.history()[3], Turn::new(Role::Assistant, "a1 a1"));
 
-    // 17 tokens would not leave room for two more in a context of 16: the first pair goes.
-    let third = [BOS, S, RULES, U, Q1, A, A1, A1, EOS, U, Q2, A];
-    let reply = ask(&mut session, "q2", &third, &[A2, EOS]);
-    assert_eq!(reply.forgotten, 2);
-    assert_eq!(session.history().len(), 4);
+    // 17 tokens would not leave room for two more in a context of 16. As something goes, so much goes that a quarter is
+    // free: without the first pair there would be 12 tokens.
+    let reply = ask(&mut session, "q2", &[BOS, S, RULES, U, Q2, A], &[A2, EOS]);
+    assert_eq!(reply.forgotten, 4);
+    assert_eq!(session.history().len(), 2);
     session.clear();
     ask(&mut session, "q1", &[BOS, S, RULES, U, Q1, A], &[EOS]);
 }
@@ -102,7 +102,7 @@ fn what_does_not_fit_is_forgotten_when_there_is_an_answer() {
     let mut model = Cached::new(Script::new(9, &[A1, EOS]));
     drop(session.ask(&mut model, "q1").unwrap());
     assert_eq!(session.history(), history);
-    // As many questions stay as fit three quarters of the context: one, and its answer.
+    // As many questions stay as fit three quarters of what the answer leaves: one, and its answer.
     let reply = session.answer(&mut model, "q1").unwrap();
     assert_eq!((reply.forgotten, reply.prompt_tokens, session.history().len()), (38, 9, 4));
 }
