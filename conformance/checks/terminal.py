@@ -171,6 +171,8 @@ def stops() -> dict:
 @check("terminal/prompt")
 def prompt() -> dict:
     """At the prompt Ctrl-C clears the line, and twice says how to leave; commands are completed, and unknown ones listed."""
+    instructions = fresh("terminal-prompt-system") / "system.txt"
+    instructions.write_text("Be brief.\n")
     with terminal("prompt") as chat:
         chat.type("Who are" + CTRL_C)
         chat.wait(READING)
@@ -184,6 +186,10 @@ def prompt() -> dict:
         says(chat.ask("/set top_k 5"), "no effect")
         says(chat.ask("/system Be kind."), "begins anew")
         says(chat.ask("/system"), "Be kind.")
+        says(chat.ask(f"/system @{instructions}"), "begins anew")
+        says(chat.ask("/system"), "Be brief.")
+        says(chat.ask("/system @nowhere.txt"), "error: cannot read the instructions", "/system @nowhere.txt")
+        says(chat.ask("/system"), "Be brief.")
         says(chat.ask(ENTER), "> ")
         chat.type(CTRL_D)
         chat.end(0)
@@ -210,6 +216,18 @@ def messages() -> dict:
     expected = ["one\n\ttwo\\\nthree", "four\nfive", "/reset\nsix", "/reset"]
     require(asked == expected, f"asked {asked}")
     return {"messages": len(asked)}
+
+
+@check("terminal/ahead")
+def ahead() -> dict:
+    """Lines that come all at once, as from a terminal that does not say what is pasted, are read one after the other."""
+    with terminal("ahead") as chat:
+        chat.type("My name is Ana." + ENTER + "What is my name?" + ENTER + "Who are you?" + ENTER)
+        for answer in ("Ana", "Your name is Ana.", ANSWER):
+            says(chat.wait(READING), answer)
+        chat.type(CTRL_D)
+        chat.end(0)
+    return {}
 
 
 @check("terminal/history")

@@ -70,7 +70,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 }
 
 fn open_talk(args: &ChatArgs, full: bool) -> Result<Talk> {
-    let system = args.system.as_deref().map(settings::system).transpose()?;
+    let system = args.system.as_deref().map(|text| settings::system("--system", text)).transpose()?;
     let (meta, model) = open(&args.meta)?;
     let options = SessionOptions {
         max_tokens: args.max_tokens,
@@ -92,10 +92,11 @@ fn open_talk(args: &ChatArgs, full: bool) -> Result<Talk> {
 fn answer_lines(talk: &mut Talk) -> Result<()> {
     loop {
         let mut line = String::new();
-        let length = stdin().lock().take(MOST_BYTES).read_line(&mut line).map_err(|e| unreadable(&e))?;
+        let length = stdin().lock().take(MOST_BYTES + 1).read_line(&mut line).map_err(|e| unreadable(&e))?;
         if length == 0 {
             return Ok(());
         }
+        check_length(length)?;
         let question = line.trim();
         if !question.is_empty() {
             talk.ask(question)?;
@@ -107,16 +108,21 @@ fn answer_lines(talk: &mut Talk) -> Result<()> {
 fn read_question() -> Result<String> {
     let mut text = String::new();
     let length = stdin().lock().take(MOST_BYTES + 1).read_to_string(&mut text).map_err(|e| unreadable(&e))?;
+    check_length(length)?;
     let question = text.trim_end();
-    if length as u64 > MOST_BYTES {
-        let report = Report::new(format!("the question has more than {MOST_BYTES} bytes"));
-        return Err(Failure::new(Status::Input, report.at("standard input")));
-    }
     if question.is_empty() {
         let report = Report::new("there is no question").at("standard input");
         return Err(Failure::usage(report.mending("give it to --prompt, or on standard input")));
     }
     Ok(question.to_owned())
+}
+
+fn check_length(bytes: usize) -> Result<()> {
+    if bytes as u64 <= MOST_BYTES {
+        return Ok(());
+    }
+    let report = Report::new(format!("the question has more than {MOST_BYTES} bytes"));
+    Err(Failure::new(Status::Input, report.at("standard input")))
 }
 
 fn unreadable(error: &io::Error) -> Failure {

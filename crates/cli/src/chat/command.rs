@@ -34,7 +34,11 @@ pub(super) enum Command {
 pub(super) const COMMANDS: [(&str, &str, &str); 9] = [
     ("/help", "", "list the commands"),
     ("/reset", "", "forget what was said"),
-    ("/system", "[TEXT]", "show the instructions for the model, or set them and begin anew; - removes them"),
+    (
+        "/system",
+        "[TEXT]",
+        "show the instructions for the model, or set them and begin anew; @FILE reads them, - removes them",
+    ),
     ("/save", "FILE", "write the conversation into a file, as JSON"),
     ("/load", "FILE", "go on with the conversation in a file"),
     ("/stats", "", "tell how full the context is, how long the last answer took, and its seed"),

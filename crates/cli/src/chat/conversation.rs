@@ -64,7 +64,8 @@ fn obey(talk: &mut Talk, command: Command) -> Result<bool> {
             None => say("There are no instructions. /system TEXT sets some."),
         },
         Command::System(Some(text)) => {
-            talk.session.options_mut().system = Some(text).filter(|text| !text.is_empty());
+            let system = settings::system("/system", &text)?;
+            talk.session.options_mut().system = Some(system).filter(|text| !text.is_empty());
             talk.reset();
             say("The instructions are changed; the conversation begins anew.");
         }

@@ -79,13 +79,13 @@ fn any_seed() -> u64 {
     chance() >> 32
 }
 
-/// The text of `--system`, which is in a file where it begins with `@`.
-pub(super) fn system(text: &str) -> Result<String> {
+/// Instructions for the model, which are in a file where the text given `at` begins with `@`.
+pub(super) fn system(at: &str, text: &str) -> Result<String> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
     let text = fs::read_to_string(path).map_err(|e| {
         let mut report = Report::new(format!("cannot read the instructions for the model: {e}"));
         report.mend = remedy(e.kind()).map(str::to_owned);
-        Failure::new(Status::Input, report.at(format!("--system @{path}")))
+        Failure::new(Status::Input, report.at(format!("{at} @{path}")))
     })?;
     Ok(text.trim_end().to_owned())
 }
@@ -129,7 +129,7 @@ pub(super) fn set(options: &mut SessionOptions, name: &str, value: &str, has_arg
         }
     }
     changed.sampling.check()?;
-    if has_argmax && !changed.sampling.takes_any_model() {
+    if has_argmax && (name == "seed" || !changed.sampling.takes_any_model()) {
         let report = Report::new("the model picks the likeliest token itself").at(format!("/set {name}"));
         return Err(Failure::usage(report.mending("convert the model without `--argmax`")));
     }
@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn instructions_may_be_in_a_file() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("system.txt");
+        fs::write(&path, "Be kind.\n").unwrap();
+        assert_eq!(system("--system", "Be kind.").unwrap(), "Be kind.");
+        assert_eq!(system("/system", &format!("@{}", path.display())).unwrap(), "Be kind.");
+        let failure = system("/system", "@nowhere.txt").unwrap_err();
+        assert_eq!(failure.status, Status::Input);
+        assert!(failure.text().contains("/system @nowhere.txt"), "{}", failure.text());
+    }
+
+    #[test]
     fn a_wrong_setting_changes_nothing() {
         for (name, value, words) in [
             ("heat", "1", "repetition_penalty"),
@@ -224,6 +236,7 @@ mod tests {
         let mut changed = options();
         assert!(set(&mut changed, "temperature", "1", true).unwrap_err().text().contains("--argmax"));
         assert!(set(&mut changed, "repetition_penalty", "1.1", true).is_err());
+        assert!(set(&mut changed, "seed", "1", true).is_err());
         set(&mut changed, "temperature", "0", true).unwrap();
         let refused = |args: SamplingArgs| check_argmax(&args).unwrap_err().text();
         assert!(refused(SamplingArgs { seed: Some(1), ..Default::default() }).contains("--seed"));
