@@ -57,7 +57,7 @@ impl<M: LanguageModel> Engine<M> {
     }
 }
 
-/// Gives `job` the free slot that holds most of its prompt; among equals the one that was not used for the longest time.
+/// Gives `job` the free slot that is best for its prompt.
 fn seat<'t, M: LanguageModel>(
     job: Job,
     slots: &mut Slots<M>,

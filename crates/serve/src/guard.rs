@@ -28,9 +28,12 @@ impl Guard {
     /// When everybody in the network could use the server without a key, and for keys and origins that cannot be sent.
     pub(crate) fn new(settings: &Settings) -> Result<Guard, Error> {
         let has_key = match &settings.api_key {
-            Some(key) if key.trim().is_empty() || key.chars().any(char::is_control) => {
+            // Of a header, spaces at the ends do not count.
+            Some(key) if key.is_empty() || key.trim() != key || key.chars().any(char::is_control) => {
                 let report = Report::new("the API key cannot be used").at("--api-key, or ANELITH_API_KEY");
-                return Err(Error::usage(report.expecting("a key of characters that can be seen")));
+                let report =
+                    report.expecting("a key of characters that can be seen, with no space at its ends");
+                return Err(Error::usage(report));
             }
             key => key.is_some(),
         };

@@ -1,7 +1,7 @@
 //! What clients ask: the bodies of OpenAI's requests, checked.
 //!
-//! A field that would change the answer and is not known here is refused by its name; one that is harmless is ignored. `null`
-//! is the same as nothing.
+//! Fields that other servers know, and that ask for what is not done here, are refused by their names; all others are ignored.
+//! `null` is the same as nothing.
 
 mod chat;
 mod completion;
@@ -95,6 +95,7 @@ impl Ask {
         let value = parse(body)?;
         let fields = Fields::of_body(&value)?;
         refuse_unsupported(&fields)?;
+        refuse(&fields, &completion::REFUSED)?;
         let most = fields.integer("max_tokens", 0, u64::MAX)?.unwrap_or(completion::MAX_TOKENS);
         let echo = fields.boolean("echo")?.unwrap_or(false);
         let logprobs = fields.integer("logprobs", 0, MOST_LOGPROBS)?.map(|n| n as usize);
@@ -164,6 +165,7 @@ fn refuse_unsupported(fields: &Fields<'_>) -> Result<(), Problem> {
 fn refuse(fields: &Fields<'_>, refused: &[(&'static str, &'static str)]) -> Result<(), Problem> {
     let says_nothing = |value: &Value| match value {
         Value::Bool(is_on) => !is_on,
+        Value::Number(number) => number.as_u64() == Some(0),
         Value::Array(items) => items.is_empty(),
         _ => false,
     };

@@ -1,5 +1,6 @@
 //! A server from its start to its end.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
@@ -75,8 +76,12 @@ impl Server {
         builder.worker_threads(THREADS).max_blocking_threads(READERS).thread_name("serve").enable_all();
         let runtime = builder.build().map_err(|e| failed("cannot start the threads of the server", e))?;
         let listener = runtime.block_on(TcpListener::bind(address)).map_err(|e| {
-            let report = Report::new(format!("cannot listen: {e}")).at(address);
-            Error::machine(report.mending("choose another --port; 0 is any that is free"))
+            let mend = match e.kind() {
+                ErrorKind::AddrNotAvailable => "give an address of this machine to --host",
+                ErrorKind::PermissionDenied => "choose a --port above 1023; 0 is any that is free",
+                _ => "choose another --port; 0 is any that is free",
+            };
+            Error::machine(Report::new(format!("cannot listen: {e}")).at(address).mending(mend))
         })?;
         let address = listener.local_addr().map_err(|e| failed("cannot tell the address", e))?;
         let shared = Arc::clone(&app);

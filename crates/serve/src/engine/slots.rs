@@ -34,13 +34,20 @@ impl<M: LanguageModel> Slots<M> {
         self.model.model()
     }
 
-    /// How many tokens at the beginning of `prompt` a slot holds, and how long it was not used.
+    /// How good a slot is for `prompt`: by the tokens of it that the slot holds, then by how long it was not used.
+    ///
+    /// Tokens count only where no more are lost than are kept. All conversations with a template begin alike, and the next
+    /// one is not to take the place of the last one for the sake of that beginning.
     pub(super) fn worth(&self, slot: usize, prompt: &[u32]) -> (usize, Reverse<u64>, Reverse<usize>) {
-        let common = match slot == self.current {
-            true => self.model.common(prompt),
-            false => self.aside[self.place[slot]].common(prompt),
+        let (held, common) = match slot == self.current {
+            true => (self.model.tokens(), self.model.common(prompt)),
+            false => {
+                let aside = &self.aside[self.place[slot]];
+                (aside.tokens(), aside.common(prompt))
+            }
         };
-        (common, Reverse(self.used[slot]), Reverse(slot))
+        let kept = if common >= held.len() - common { common } else { 0 };
+        (kept, Reverse(self.used[slot]), Reverse(slot))
     }
 
     /// A slot is used now.

@@ -107,6 +107,29 @@ fn a_prompt_goes_to_the_free_slot_that_knows_most_of_it() {
 }
 
 #[test]
+fn conversations_that_begin_alike_keep_slots_of_their_own() {
+    let bench = Bench::new(3);
+    thread::scope(|scope| {
+        let engine = bench.start(scope);
+        let ask = |prompt: &[u32]| {
+            let (job, mut receiver) = job(prompt, 1);
+            bench.intake.admit(vec![job]).unwrap();
+            usage(&finish(&mut receiver).1).cached
+        };
+        let (first, second) = ([10, 11, 20, 21, 22], [10, 11, 30, 31, 32]);
+        assert_eq!(ask(&first), 0);
+        assert_eq!(ask(&second), 0, "the start alone is not worth the end of the first");
+        assert_eq!(ask(&[&first[..], &[60]].concat()), 5);
+        assert_eq!(ask(&[&second[..], &[60]].concat()), 5);
+        assert_eq!(ask(&[10, 11, 70, 71, 72]), 0);
+        assert_eq!(ask(&[10, 11, 80, 81, 82]), 2, "where all slots are taken, the one not used for longest");
+        assert_eq!(ask(&[&second[..], &[60, 61]].concat()), 6);
+        bench.intake.close();
+        engine.join().unwrap();
+    });
+}
+
+#[test]
 fn answers_do_not_depend_on_who_else_is_served() {
     let bench = Bench::new(3);
     let prompts: Vec<Vec<u32>> = (0..12).map(|i| vec![100 + i % 4, 200 + i * 7, 250 + i % 3 * 60]).collect();

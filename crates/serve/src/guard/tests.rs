@@ -29,7 +29,7 @@ fn everybody_may_ask_only_if_that_is_wanted() {
     assert!(Guard::new(&settings([192, 168, 0, 2], None, false)).is_err());
     assert!(Guard::new(&settings([0, 0, 0, 0], None, true)).is_ok());
     assert!(Guard::new(&settings([0, 0, 0, 0], Some("k"), false)).is_ok());
-    for key in ["", " ", "a\nb"] {
+    for key in ["", " ", " a", "a ", "a\nb"] {
         assert!(Guard::new(&settings([127, 0, 0, 1], Some(key), false)).is_err(), "{key:?}");
     }
 }

@@ -8,17 +8,26 @@ use super::fields::Fields;
 use crate::problem::Problem;
 
 /// What is refused, and why.
-pub(super) const REFUSED: [(&str, &str); 7] = [
+pub(super) const REFUSED: [(&str, &str); 14] = [
     ("tools", NO_TOOLS),
     ("functions", NO_TOOLS),
     ("function_call", NO_TOOLS),
     ("audio", "answers are text"),
     ("prediction", "it is not done here"),
     ("web_search_options", "nothing is searched here"),
-    ("guided_json", "answers are not held to a form"),
+    ("guided_json", NO_FORM),
+    ("guided_regex", NO_FORM),
+    ("guided_choice", NO_FORM),
+    ("guided_grammar", NO_FORM),
+    ("structured_outputs", NO_FORM),
+    ("ignore_eos", OWN_END),
+    ("min_tokens", OWN_END),
+    ("stop_token_ids", OWN_END),
 ];
 
 const NO_TOOLS: &str = "models call no tools here";
+const NO_FORM: &str = "answers are not held to a form";
+const OWN_END: &str = "answers end where the model ends them, at 'stop', or after 'max_tokens'";
 
 /// The most messages of a conversation.
 const MOST_MESSAGES: usize = 10_000;
@@ -31,7 +40,7 @@ pub(super) fn refuse_values(fields: &Fields<'_>) -> Result<(), Problem> {
     if let Some(format) = fields.object("response_format")? {
         let kind = format.text("type")?.ok_or_else(|| Problem::missing("response_format.type"))?;
         if kind != "text" {
-            let why = "answers are not held to a form; the type can be 'text' only";
+            let why = format!("{NO_FORM}; the type can be 'text' only");
             return Err(Problem::unsupported("response_format", why));
         }
     }

@@ -9,6 +9,13 @@ use crate::problem::Problem;
 /// How many tokens OpenAI continues with where nobody says.
 pub(super) const MAX_TOKENS: u64 = 16;
 
+/// Fields of conversations that would do nothing here, and what to do instead.
+pub(super) const REFUSED: [(&str, &str); 3] = [
+    ("max_completion_tokens", "of a completion 'max_tokens' tells the most tokens"),
+    ("top_logprobs", "of a completion 'logprobs' is the number itself"),
+    ("chat_template_kwargs", "a completion has no template"),
+];
+
 /// Refuses fields that may have one value only.
 pub(super) fn refuse_values(fields: &Fields<'_>) -> Result<(), Problem> {
     if fields.integer("best_of", 1, 20)?.unwrap_or(1) != 1 {

@@ -228,6 +228,9 @@ fn faults_of_prompts_name_their_field() {
         (r#"{"model": "m", "prompt": "a", "suffix": "b"}"#, "suffix"),
         (r#"{"model": "m", "prompt": "a", "best_of": 2}"#, "best_of"),
         (r#"{"model": "m", "prompt": "a", "echo": true, "logprobs": 1}"#, "logprobs"),
+        (r#"{"model": "m", "prompt": "a", "max_completion_tokens": 1}"#, "max_completion_tokens"),
+        (r#"{"model": "m", "prompt": "a", "top_logprobs": 1}"#, "top_logprobs"),
+        (r#"{"model": "m", "prompt": "a", "chat_template_kwargs": {}}"#, "chat_template_kwargs"),
     ];
     for (body, param) in cases {
         let problem = Ask::completion(body.as_bytes()).unwrap_err();
@@ -261,6 +264,9 @@ fn what_is_not_done_is_refused_by_completions_and_conversations_alike() {
         (r#""response_format": {"type": "json_object"}"#, "response_format"),
         (r#""suffix": "x""#, "suffix"),
         (r#""best_of": 2"#, "best_of"),
+        (r#""guided_choice": ["a"]"#, "guided_choice"),
+        (r#""min_tokens": 3"#, "min_tokens"),
+        (r#""ignore_eos": true"#, "ignore_eos"),
     ] {
         let completion = format!(r#"{{"prompt": "a", {more}}}"#);
         for refused in [chat(more), Ask::completion(completion.as_bytes())] {
@@ -271,6 +277,11 @@ fn what_is_not_done_is_refused_by_completions_and_conversations_alike() {
             );
         }
     }
+}
+
+#[test]
+fn fields_that_ask_for_nothing_are_harmless() {
+    chat(r#""tools": [], "ignore_eos": false, "min_tokens": 0, "stop_token_ids": [], "user": "u""#).unwrap();
 }
 
 #[test]
