@@ -96,6 +96,25 @@ def chat() -> dict:
         return {"cached": cached, "prompt": second.usage.prompt_tokens}
 
 
+@check("clients/python/turns")
+def turns() -> dict:
+    """Two conversations that take turns: each knows its own name, and runs only what is new of it."""
+    with serving() as (_, asking, model):
+        said = {name: user(f"My name is {name}.") for name in ("Ana", "Ben")}
+        before, cached = dict.fromkeys(said, 0), []
+        for question in ("What is my name?", "Who are you?", None):
+            for name, messages in said.items():
+                answer = asking.chat.completions.create(model=model, messages=messages, temperature=0)
+                text, usage = answer.choices[0].message.content, answer.usage
+                require(messages[-1]["content"] == "Who are you?" or name in text, f"{name} was answered {text!r}")
+                reused = usage.prompt_tokens_details.cached_tokens
+                require(reused >= before[name], f"{reused} tokens were re-used, the prompt before had {before[name]}")
+                before[name] = usage.prompt_tokens
+                cached.append(reused)
+                messages += [{"role": "assistant", "content": text}, *(user(question) if question else [])]
+        return {"cached": cached}
+
+
 @check("clients/python/stream")
 def stream() -> dict:
     """Streams give the text of the whole answer, in pieces; usage comes last, where it is asked for, and only there."""

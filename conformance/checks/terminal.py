@@ -189,6 +189,7 @@ def prompt() -> dict:
         says(chat.ask(f"/system @{instructions}"), "begins anew")
         says(chat.ask("/system"), "Be brief.")
         says(chat.ask("/system @nowhere.txt"), "error: cannot read the instructions", "/system @nowhere.txt")
+        says(chat.ask("/system @/dev/zero"), "error: cannot read the instructions", "not a file")
         says(chat.ask("/system"), "Be brief.")
         says(chat.ask(ENTER), "> ")
         chat.type(CTRL_D)

@@ -1,12 +1,13 @@
 //! `chat` and `generate`.
 //!
-//! Files below, each of which uses only those before it: signals, answer, generate, screen, settings, stats, talk, message,
-//! command, saved, editor, conversation.
+//! Files below, each of which uses only those before it: signals, answer, generate, screen, file, settings, stats, talk,
+//! message, command, saved, editor, conversation.
 
 mod answer;
 mod command;
 mod conversation;
 mod editor;
+mod file;
 mod generate;
 mod message;
 mod saved;
@@ -28,13 +29,11 @@ use crate::document;
 use crate::failure::{Failure, Result, Status};
 use crate::results::Answer;
 use editor::Editor;
+use file::MOST_BYTES;
 use signals::{Signals, Stop};
 use talk::{Style, Talk};
 
 pub(crate) use generate::generate;
-
-/// How many bytes of a question are read at most; the longest contexts hold a part of this.
-const MOST_BYTES: u64 = 64 << 20;
 
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let is_conversation = args.prompt.is_none() && stdin().is_terminal();
@@ -70,7 +69,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
 }
 
 fn open_talk(args: &ChatArgs, full: bool) -> Result<Talk> {
-    let system = args.system.as_deref().map(|text| settings::system("--system", text)).transpose()?;
+    let system = args.system.as_deref().map_or(Ok(None), |text| settings::system("--system", text))?;
     let (meta, model) = open(&args.meta)?;
     let options = SessionOptions {
         max_tokens: args.max_tokens,

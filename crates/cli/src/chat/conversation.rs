@@ -5,6 +5,7 @@ use anelith_report::{Report, Reported};
 
 use super::command::{self, Command, Line};
 use super::editor::{Editor, Typed};
+use super::file;
 use super::saved::{self, Saved};
 use super::settings;
 use super::talk::Talk;
@@ -64,8 +65,7 @@ fn obey(talk: &mut Talk, command: Command) -> Result<bool> {
             None => say("There are no instructions. /system TEXT sets some."),
         },
         Command::System(Some(text)) => {
-            let system = settings::system("/system", &text)?;
-            talk.session.options_mut().system = Some(system).filter(|text| !text.is_empty());
+            talk.session.options_mut().system = settings::system("/system", &text)?;
             talk.reset();
             say("The instructions are changed; the conversation begins anew.");
         }
@@ -83,7 +83,7 @@ fn obey(talk: &mut Talk, command: Command) -> Result<bool> {
 fn save(talk: &Talk, name: &str) -> Result<()> {
     check_memory(talk, "/save")?;
     let (system, turns) = (talk.session.options().system.clone(), talk.session.history().to_vec());
-    let (path, count) = (saved::place(name), turns.len());
+    let (path, count) = (file::place(name), turns.len());
     // A disk that is full does not end the conversation.
     saved::save(&path, &Saved { system, turns }).map_err(|failure| failure.with_status(Status::Input))?;
     say(&format!("{count} messages were written to {}.", path.display()));
@@ -92,7 +92,7 @@ fn save(talk: &Talk, name: &str) -> Result<()> {
 
 fn load(talk: &mut Talk, name: &str) -> Result<()> {
     check_memory(talk, "/load")?;
-    let Saved { system, turns } = saved::load(&saved::place(name))?;
+    let Saved { system, turns } = saved::load(&file::place(name))?;
     talk.reset();
     talk.session.options_mut().system = system;
     say(&format!("{} messages were read; the conversation goes on after them.", turns.len()));

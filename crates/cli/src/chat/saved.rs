@@ -1,18 +1,16 @@
 //! Conversations in files: `{"messages": [{"role": ..., "content": ...}, ...]}`, as OpenAI's API has them.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::process;
 
 use anelith_chat::{Role, Turn};
 use anelith_report::{Report, Reported, remedy};
 use serde_json::{Value, json};
 
+use super::file;
 use crate::failure::{Failure, Result, Status};
-
-/// How many bytes of a conversation are read at most; the longest contexts hold a part of this.
-const MOST_BYTES: u64 = 64 << 20;
 
 /// What was said, and the instructions before it.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,12 +18,6 @@ pub(super) struct Saved {
     pub(super) system: Option<String>,
     /// Questions and answers in turn.
     pub(super) turns: Vec<Turn>,
-}
-
-/// The file that a person means: `~/` is the home directory.
-pub(super) fn place(name: &str) -> PathBuf {
-    let home = name.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
-    home.unwrap_or_else(|| name.into())
 }
 
 /// Writes the conversation, whole or not at all.
@@ -90,7 +82,7 @@ pub(super) fn load(path: &Path) -> Result<Saved> {
         let mend = "give a file that /save wrote, or one of the same form: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}";
         Failure::new(Status::Input, report.mending(mend))
     };
-    let text = read(path).map_err(|e| {
+    let text = file::read(path).map_err(|e| {
         let mut report = Report::new(format!("cannot read the conversation: {e}")).at(path.display());
         report.mend = remedy(e.kind()).map(str::to_owned);
         Failure::new(Status::Input, report)
@@ -98,19 +90,6 @@ pub(super) fn load(path: &Path) -> Result<Saved> {
     let document: Value = serde_json::from_str(&text)
         .map_err(|e| wrong(Report::new("the conversation is not JSON").finding(e)))?;
     conversation(&document).map_err(wrong)
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    // Of a pipe or a device nobody knows when it ends.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    let length = fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    match length as u64 > MOST_BYTES {
-        true => Err(io::Error::other(format!("it has more than {MOST_BYTES} bytes"))),
-        false => Ok(text),
-    }
 }
 
 fn conversation(document: &Value) -> std::result::Result<Saved, Report> {
@@ -217,11 +196,5 @@ mod tests {
         }
         assert!(load(dir.path()).unwrap_err().text().contains("not a file"));
         assert!(load(&dir.path().join("none")).unwrap_err().text().contains("cannot read"));
-    }
-
-    #[test]
-    fn home_is_where_the_tilde_is() {
-        assert_eq!(place("a b.json"), Path::new("a b.json"));
-        assert!(!place("~/a.json").starts_with("~"));
     }
 }

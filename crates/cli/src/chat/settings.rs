@@ -1,12 +1,12 @@
 //! How answers are made: options of the command line, and what `/set` changes of them.
 
 use std::fmt::Display;
-use std::fs;
 use std::str::FromStr;
 
 use anelith_chat::{Meta, Sampling, SessionOptions, chance};
 use anelith_report::{Report, Reported, remedy};
 
+use super::file;
 use crate::args::SamplingArgs;
 use crate::failure::{Failure, Result, Status};
 
@@ -79,15 +79,19 @@ fn any_seed() -> u64 {
     chance() >> 32
 }
 
-/// Instructions for the model, which are in a file where the text given `at` begins with `@`.
-pub(super) fn system(at: &str, text: &str) -> Result<String> {
-    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    let text = fs::read_to_string(path).map_err(|e| {
+/// Instructions for the model, which are in a file where the text given `at` begins with `@`; those that are empty are none.
+pub(super) fn system(at: &str, text: &str) -> Result<Option<String>> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(some(text)) };
+    let text = file::read(&file::place(path)).map_err(|e| {
         let mut report = Report::new(format!("cannot read the instructions for the model: {e}"));
         report.mend = remedy(e.kind()).map(str::to_owned);
         Failure::new(Status::Input, report.at(format!("{at} @{path}")))
     })?;
-    Ok(text.trim_end().to_owned())
+    Ok(some(text.trim_end()))
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// The names that `/set` knows.
@@ -203,9 +207,15 @@ mod tests {
     fn instructions_may_be_in_a_file() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("system.txt");
-        fs::write(&path, "Be kind.\n").unwrap();
-        assert_eq!(system("--system", "Be kind.").unwrap(), "Be kind.");
-        assert_eq!(system("/system", &format!("@{}", path.display())).unwrap(), "Be kind.");
+        let named = format!("@{}", path.display());
+        std::fs::write(&path, "Be kind.\n").unwrap();
+        for text in ["Be kind.", &named] {
+            assert_eq!(system("/system", text).unwrap().as_deref(), Some("Be kind."));
+        }
+        std::fs::write(&path, "\n").unwrap();
+        for text in ["", &named] {
+            assert_eq!(system("--system", text).unwrap(), None);
+        }
         let failure = system("/system", "@nowhere.txt").unwrap_err();
         assert_eq!(failure.status, Status::Input);
         assert!(failure.text().contains("/system @nowhere.txt"), "{}", failure.text());
