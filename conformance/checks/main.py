@@ -39,6 +39,11 @@ def refuse(lacking: list[str]) -> int:
     return 1
 
 
+def unknown(wanted: list[str]) -> list[str]:
+    """Those of `wanted` that no check begins with."""
+    return [prefix for prefix in wanted if not any(name.startswith(prefix) for name in CHECKS)]
+
+
 def selected(wanted: list[str]) -> list[str]:
     """The names of the checks that any of `wanted` begins; all when empty."""
     return [name for name in CHECKS if not wanted or any(name.startswith(prefix) for prefix in wanted)]
@@ -58,12 +63,12 @@ def main(arguments: list[str], usage: str) -> int:
     warnings.filterwarnings("ignore")
     for subject in SUBJECTS:
         importlib.import_module(f"checks.{subject}")
+    if unknown(options.names):
+        parser.error(f"no check begins with {' or '.join(unknown(options.names))}; --list shows them all")
     names = selected(options.names)
     if options.list:
         print("\n".join(names))
         return 0
-    if not names:
-        parser.error(f"no check begins with {' or '.join(options.names)}; --list shows them")
     if missing():
         return refuse(missing())
     # Whatever an earlier run converted may come from another binary.

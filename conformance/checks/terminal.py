@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import termios
@@ -22,6 +23,7 @@ PASTE = ("\x1b[200~", "\x1b[201~")
 
 # Written whenever the program begins to read a line, and when it has one.
 READING, READ = "\x1b[?2004h", "\x1b[?2004l"
+DIM = "\x1b[2m"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 # Whose answers can be long.
@@ -329,14 +331,25 @@ def ends() -> dict:
     return {}
 
 
+def thoughtful() -> Conversion:
+    """The demo with a template that opens the thoughts, so that all that it says is some."""
+    model = Conversion("terminal-thoughtful", DEMO, "qwen", ())
+    LUT4.outputs()
+    shutil.copytree(LUT4.directory, fresh(model.name), dirs_exist_ok=True)
+    with (model.directory / "chat_template.jinja").open("a") as template:
+        template.write("{{- '<think>\\n' }}")
+    return model
+
+
 @check("terminal/colors")
 def colors() -> dict:
-    """No color where none is wanted, and no figures either."""
-    with terminal("colors", "--quiet", environment={"NO_COLOR": "1"}) as chat:
-        found = chat.ask("Who are you?")
-        says(found, ANSWER)
-        require("tokens" not in found, f"{found!r} has figures")
-        require("\x1b[2m" not in chat.written and "tokens" not in chat.written, f"wrote {chat.written!r}")
-        chat.type(CTRL_D)
-        chat.end(0)
+    """Thoughts are dim, but where no color is wanted; figures come unless nothing is to be said."""
+    model = thoughtful()
+    for options, environment, has_colors in ([], {}, True), (["--quiet"], {"NO_COLOR": "1"}, False):
+        with Terminal(*options, state=fresh("terminal-colors"), model=model, environment=environment) as chat:
+            found = chat.ask("Who are you?")
+            chat.type(CTRL_D)
+            chat.end(0)
+            require((DIM in chat.written) == has_colors, f"with {environment} wrote {chat.written!r}")
+            require(("tokens/s" in found) != bool(options), f"with {options} wrote {found!r}")
     return {}

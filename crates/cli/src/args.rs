@@ -35,8 +35,8 @@ Exit status:
   1    the machine failed: I/O, disk full, another run holds the output directory
   2    usage: flags and their values
   3    the input: missing, invalid or unsupported model, package or step output
-  4    a quality gate: the converted model does not answer as it should, a condition of verify --fail-if holds, lint
-       has found an error, two models differ
+  4    a quality gate: the converted model does not answer as it should, lint has
+       found an error, a condition of verify --fail-if holds, two models differ
   130  interrupted";
 
 /// A Hugging Face language model as one Core ML model for the Apple Neural Engine.
@@ -112,8 +112,8 @@ Examples:
   curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\
     -d '{{\"model\": \"NAME\", \"messages\": [{{\"role\": \"user\", \"content\": \"Who are you?\"}}]}}'
 
-One line on standard output says where it listens, once it does. GET /v1/models tells the NAME, / is a page to chat on,
-/health and /metrics are for whoever looks after it; docs/serve.md says what requests may have. Ctrl-C and SIGTERM end it
+One line on standard output says where it listens, once it does. GET /v1/models tells the NAME, / is a page to chat on, \
+/health and /metrics are for whoever looks after it; docs/serve.md says what requests may have. Ctrl-C and SIGTERM end it \
 when the answers under way are complete, a second one at once; the status is 0.
 
 {STATUSES}"))]
@@ -155,7 +155,7 @@ Examples:
   anelith inspect ./converted --weight layers.3.self_attn.q_proj --model ./models/Qwen3-0.6B
   anelith inspect model.mlmodelc --text --function infer | head
 
-Sizes are by component where names tell (embeddings, attention, MLP, norms, LM head), else by the op that reads
+Sizes are by component where names tell (embeddings, attention, MLP, norms, LM head), else by the op that reads \
 the weight. Bits per weight count tables and scales in.
 
 {STATUSES}"))]
@@ -167,8 +167,8 @@ Examples:
   anelith diff ./converted ./converted-again --top 5
   anelith diff theirs.mlpackage ours.mlpackage --function infer --json
 
-Ops are brought together by their names where most have the same, else in order, by kind, types and arguments, so
-that packages of different tools can be compared. Weights are compared by the values that they are computed with, whatever
+Ops are brought together by their names where most have the same, else in order, by kind, types and arguments, so \
+that packages of different tools can be compared. Weights are compared by the values that they are computed with, whatever \
 they are stored as; A is the reference of SNR and relative error.
 
 The exit status is 0 when nothing differs and 4 when something does; all else is an error, unlike that of diff(1).
@@ -184,8 +184,8 @@ Examples:
   anelith lint model.mlpackage --rules state-alignment,update-dtype --json
   anelith lint --rules
 
-An error is known to fail; a warning is known to leave the Neural Engine, or to lose numbers on some inputs; a note costs
-time at most. --rules without a package lists the rules, each with where it is known from and how to mend it. That nothing
+An error is known to fail; a warning is known to leave the Neural Engine, or to lose numbers on some inputs; a note costs \
+time at most. --rules without a package lists the rules, each with where it is known from and how to mend it. That nothing \
 is found does not prove that all of a model runs on the Neural Engine; docs/check-on-a-mac.md says how to find out.
 
 {STATUSES}"))]

@@ -27,7 +27,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Tells the client something. What does not fit its channel is lost; the engine sees to it that it fits.
+    /// Tells the client something. The engine sees to it that what is told of an answer fits the channel; of a refusal that
+    /// does not, the client learns that its answer broke off.
     pub(crate) fn tell(&self, event: Event) {
         let _ = self.sender.try_send((self.index, event));
     }

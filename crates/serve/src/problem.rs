@@ -144,8 +144,9 @@ impl Problem {
 
     /// More requests than the queue takes.
     pub(crate) fn busy(waiting: usize, seconds: u64) -> Problem {
-        let message =
-            format!("The queue is full: {waiting} requests wait. Try again in some {seconds} seconds.");
+        let message = format!(
+            "The queue has no room for this request: {waiting} wait already. Try again in some {seconds} seconds."
+        );
         let problem = Problem::new(429, "rate_limit_error", Some("rate_limit_exceeded"), message);
         Problem { retry_after: Some(seconds), ..problem }
     }

@@ -85,7 +85,7 @@ Examples:
   anelith chat --meta ./converted/meta.yaml < question.txt
   anelith chat --meta ./converted/meta.yaml --full < questions.txt
 
-In a terminal this is a conversation: /help lists its commands, Ctrl-C stops an answer, Ctrl-D ends it. What comes from a
+In a terminal this is a conversation: /help lists its commands, Ctrl-C stops an answer, Ctrl-D ends it. What comes from a \
 pipe or a file is one question, or with --full one in each line.
 
 {STATUSES}"

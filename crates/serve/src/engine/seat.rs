@@ -1,5 +1,6 @@
 //! One answer under way.
 
+use std::mem::replace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -18,6 +19,8 @@ pub(super) struct Seat<'t> {
     job: Job,
     generation: Generation,
     writer: Writer<'t>,
+    /// Whether the client knows that it has begun.
+    is_announced: bool,
     is_prefilling: bool,
     is_abandoned: bool,
     begun: Instant,
@@ -35,8 +38,8 @@ pub(super) enum Turn {
     Over,
 }
 
-/// How many events a turn makes at most: the last text, and the end.
-const EVENTS: usize = 3;
+/// How many events a turn makes at most: the last text and the end, or the start and a fault.
+const EVENTS: usize = 2;
 
 /// What a step of the model gives.
 enum Step {
@@ -56,11 +59,19 @@ impl<'t> Seat<'t> {
     ) -> Option<Seat<'t>> {
         match Generation::new(model, job.request.clone()) {
             Ok(generation) => {
-                job.tell(Event::Started);
                 let writer = Writer::new(tokenizer, job.stops.clone());
                 let previous = job.request.prompt.last().copied();
-                let (is_prefilling, is_abandoned, begun, first) = (true, false, Instant::now(), None);
-                Some(Seat { job, generation, writer, is_prefilling, is_abandoned, begun, first, previous })
+                Some(Seat {
+                    job,
+                    generation,
+                    writer,
+                    is_announced: false,
+                    is_prefilling: true,
+                    is_abandoned: false,
+                    begun: Instant::now(),
+                    first: None,
+                    previous,
+                })
             }
             Err(error) => {
                 intake.free(None);
@@ -93,6 +104,9 @@ impl<'t> Seat<'t> {
         }
         if self.job.sender.capacity() < EVENTS {
             return Turn::Paused;
+        }
+        if !replace(&mut self.is_announced, true) {
+            self.job.tell(Event::Started);
         }
         let step = catch_unwind(AssertUnwindSafe(|| self.step(slots.with(place), tokenizer)));
         let told = match step {
