@@ -24,7 +24,7 @@ pub(super) fn hold(talk: &mut Talk, editor: &mut Editor) -> Result<()> {
     ));
     let mut was_cleared = false;
     loop {
-        // From Enter on, Ctrl-C is for the answer.
+        // Once the terminal has given the line away, Ctrl-C is for the answer.
         talk.stop.clear();
         let message = match editor.read()? {
             Typed::Message(message) => message,
