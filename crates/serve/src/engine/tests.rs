@@ -31,6 +31,13 @@ impl Bench {
         scope.spawn(|| engine.run(&self.tokenizer, &self.intake, &self.metrics))
     }
 
+    /// Asks for one token after `prompt`; how many tokens of it were in a cache.
+    fn cached(&self, prompt: &[u32]) -> usize {
+        let (job, mut receiver) = job(prompt, 1);
+        self.intake.admit(vec![job]).unwrap();
+        usage(&finish(&mut receiver).1).cached
+    }
+
     fn text(&self, ids: impl IntoIterator<Item = u32>) -> String {
         self.tokenizer.decode(&ids.into_iter().collect::<Vec<_>>()).unwrap()
     }
@@ -84,11 +91,7 @@ fn a_prompt_goes_to_the_free_slot_that_knows_most_of_it() {
     let bench = Bench::new(3);
     thread::scope(|scope| {
         let engine = bench.start(scope);
-        let ask = |prompt: &[u32]| {
-            let (job, mut receiver) = job(prompt, 1);
-            bench.intake.admit(vec![job]).unwrap();
-            usage(&finish(&mut receiver).1).cached
-        };
+        let ask = |prompt: &[u32]| bench.cached(prompt);
         assert_eq!(ask(&[10, 11, 12, 20]), 0);
         assert_eq!(ask(&[30, 31, 32, 40]), 0);
         assert_eq!(ask(&[10, 11, 12, 20, 21, 60]), 4, "the prompt; its answer was told and not run");
@@ -111,11 +114,7 @@ fn conversations_that_begin_alike_keep_slots_of_their_own() {
     let bench = Bench::new(3);
     thread::scope(|scope| {
         let engine = bench.start(scope);
-        let ask = |prompt: &[u32]| {
-            let (job, mut receiver) = job(prompt, 1);
-            bench.intake.admit(vec![job]).unwrap();
-            usage(&finish(&mut receiver).1).cached
-        };
+        let ask = |prompt: &[u32]| bench.cached(prompt);
         let (first, second) = ([10, 11, 20, 21, 22], [10, 11, 30, 31, 32]);
         assert_eq!(ask(&first), 0);
         assert_eq!(ask(&second), 0, "the start alone is not worth the end of the first");
