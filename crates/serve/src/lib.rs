@@ -5,8 +5,8 @@
 //! a job in the queue, and what comes of it arrives in a channel of bounded length: who does not read is not waited for.
 //!
 //! Modules, each of which uses only those before it: error, problem, settings, protocol, pieces, writer, metrics, intake,
-//! engine, card, page, reply, entry, guard, app, body, answering,
-//! routes, connection, server.
+//! engine, card, page, reply, entry, guard, app, body, answering, routes, connection,
+//! server.
 
 mod answering;
 mod app;

@@ -1,9 +1,14 @@
 //! Files of text that a person names.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use anelith_report::{Report, Reported, remedy};
+
+use crate::failure::{Failure, Result, Status};
 
 /// How many bytes of text are read at most; the longest contexts hold a part of this.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
@@ -14,12 +19,20 @@ pub(super) fn place(name: &str) -> PathBuf {
     home.unwrap_or_else(|| name.into())
 }
 
-/// The text of a file.
+/// The text of a file, which holds `what` and was named `at` some place.
 ///
 /// # Errors
 /// When it cannot be read, has more than [`MOST_BYTES`], or is no text or no file: of a pipe or a device nobody knows when
 /// it ends.
-pub(super) fn read(path: &Path) -> io::Result<String> {
+pub(super) fn read(what: &str, path: &Path, at: impl Display) -> Result<String> {
+    text(path).map_err(|e| {
+        let mut report = Report::new(format!("cannot read {what}: {e}")).at(at);
+        report.mend = remedy(e.kind()).map(str::to_owned);
+        Failure::new(Status::Input, report)
+    })
+}
+
+fn text(path: &Path) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
@@ -45,13 +58,15 @@ mod tests {
     fn only_files_of_text_are_read() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("a.txt");
-        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(read(dir.path()).unwrap_err().to_string().contains("not a file"));
+        let failure = read("it", &path, "here").unwrap_err();
+        assert_eq!(failure.status, Status::Input);
+        assert!(failure.text().contains("cannot read it: ") && failure.text().contains("here"));
+        assert!(text(dir.path()).unwrap_err().to_string().contains("not a file"));
         fs::write(&path, "Grüß dich").unwrap();
-        assert_eq!(read(&path).unwrap(), "Grüß dich");
+        assert_eq!(text(&path).unwrap(), "Grüß dich");
         fs::write(&path, b"Gr\xfc").unwrap();
-        assert_eq!(read(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(text(&path).unwrap_err().kind(), io::ErrorKind::InvalidData);
         File::create(&path).unwrap().set_len(MOST_BYTES + 1).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("more than"));
+        assert!(text(&path).unwrap_err().to_string().contains("more than"));
     }
 }

@@ -82,11 +82,7 @@ pub(super) fn load(path: &Path) -> Result<Saved> {
         let mend = "give a file that /save wrote, or one of the same form: {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}]}";
         Failure::new(Status::Input, report.mending(mend))
     };
-    let text = file::read(path).map_err(|e| {
-        let mut report = Report::new(format!("cannot read the conversation: {e}")).at(path.display());
-        report.mend = remedy(e.kind()).map(str::to_owned);
-        Failure::new(Status::Input, report)
-    })?;
+    let text = file::read("the conversation", path, path.display())?;
     let document: Value = serde_json::from_str(&text)
         .map_err(|e| wrong(Report::new("the conversation is not JSON").finding(e)))?;
     conversation(&document).map_err(wrong)

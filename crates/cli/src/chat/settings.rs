@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use anelith_chat::{Meta, Sampling, SessionOptions, chance};
-use anelith_report::{Report, Reported, remedy};
+use anelith_report::{Report, Reported};
 
 use super::file;
 use crate::args::SamplingArgs;
-use crate::failure::{Failure, Result, Status};
+use crate::failure::{Failure, Result};
 
 /// The sampling that the options ask for, with any seed where they name none.
 ///
@@ -82,11 +82,8 @@ fn any_seed() -> u64 {
 /// Instructions for the model, which are in a file where the text given `at` begins with `@`; those that are empty are none.
 pub(super) fn system(at: &str, text: &str) -> Result<Option<String>> {
     let Some(path) = text.strip_prefix('@') else { return Ok(some(text)) };
-    let text = file::read(&file::place(path)).map_err(|e| {
-        let mut report = Report::new(format!("cannot read the instructions for the model: {e}"));
-        report.mend = remedy(e.kind()).map(str::to_owned);
-        Failure::new(Status::Input, report.at(format!("{at} @{path}")))
-    })?;
+    let place = format!("{at} @{path}");
+    let text = file::read("the instructions for the model", &file::place(path), place)?;
     Ok(some(text.trim_end()))
 }
 
@@ -170,6 +167,7 @@ pub(super) fn shown(options: &SessionOptions) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Status;
 
     fn options() -> SessionOptions {
         SessionOptions::default()

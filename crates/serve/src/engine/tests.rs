@@ -91,16 +91,19 @@ fn a_prompt_goes_to_the_free_slot_that_knows_most_of_it() {
     let bench = Bench::new(3);
     thread::scope(|scope| {
         let engine = bench.start(scope);
-        let ask = |prompt: &[u32]| bench.cached(prompt);
-        assert_eq!(ask(&[10, 11, 12, 20]), 0);
-        assert_eq!(ask(&[30, 31, 32, 40]), 0);
-        assert_eq!(ask(&[10, 11, 12, 20, 21, 60]), 4, "the prompt; its answer was told and not run");
-        assert_eq!(ask(&[30, 31, 32, 70]), 3);
-        assert_eq!(ask(&[80]), 0);
-        assert_eq!(ask(&[10, 11, 12, 20, 21, 60]), 5, "the last token predicts the first of the answer");
-        assert_eq!(ask(&[85]), 0);
+        assert_eq!(bench.cached(&[10, 11, 12, 20]), 0);
+        assert_eq!(bench.cached(&[30, 31, 32, 40]), 0);
+        assert_eq!(bench.cached(&[10, 11, 12, 20, 21, 60]), 4, "the prompt; its answer was told and not run");
+        assert_eq!(bench.cached(&[30, 31, 32, 70]), 3);
+        assert_eq!(bench.cached(&[80]), 0);
         assert_eq!(
-            ask(&[30, 31, 32, 70, 1]),
+            bench.cached(&[10, 11, 12, 20, 21, 60]),
+            5,
+            "the last token predicts the first of the answer"
+        );
+        assert_eq!(bench.cached(&[85]), 0);
+        assert_eq!(
+            bench.cached(&[30, 31, 32, 70, 1]),
             0,
             "it was not used for the longest time, and another needed a slot"
         );
@@ -114,15 +117,18 @@ fn conversations_that_begin_alike_keep_slots_of_their_own() {
     let bench = Bench::new(3);
     thread::scope(|scope| {
         let engine = bench.start(scope);
-        let ask = |prompt: &[u32]| bench.cached(prompt);
         let (first, second) = ([10, 11, 20, 21, 22], [10, 11, 30, 31, 32]);
-        assert_eq!(ask(&first), 0);
-        assert_eq!(ask(&second), 0, "the start alone is not worth the end of the first");
-        assert_eq!(ask(&[&first[..], &[60]].concat()), 5);
-        assert_eq!(ask(&[&second[..], &[60]].concat()), 5);
-        assert_eq!(ask(&[10, 11, 70, 71, 72]), 0);
-        assert_eq!(ask(&[10, 11, 80, 81, 82]), 2, "where all slots are taken, the one not used for longest");
-        assert_eq!(ask(&[&second[..], &[60, 61]].concat()), 6);
+        assert_eq!(bench.cached(&first), 0);
+        assert_eq!(bench.cached(&second), 0, "the start alone is not worth the end of the first");
+        assert_eq!(bench.cached(&[&first[..], &[60]].concat()), 5);
+        assert_eq!(bench.cached(&[&second[..], &[60]].concat()), 5);
+        assert_eq!(bench.cached(&[10, 11, 70, 71, 72]), 0);
+        assert_eq!(
+            bench.cached(&[10, 11, 80, 81, 82]),
+            2,
+            "where all slots are taken, the one not used for longest"
+        );
+        assert_eq!(bench.cached(&[&second[..], &[60, 61]].concat()), 6);
         bench.intake.close();
         engine.join().unwrap();
     });
